@@ -1,0 +1,294 @@
+"""The ServedModel: which model version serves, and what the cluster says about it.
+
+These types are the only description of the custom resource: the rollout stage writes it, the controller and the
+serving runtime read it, and `crd()` derives the Kubernetes schema from them
+(`python -m windtunnel.spec.servedmodel` prints it). They take what they don't know in silence, because a pod
+of an older release must go on serving after the resource has learned a new field; the API server is the one
+that refuses unknown fields.
+"""
+
+from __future__ import annotations
+
+import sys
+from datetime import datetime  # noqa: TC003 - pydantic resolves the annotation at run time
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic.alias_generators import to_camel
+
+GROUP = "windtunnel.dev"
+VERSION = "v1alpha1"
+API_VERSION = f"{GROUP}/{VERSION}"
+KIND = "ServedModel"
+PLURAL = "servedmodels"
+
+LifecycleName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,40}$", max_length=41)]
+Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71)]
+Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$", max_length=20)]
+ResourceName = Literal["cpu", "memory", "ephemeral-storage"]
+Quantities = Annotated[
+    dict[ResourceName, Quantity],
+    Field(
+        max_length=3,
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                {
+                    "rule": "self.all(name, name in ['cpu', 'memory', 'ephemeral-storage'])",
+                    "message": "known resources are cpu, memory and ephemeral-storage",
+                }
+            ]
+        },
+    ),
+]
+
+TRAFFIC_RULE = "traffic needs a challenger: set spec.challenger, or set spec.traffic to 0"
+TWIN_RULE = "champion and challenger are the same version: take the challenger out, or name another"
+NAME_RULE = "metadata.name must be spec.lifecycle with '-' for '_'"
+RENAME_RULE = "a ServedModel keeps its lifecycle: create another one instead"
+
+
+def object_name(lifecycle: str) -> str:
+    """The Kubernetes name of a lifecycle's ServedModel (flight_delay -> flight-delay)."""
+    return lifecycle.replace("_", "-")
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="ignore",
+        frozen=True,
+        use_attribute_docstrings=True,
+    )
+
+
+class ModelVersion(_Model):
+    """A registered model's version and the bundle that holds it."""
+
+    version: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
+    """Version in the model registry."""
+    bundle: Annotated[str, Field(min_length=1, max_length=1024)]
+    """URI of the bundle's directory in the object store."""
+    digest: Digest
+    """sha256 of the bundle's manifest.json; a bundle with another digest is never served."""
+
+
+class Promotion(_Model):
+    """The promotion that gave the champion its seat; a repeat with the same run id changes nothing."""
+
+    run_id: Annotated[str, Field(min_length=1, max_length=250)]
+    at: datetime
+    by: Annotated[str, Field(max_length=250)] = ""
+    """Who or what promoted, e.g. `stage/rollout` or a user's name."""
+
+
+class Resources(_Model):
+    """Resources of one serving pod; what is left out gets the controller's defaults."""
+
+    requests: Quantities = Field(default_factory=dict)
+    limits: Quantities = Field(default_factory=dict)
+
+
+class ServingSettings(_Model):
+    """How many pods serve, and how large they are."""
+
+    replicas: Annotated[int, Field(ge=1, le=100)] = 1
+    resources: Resources = Field(default_factory=Resources)
+
+
+class ServedModelSpec(_Model):
+    """What shall serve."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                {"rule": "!has(self.traffic) || self.traffic == 0 || has(self.challenger)", "message": TRAFFIC_RULE},
+                {
+                    "rule": "!has(self.challenger) || self.challenger.version != self.champion.version",
+                    "message": TWIN_RULE,
+                },
+            ]
+        }
+    )
+
+    lifecycle: Annotated[
+        LifecycleName,
+        Field(json_schema_extra={"x-kubernetes-validations": [{"rule": "self == oldSelf", "message": RENAME_RULE}]}),
+    ]
+    champion: ModelVersion
+    """Answers every request that the challenger does not."""
+    challenger: ModelVersion | None = None
+    """Stands beside the champion during a rollout."""
+    traffic: Annotated[int, Field(ge=0, le=100)] = 0
+    """Percent of requests that the challenger answers."""
+    previous: ModelVersion | None = None
+    """The champion before this one: where a rollback goes."""
+    promotion: Promotion | None = None
+    serving: ServingSettings = Field(default_factory=ServingSettings)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.traffic and self.challenger is None:
+            raise ValueError(TRAFFIC_RULE)
+        if self.challenger is not None and self.challenger.version == self.champion.version:
+            raise ValueError(TWIN_RULE)
+        return self
+
+
+Phase = Literal["Pending", "Progressing", "Ready", "Degraded"]
+
+
+class Condition(_Model):
+    """One Kubernetes condition."""
+
+    type: Annotated[str, Field(max_length=63)]
+    status: Literal["True", "False", "Unknown"]
+    reason: Annotated[str, Field(max_length=63)]
+    message: Annotated[str, Field(max_length=2048)] = ""
+    last_transition_time: datetime
+
+
+class ServedModelStatus(_Model):
+    """What serves, as the controller saw it last."""
+
+    phase: Phase = "Pending"
+    champion: Annotated[str, Field(max_length=63)] | None = None
+    """The version that every ready pod serves; absent while they differ or none is ready."""
+    ready: Annotated[str, Field(max_length=15)] = "0/1"
+    """Ready pods that serve the champion, of those wanted."""
+    observed_generation: int | None = None
+    conditions: Annotated[
+        list[Condition],
+        Field(
+            max_length=8, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
+        ),
+    ] = Field(default_factory=list)
+
+
+class Metadata(_Model):
+    """The part of a Kubernetes object's metadata that Windtunnel uses."""
+
+    name: Annotated[str, Field(min_length=1, max_length=63)]
+    namespace: str | None = None
+    uid: str | None = None
+    generation: int | None = None
+    resource_version: str | None = None
+    """Token for compare-and-swap; opaque."""
+
+
+class ServedModel(_Model):
+    """A ServedModel object. Raises pydantic.ValidationError when read from anything else."""
+
+    api_version: Literal["windtunnel.dev/v1alpha1"] = "windtunnel.dev/v1alpha1"
+    kind: Literal["ServedModel"] = "ServedModel"
+    metadata: Metadata
+    spec: ServedModelSpec
+    status: ServedModelStatus | None = None
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.metadata.name != object_name(self.spec.lifecycle):
+            raise ValueError(NAME_RULE)
+        return self
+
+    def to_object(self) -> dict[str, Any]:
+        """JSON-ready dict as the API server takes it (camelCase, nothing that is unset)."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+def crd() -> dict[str, Any]:
+    """The CustomResourceDefinition, as a dict ready for YAML."""
+    schema = {
+        "type": "object",
+        "required": ["spec"],
+        "x-kubernetes-validations": [
+            {"rule": "self.metadata.name == self.spec.lifecycle.replace('_', '-')", "message": NAME_RULE}
+        ],
+        "properties": {
+            "apiVersion": {"type": "string"},
+            "kind": {"type": "string"},
+            "metadata": {"type": "object"},
+            "spec": _structural(ServedModelSpec),
+            "status": _structural(ServedModelStatus),
+        },
+    }
+    columns = [
+        ("Model", "string", ".spec.lifecycle"),
+        ("Champion", "string", ".spec.champion.version"),
+        ("Challenger", "string", ".spec.challenger.version"),
+        ("Traffic", "integer", ".spec.traffic"),
+        ("Phase", "string", ".status.phase"),
+        ("Ready", "string", ".status.ready"),
+        ("Age", "date", ".metadata.creationTimestamp"),
+    ]
+    return {
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": {"name": f"{PLURAL}.{GROUP}"},
+        "spec": {
+            "group": GROUP,
+            "scope": "Namespaced",
+            "names": {
+                "kind": KIND,
+                "listKind": f"{KIND}List",
+                "plural": PLURAL,
+                "singular": "servedmodel",
+                "shortNames": ["sm"],
+                "categories": ["windtunnel"],
+            },
+            "versions": [
+                {
+                    "name": VERSION,
+                    "served": True,
+                    "storage": True,
+                    "subresources": {"status": {}},
+                    "additionalPrinterColumns": [
+                        {"name": name, "type": kind, "jsonPath": path} for name, kind, path in columns
+                    ],
+                    "schema": {"openAPIV3Schema": schema},
+                }
+            ],
+        },
+    }
+
+
+def _structural(model: type[BaseModel]) -> dict[str, Any]:
+    """The model's JSON schema as Kubernetes wants it: no references, no null alternatives, no titles."""
+    schema = model.model_json_schema(by_alias=True, mode="validation")
+    definitions: dict[str, Any] = schema.pop("$defs", {})
+    result: dict[str, Any] = _inline(schema, definitions)
+    return result
+
+
+def _inline(node: Any, definitions: dict[str, Any]) -> Any:
+    if isinstance(node, list):
+        return [_inline(item, definitions) for item in node]
+    if not isinstance(node, dict):
+        return node
+    if "$ref" in node:
+        target = definitions[node["$ref"].rsplit("/", 1)[1]]
+        return _inline({**target, **{key: value for key, value in node.items() if key != "$ref"}}, definitions)
+    if "anyOf" in node:
+        (kept,) = (option for option in node["anyOf"] if option != {"type": "null"})
+        rest = {key: value for key, value in node.items() if key not in ("anyOf", "default")}
+        return _inline({**kept, **rest}, definitions)
+    result = {}
+    for key, value in node.items():
+        if key == "properties":
+            result[key] = {name: _inline(item, definitions) for name, item in value.items()}
+        elif key == "const":
+            result["enum"] = [value]
+        elif key not in ("title", "propertyNames"):  # neither belongs in a structural schema
+            result[key] = value if key == "default" else _inline(value, definitions)
+    return result
+
+
+def main() -> None:
+    """Print the CustomResourceDefinition as YAML."""
+    import yaml  # only the generator needs it
+
+    yaml.safe_dump(crd(), sys.stdout, sort_keys=False, width=110)
+
+
+if __name__ == "__main__":
+    main()
