@@ -1,8 +1,8 @@
 """The ServedModel: which model version serves, and what the cluster says about it.
 
-These types are the only description of the custom resource: the rollout stage writes it, the controller and the
-serving runtime read it, and `crd()` derives the Kubernetes schema from them
-(`python -m windtunnel.spec.servedmodel` prints it). They take what they don't know in silence, because a pod
+These types are the only description of the custom resource: the rollout stage writes it, the controller and
+the serving runtime read it, and `crd()` derives the Kubernetes schema from them (`python -m
+windtunnel.spec.servedmodel` prints it). They take what they don't know in silence, because a pod
 of an older release must go on serving after the resource has learned a new field; the API server is the one
 that refuses unknown fields.
 """
@@ -24,6 +24,9 @@ PLURAL = "servedmodels"
 
 LifecycleName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,40}$", max_length=41)]
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71)]
+VersionName = Annotated[
+    str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$", min_length=1, max_length=63)
+]
 Quantity = Annotated[str, Field(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|Ki|M|Mi|G|Gi|T|Ti)?$", max_length=20)]
 ResourceName = Literal["cpu", "memory", "ephemeral-storage"]
 Quantities = Annotated[
@@ -65,7 +68,7 @@ class _Model(BaseModel):
 class ModelVersion(_Model):
     """A registered model's version and the bundle that holds it."""
 
-    version: Annotated[str, Field(min_length=1, max_length=63, pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")]
+    version: VersionName
     """Version in the model registry."""
     bundle: Annotated[str, Field(min_length=1, max_length=1024)]
     """URI of the bundle's directory in the object store."""
@@ -102,7 +105,10 @@ class ServedModelSpec(_Model):
     model_config = ConfigDict(
         json_schema_extra={
             "x-kubernetes-validations": [
-                {"rule": "!has(self.traffic) || self.traffic == 0 || has(self.challenger)", "message": TRAFFIC_RULE},
+                {
+                    "rule": "!has(self.traffic) || self.traffic == 0 || has(self.challenger)",
+                    "message": TRAFFIC_RULE,
+                },
                 {
                     "rule": "!has(self.challenger) || self.challenger.version != self.champion.version",
                     "message": TWIN_RULE,
@@ -113,7 +119,11 @@ class ServedModelSpec(_Model):
 
     lifecycle: Annotated[
         LifecycleName,
-        Field(json_schema_extra={"x-kubernetes-validations": [{"rule": "self == oldSelf", "message": RENAME_RULE}]}),
+        Field(
+            json_schema_extra={
+                "x-kubernetes-validations": [{"rule": "self == oldSelf", "message": RENAME_RULE}]
+            }
+        ),
     ]
     champion: ModelVersion
     """Answers every request that the challenger does not."""
@@ -160,7 +170,8 @@ class ServedModelStatus(_Model):
     conditions: Annotated[
         list[Condition],
         Field(
-            max_length=8, json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]}
+            max_length=8,
+            json_schema_extra={"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": ["type"]},
         ),
     ] = Field(default_factory=list)
 
@@ -267,12 +278,12 @@ def _inline(node: Any, definitions: dict[str, Any]) -> Any:
         return node
     if "$ref" in node:
         target = definitions[node["$ref"].rsplit("/", 1)[1]]
-        return _inline({**target, **{key: value for key, value in node.items() if key != "$ref"}}, definitions)
+        return _inline(target | {key: value for key, value in node.items() if key != "$ref"}, definitions)
     if "anyOf" in node:
         (kept,) = (option for option in node["anyOf"] if option != {"type": "null"})
         rest = {key: value for key, value in node.items() if key not in ("anyOf", "default")}
         return _inline({**kept, **rest}, definitions)
-    result = {}
+    result: dict[str, Any] = {}
     for key, value in node.items():
         if key == "properties":
             result[key] = {name: _inline(item, definitions) for name, item in value.items()}
