@@ -1,0 +1,70 @@
+# Windtunnel's commands. `make help` lists them.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+
+CLUSTER ?= dev
+REGISTRY ?=
+PYTHON := .venv/bin/python
+BIN := .venv/bin
+SOURCES := platform/src tests dev dags
+export PYTHONPATH := $(CURDIR)
+
+.PHONY: help demo down test venv lint format unit chart laptop cluster-test bench images cluster lock generate
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: venv ## The whole thread on a real cluster (CLUSTER=dev makes one here; CLUSTER=current REGISTRY=… uses yours)
+	$(PYTHON) -m dev.demo --cluster $(CLUSTER) --registry "$(REGISTRY)"
+
+down: ## End the cluster that `make demo` made; nothing is left running or mounted
+	python3 dev/cluster/cluster.py down
+
+test: lint unit chart laptop cluster-test ## Everything, from lint to the cluster
+
+venv: ## Make .venv, the host's environment
+	@dev/venv.sh
+
+lint: venv ## Formatting, types, layers, shell scripts, Containerfiles
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	git ls-files -z '*.sh' .ci/run 'images/**/docker-entrypoint*' | xargs -0 $(BIN)/shellcheck
+	git ls-files -z 'images/*/Containerfile' | xargs -0 $(BIN)/hadolint
+
+format: venv ## Format the sources
+	$(BIN)/ruff format $(SOURCES)
+	$(BIN)/ruff check --fix $(SOURCES)
+
+unit: venv ## Unit and property tests
+	$(PYTHON) -m pytest tests/unit
+
+chart: venv ## The chart: rendering, schema, policies
+	$(PYTHON) dev/cluster/cluster.py build helm
+	$(PYTHON) -m pytest tests/chart
+
+laptop: venv ## The same stages without a cluster, and the documented commands
+	$(PYTHON) -m pytest tests/laptop
+
+cluster-test: venv ## The thread and its faults on the real one-node cluster
+	$(PYTHON) -m pytest tests/cluster
+
+bench: venv ## Measure against peers in the same run
+	$(PYTHON) -m tests.bench
+
+images: venv ## Build the images, and push them with REGISTRY=registry.example.com/team
+	$(PYTHON) dev/images.py build $(if $(REGISTRY),--push --registry $(REGISTRY))
+
+cluster: venv ## Bring up the one-node cluster alone
+	$(PYTHON) dev/cluster/cluster.py prepare
+	$(PYTHON) dev/cluster/cluster.py up
+
+lock: venv ## Resolve every lock file anew
+	$(PYTHON) dev/images.py lock
+
+generate: venv ## Write the files that are derived from the code (CRD, JSON schema)
+	$(PYTHON) -m windtunnel.spec.schema > docs/lifecycle.schema.json
+	$(PYTHON) -m windtunnel.spec.servedmodel > charts/windtunnel/templates/crds/servedmodel.yaml

@@ -1,0 +1,121 @@
+"""Install or upgrade the chart, with progress, and with the reason when it does not come up."""
+
+from __future__ import annotations
+
+import hashlib
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+from .console import DemoError, console
+from .kubectl import Kubectl, KubectlError
+from .target import ROOT, Target, image_values
+
+CHART = ROOT / "charts/windtunnel"
+INSTALL_SECONDS = 600
+MARK = "windtunnel.dev/installed"
+
+
+def install(target: Target, release: str, namespace: str, *settings: str) -> None:
+    """`helm upgrade --install`, skipped when this very chart and values are what runs.
+
+    settings: further `--set` assignments. Raises DemoError with what is not ready and why.
+    """
+    with tempfile.TemporaryDirectory() as directory:
+        images = Path(directory, "images.yaml")
+        images.write_text(image_values(target.registry))
+        files = [*target.values, images]
+        mark = _digest([*files, *(p for p in sorted(CHART.rglob("*")) if p.is_file())], settings)
+        if _installed(target.kubectl, namespace) == mark:
+            console.print("  nothing changed since the last install")
+        else:
+            _namespace(target.kubectl, namespace)
+            argv = [*target.helm, "upgrade", "--install", release, str(CHART), "--namespace", namespace]
+            argv += [f"--values={file}" for file in files] + [f"--set={setting}" for setting in settings]
+            done = subprocess.run(argv, capture_output=True, text=True, check=False)
+            if done.returncode:
+                raise DemoError(f"helm: {done.stderr.strip()}")
+        wait_ready(target.kubectl, namespace)
+        target.kubectl.run("annotate", "namespace", namespace, f"{MARK}={mark}", "--overwrite")
+
+
+def wait_ready(kubectl: Kubectl, namespace: str, seconds: float = INSTALL_SECONDS) -> None:
+    """Wait until every Deployment and StatefulSet is at its latest revision and every Job is done."""
+    begun = time.monotonic()
+    shown = ""
+    while waiting := _not_ready(kubectl, namespace):
+        text = ", ".join(waiting)
+        if text != shown:
+            console.print(f"  [dim]{time.monotonic() - begun:4.0f} s[/] waiting for {text}")
+            shown = text
+        if time.monotonic() - begun > seconds:
+            raise DemoError(f"not ready after {seconds:.0f} s: {text}\n{explain(kubectl, namespace)}")
+        time.sleep(1)
+
+
+def explain(kubectl: Kubectl, namespace: str, only: str = "") -> str:
+    """Events and last log lines of the pods that are not well (or of the pod named `only`)."""
+    parts = []
+    for pod in kubectl.json("get", "pods", "-n", namespace)["items"]:
+        name = pod["metadata"]["name"]
+        statuses = [*pod["status"].get("initContainerStatuses", []), *pod["status"].get("containerStatuses", [])]
+        well = pod["status"]["phase"] == "Succeeded" or (statuses and all(s["ready"] for s in statuses))
+        if (only and name != only) or (not only and well):
+            continue
+        events = kubectl.run("events", "-n", namespace, "--for", f"pod/{name}")
+        parts.append(f"--- pod {name}: {pod['status']['phase']}\n{_tail(events, 8)}")
+        for status in statuses:
+            try:
+                logs = kubectl.run("logs", "-n", namespace, name, "-c", status["name"], "--tail=20")
+            except KubectlError as error:
+                logs = str(error)
+            parts.append(f"    log of {status['name']}:\n{_tail(logs, 20)}")
+    return "\n".join(parts) or "(no pod is unwell)"
+
+
+def _not_ready(kubectl: Kubectl, namespace: str) -> list[str]:
+    found = []
+    for item in kubectl.json("get", "deployments,statefulsets,jobs", "-n", namespace)["items"]:
+        name, status, spec = item["metadata"]["name"], item.get("status", {}), item["spec"]
+        if item["kind"] == "Job":
+            ready = status.get("succeeded", 0) >= 1
+        else:
+            want = spec.get("replicas", 1)
+            current = status.get("observedGeneration", 0) >= item["metadata"]["generation"]
+            ready = current and status.get("updatedReplicas", 0) >= want and status.get("readyReplicas", 0) >= want
+            ready = ready and status.get("replicas", 0) <= want
+        if not ready:
+            found.append(name)
+    return found
+
+
+def _namespace(kubectl: Kubectl, namespace: str) -> None:
+    """Make the namespace with Pod Security `restricted`, which the chart can't set on the namespace it lands in."""
+    try:
+        kubectl.run("create", "namespace", namespace)
+    except KubectlError as error:
+        if "AlreadyExists" not in str(error):
+            raise
+    kubectl.run("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted", "--overwrite")
+
+
+def _installed(kubectl: Kubectl, namespace: str) -> str:
+    try:
+        found = kubectl.json("get", "namespace", namespace)
+    except KubectlError as error:
+        if "NotFound" in str(error):
+            return ""
+        raise
+    return str(found["metadata"].get("annotations", {}).get(MARK, ""))
+
+
+def _digest(files: list[Path], settings: tuple[str, ...]) -> str:
+    total = hashlib.sha256(repr(settings).encode())
+    for file in files:
+        total.update(file.name.encode() + file.read_bytes())
+    return total.hexdigest()[:32]
+
+
+def _tail(text: str, lines: int) -> str:
+    return "\n".join(f"    {line}" for line in text.strip().splitlines()[-lines:])
