@@ -1,0 +1,1 @@
+"""Run a lifecycle on a laptop: the same stages, in order, each in a child process."""

@@ -1,0 +1,53 @@
+"""Settings: the one place that reads the process environment's WINDTUNNEL_* variables."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from windtunnel.errors import PermanentError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+DEFAULT_LIFECYCLES = "dags/lifecycles"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Where everything is."""
+
+    store: str
+    """Object store: `s3://bucket[/prefix]` or a directory. Credentials and endpoint come by AWS_* variables."""
+    lifecycles: Path = Path(DEFAULT_LIFECYCLES)
+    """Directory with one directory per lifecycle."""
+    online_store: str = ""
+    """`redis://host:port/db`, or `sqlite:///abs/path` in local mode; empty where no stage needs it."""
+    online_store_password: str = field(default="", repr=False)
+    tracking_uri: str = ""
+    """MLflow's tracking URI."""
+    served_models: str = ""
+    """`kubernetes:<namespace>`, or a directory in local mode."""
+    code_version: str = ""
+    """What stamps models and records; empty means the digest of the lifecycle's files."""
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str]) -> Settings:
+        """Raises PermanentError when WINDTUNNEL_STORE is not set; everything else has a default."""
+        store = environ.get("WINDTUNNEL_STORE", "")
+        if not store:
+            raise PermanentError(
+                "WINDTUNNEL_STORE is not set",
+                where="environment",
+                fix="set it to s3://bucket[/prefix] or to a directory",
+            )
+        return cls(
+            store=store,
+            lifecycles=Path(environ.get("WINDTUNNEL_LIFECYCLES") or DEFAULT_LIFECYCLES),
+            online_store=environ.get("WINDTUNNEL_ONLINE_STORE", ""),
+            online_store_password=environ.get("WINDTUNNEL_ONLINE_STORE_PASSWORD", ""),
+            tracking_uri=environ.get("MLFLOW_TRACKING_URI", ""),
+            served_models=environ.get("WINDTUNNEL_SERVED_MODELS", ""),
+            code_version=environ.get("WINDTUNNEL_CODE_VERSION", ""),
+        )

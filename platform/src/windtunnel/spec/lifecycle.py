@@ -1,0 +1,194 @@
+"""The lifecycle of a model, as a team writes it in lifecycle.yaml."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import cached_property
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, model_validator
+
+from windtunnel.digests import canonical_json, digest
+from windtunnel.spec.model import SpecModel
+from windtunnel.spec.stages import STAGES, StageName
+from windtunnel.spec.values import Cron, Duration, FunctionRef, check_cron
+
+API_VERSION = "windtunnel.dev/v1alpha1"
+NAME_PATTERN = r"^[a-z][a-z0-9_]{1,40}$"
+COLUMN_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
+
+Column = Annotated[str, Field(pattern=COLUMN_PATTERN)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Days = Annotated[int, Field(ge=1, le=3660)]
+
+
+def _check_uri(uri: str) -> str:
+    if "{date}" not in uri:
+        raise ValueError(f"{uri!r} names no day; put {{date}} where the ISO date of a partition stands")
+    return uri
+
+
+def _check_training_schedule(text: str) -> str:
+    return text if text == "features" else check_cron(text)
+
+
+class Metadata(SpecModel):
+    name: Annotated[str, Field(pattern=NAME_PATTERN)]
+    """Name of the lifecycle, of its registered model and of its directory."""
+    owner: Annotated[str, Field(min_length=1)]
+    """Team or person to ask."""
+    description: str = ""
+
+
+class Source(SpecModel):
+    """Raw data in daily partitions."""
+
+    uri: Annotated[str, AfterValidator(_check_uri)]
+    """Key in the object store, or an s3:// URI, with `{date}` for the ISO date."""
+    schema_ref: Annotated[FunctionRef, Field(alias="schema")]
+    """pandera schema that every row must keep: `module:NAME`."""
+    on_bad_rows: Literal["quarantine", "stop"] = "quarantine"
+    """`quarantine` sets bad rows aside, counts them and goes on; `stop` fails the stage."""
+    max_bad_share: Share = 0.02
+    """Share of bad rows in a partition above which the stage fails even when they are quarantined."""
+
+
+class Features(SpecModel):
+    """From partitions to feature rows, and what a model reads."""
+
+    transform: FunctionRef
+    """`transform(partitions, day)` → one frame per feature view."""
+    views: Annotated[tuple[Column, ...], Field(min_length=1)]
+    """Names of the Feast feature views that `transform` fills."""
+    service: Column
+    """Name of the Feast feature service whose features the model reads, in its order."""
+    request: tuple[Column, ...] = ()
+    """Columns that come with the request (and with entity_rows), after those of the service."""
+    schedule: Cron | None = None
+    """When the features DAG runs; null means by hand."""
+    lookback_days: Days = 14
+    """`transform` sees the rows of this many days before the day it computes, and of the day itself."""
+    slice_days: Days = 14
+    """Days that one extract or transform task takes."""
+
+
+class Label(SpecModel):
+    """What is predicted."""
+
+    rows: FunctionRef
+    """`entity_rows(partitions, day)` → what is asked on a day, with the label where it is known."""
+    column: Column
+    kind: Literal["binary", "regression"]
+    delay_days: Annotated[int, Field(ge=0, le=365)] = 1
+    """Days until the label of a day is known; fresher rows never enter a snapshot."""
+
+
+class Training(SpecModel):
+    function: FunctionRef
+    """`train(features, label)` → a fitted scikit-learn estimator."""
+    schedule: Annotated[str, AfterValidator(_check_training_schedule)] | None = "features"
+    """`features`: after every materialization; a cron expression; or null: by hand."""
+    window_days: Days = 28
+    """Days of the training set."""
+
+
+class Gate(SpecModel):
+    """When a challenger may replace the champion."""
+
+    mode: Literal["refresh", "improve"] = "refresh"
+    """`refresh`: not worse than the margin; `improve`: better by minGain."""
+    margin: Annotated[float, Field(ge=0)] = 0.01
+    """Loss per row that a challenger may be worse by, in units of the metric."""
+    min_gain: Annotated[float, Field(ge=0)] = 0.0
+    """Loss per row that a challenger must be better by in mode `improve`."""
+    alpha: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """Error rate of the gate."""
+
+
+class Evaluation(SpecModel):
+    window_days: Days = 7
+    """Days of the evaluation window; they lie after the training window."""
+    metric: Literal["log_loss", "brier", "squared_error"] = "log_loss"
+    gate: Gate = Gate()
+    slices: tuple[Column, ...] = ()
+    """Columns of entity_rows; no slice may become much worse."""
+    min_rows: Annotated[int, Field(ge=1)] = 500
+    """Fewer labelled rows than this and the challenger is refused."""
+
+
+class Approval(SpecModel):
+    required: bool = False
+    """Ask a human in Airflow between the verdict and the rollout."""
+
+
+class Resources(SpecModel):
+    requests: dict[Literal["cpu", "memory"], str] = {"cpu": "100m", "memory": "256Mi"}
+    limits: dict[Literal["cpu", "memory"], str] = {"memory": "512Mi"}
+
+
+class Serving(SpecModel):
+    replicas: Annotated[int, Field(ge=1, le=100)] = 1
+    resources: Resources = Resources()
+
+
+class Scoring(SpecModel):
+    shards: Annotated[int, Field(ge=1, le=1000)] = 1
+    """Pods that a batch scoring is split over."""
+
+
+class StageSettings(SpecModel):
+    """How one stage runs."""
+
+    stage_class: Annotated[str, Field(alias="class", pattern=r"^[a-z][a-z0-9-]*$")] = "small"
+    """Stage class: a pod template that the platform's values define."""
+    timeout: Duration = timedelta(minutes=30)
+    retries: Annotated[int, Field(ge=0, le=10)] = 1
+
+
+class LifecycleSpec(SpecModel):
+    sources: Annotated[dict[Column, Source], Field(min_length=1)]
+    features: Features
+    label: Label
+    training: Training
+    evaluation: Evaluation = Evaluation()
+    approval: Approval = Approval()
+    serving: Serving = Serving()
+    scoring: Scoring = Scoring()
+    stages: dict[StageName, StageSettings] = {}
+
+    @model_validator(mode="after")
+    def _metric_fits_label(self) -> LifecycleSpec:
+        binary = self.label.kind == "binary"
+        if binary == (self.evaluation.metric == "squared_error"):
+            allowed = "log_loss or brier" if binary else "squared_error"
+            raise ValueError(
+                f"evaluation.metric {self.evaluation.metric!r} does not fit a {self.label.kind} label; use {allowed}"
+            )
+        return self
+
+
+class Lifecycle(SpecModel):
+    api_version: Literal["windtunnel.dev/v1alpha1"]
+    kind: Literal["Lifecycle"]
+    metadata: Metadata
+    spec: LifecycleSpec
+
+    @property
+    def name(self) -> str:
+        return self.metadata.name
+
+    @property
+    def object_name(self) -> str:
+        """Name of its ServedModel; Kubernetes takes no underscores."""
+        return self.name.replace("_", "-")
+
+    @cached_property
+    def digest(self) -> str:
+        """`sha256:<hex>` of the meaning: comments, key order and spelled-out defaults do not change it."""
+        return digest(canonical_json(self.model_dump(mode="json", by_alias=True)))
+
+    def stage(self, name: str) -> StageSettings:
+        """Settings of a stage, or the defaults."""
+        if name not in STAGES:
+            raise KeyError(name)
+        return self.spec.stages.get(name, StageSettings())  # type: ignore[call-overload, no-any-return]

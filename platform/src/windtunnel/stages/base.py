@@ -1,0 +1,157 @@
+"""How a stage runs: requests in, results out, the same work never done twice.
+
+A stage is a module of this package with two functions:
+
+    identity(request, env) -> dict | None   what the answer depends on (JSON); None: never cached
+    run(request, env) -> StageResult        do it; idempotent
+
+and, where a result lives outside the object store (an online store, a registry), a third:
+
+    still_there(result, env) -> bool        is what a cached result names still there?
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import socket
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+import windtunnel
+from windtunnel.digests import canonical_json, digest, digest_directory, digest_files
+from windtunnel.errors import SpecError, WindtunnelError
+from windtunnel.records import StageRecord, Usage, write_record
+from windtunnel.spec.stages import STAGES, Reference, StageRequest, StageResult
+
+if TYPE_CHECKING:
+    import logging
+
+    from windtunnel.objects import ObjectStore
+    from windtunnel.settings import Settings
+    from windtunnel.spec.lifecycle import Lifecycle
+
+__all__ = ["Reference", "StageEnv", "StageModule", "StageRequest", "StageResult", "execute", "load_stage"]
+
+# What stages never import cannot change their answers.
+_NOT_BEHIND_STAGES = {"airflow", "cli", "controller", "local", "serving"}
+
+
+@dataclass(frozen=True)
+class StageEnv:
+    """What a stage may use."""
+
+    settings: Settings
+    store: ObjectStore
+    lifecycle: Lifecycle
+    directory: Path
+    """The lifecycle's directory: lifecycle.yaml, features.py, train.py."""
+    work: Path
+    """A temporary directory, removed afterwards."""
+    log: logging.Logger
+
+    @property
+    def code_version(self) -> str:
+        """What stamps models and records: the platform's word, or the digest of the lifecycle's files."""
+        return self.settings.code_version or digest_directory(self.directory)
+
+
+class StageModule(Protocol):
+    def identity(self, request: StageRequest, env: StageEnv) -> dict[str, Any] | None: ...
+    def run(self, request: StageRequest, env: StageEnv) -> StageResult: ...
+
+
+def load_stage(name: str) -> StageModule:
+    """Import the module of a stage; only that one, they are heavy."""
+    if name not in STAGES:
+        raise SpecError(f"there is no stage {name!r}", fix=f"the stages are {', '.join(STAGES)}")
+    return cast("StageModule", importlib.import_module(f"windtunnel.stages.{name}"))
+
+
+def execute(name: str, request: StageRequest, env: StageEnv) -> StageResult:
+    """Run a stage, or find its result under its key; either way leave a stage record."""
+    usage = Usage()
+    started = datetime.now(UTC)
+    result: StageResult | None = None
+    error = ""
+    try:
+        result = _cached_or_run(load_stage(name), request, env)
+        return result
+    except WindtunnelError as problem:
+        error = str(problem)
+        raise
+    except BaseException as problem:
+        error = f"{type(problem).__name__}: {problem}"
+        raise
+    finally:
+        record = StageRecord(
+            stage=name,
+            run_id=request.run_id,
+            try_number=request.try_number,
+            map_index=request.params.get("map_index"),
+            started=started,
+            ended=datetime.now(UTC),
+            usage=usage.measure(),
+            result=result,
+            error=error,
+            pod=os.environ.get("POD_NAME") or socket.gethostname(),
+            spec_digest=env.lifecycle.digest,
+            code_version=env.code_version,
+        )
+        write_record(env.store, env.lifecycle.name, record, env.log)
+
+
+def _cached_or_run(module: StageModule, request: StageRequest, env: StageEnv) -> StageResult:
+    identity = module.identity(request, env)
+    if identity is None:
+        return module.run(request, env)
+    key = _cache_key(request.stage, identity, env)
+    if not request.params.get("force"):
+        found = _look_up(key, module, env)
+        if found is not None:
+            env.log.info("cached: %s has this result already (%s)", request.stage, key.rpartition("/")[2][:12])
+            return found
+    result = module.run(request, env)
+    # Last writer wins: a forced run replaces what was there, and equal keys mean equal results.
+    env.store.put(key, canonical_json(result.to_json()))
+    return result
+
+
+def _cache_key(stage: str, identity: dict[str, Any], env: StageEnv) -> str:
+    content = {
+        "stage": stage,
+        "identity": identity,
+        "lifecycle": digest_directory(env.directory),
+        "platform": platform_digest(),
+    }
+    return f"{env.lifecycle.name}/cache/{stage}/{digest(canonical_json(content)).removeprefix('sha256:')}.json"
+
+
+def _look_up(key: str, module: StageModule, env: StageEnv) -> StageResult | None:
+    if not env.store.exists(key):
+        return None
+    result = replace(StageResult.from_json(json.loads(env.store.get(key))), cached=True)
+    still_there = getattr(module, "still_there", None)
+    if still_there is not None and not still_there(result, env):
+        return None
+    return result if all(_output_exists(output, env.store) for output in result.outputs.values()) else None
+
+
+def _output_exists(output: Reference, store: ObjectStore) -> bool:
+    """Whether an output in the object store is (still) there; others are their stage's to judge."""
+    if not output.uri.startswith(store.url + "/"):
+        return True
+    key = store.key(output.uri.rstrip("/"))
+    return store.exists(key) or bool(store.list(key))
+
+
+@cache
+def platform_digest() -> str:
+    """Digest of the platform's code that can change a stage's answer, so that an edit is never hidden by the cache."""
+    root = Path(windtunnel.__file__).parent
+    files = (p for p in root.rglob("*.py") if p.relative_to(root).parts[0] not in _NOT_BEHIND_STAGES)
+    return digest_files(root, files)
