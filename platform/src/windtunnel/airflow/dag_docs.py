@@ -1,0 +1,104 @@
+"""What Airflow's pages say about the DAGs and their tasks, in Markdown."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from windtunnel.airflow.run_params import params_of
+
+if TYPE_CHECKING:
+    from windtunnel.spec import Lifecycle
+
+PURPOSES = {
+    "features": "sources to feature rows, offline and online",
+    "train": "train a challenger, judge it against the champion, roll it out",
+    "score": "batch scoring of past days by the champion",
+}
+
+STAGES = {
+    "extract": "Reads the sources' partitions of these days, checks their schema, sets bad rows aside.",
+    "transform": "Calls the lifecycle's `transform` for each of these days and writes feature rows.",
+    "materialize": "Writes the feature view's rows to the online store, where serving reads them.",
+    "snapshot": "Freezes a training set by point-in-time join: no row knows what came after it.",
+    "train": "Calls the lifecycle's `train`, registers the model version, writes and proves its bundle.",
+    "evaluate": "Judges challenger and champion on the same fresh days. A refusal skips the rollout.",
+    "approve": "Waits for a person: Approve or Reject under *Required Actions*. Reject skips the rollout.",
+    "rollout": "Makes the challenger the champion of the ServedModel, exactly once.",
+    "score": "Scores this shard of the days with the champion; predictions go to the object store.",
+}
+
+APPROVAL_BODY = """\
+{% set facts = ti.xcom_pull(task_ids='evaluate')['facts'] %}
+**Verdict: {{ facts['decision'] }}**
+
+{% for reason in facts.get('reasons', []) %}- {{ reason }}
+{% endfor %}
+| metric | value |
+|---|---|
+{% for name, value in facts.get('metrics', {}).items() %}| {{ name }} | {{ value }} |
+{% endfor %}
+"""
+
+_LIFECYCLE = """\
+### {title}
+
+{description}
+
+Owner: {owner} · spec `{digest}` · one of the DAGs that Windtunnel makes from `lifecycle.yaml`.
+
+**What it does**: {purpose}.
+
+**When**: {schedule}
+
+**By hand**: press *Trigger*, or `POST /api/v2/dags/{dag_id}/dagRuns` with
+`{{"logical_date": null, "conf": {{…}}}}`.
+
+| param | |
+|---|---|
+{params}
+
+Every task is a stage in a pod of its own. A stage whose inputs and code have not changed answers from the
+cache.
+"""
+
+_BROKEN = """\
+### The lifecycle {name} cannot be read
+
+```
+{error}
+```
+
+Its DAGs come back when `{name}/lifecycle.yaml` is mended; the DAGs of other lifecycles are not touched.
+Check it before you push: `windtunnel validate {name}`.
+"""
+
+
+def lifecycle(lifecycle: Lifecycle, dag: str) -> str:
+    """The page of one of a lifecycle's DAGs."""
+    metadata = lifecycle.metadata
+    rows = (f"| `{name}` | {param.description} |" for name, param in params_of(dag).items())
+    return _LIFECYCLE.format(
+        title=f"{metadata.name}: {dag}",
+        description=metadata.description,
+        owner=metadata.owner,
+        digest=lifecycle.digest.removeprefix("sha256:")[:12],
+        purpose=PURPOSES[dag],
+        schedule=_schedule(lifecycle, dag),
+        dag_id=f"{metadata.name}__{dag}",
+        params="\n".join(rows),
+    )
+
+
+def broken(name: str, error: Exception) -> str:
+    """The page of the DAG that stands in for a lifecycle that cannot be read."""
+    return _BROKEN.format(name=name, error=error)
+
+
+def _schedule(lifecycle: Lifecycle, dag: str) -> str:
+    schedules = {"features": lifecycle.spec.features.schedule, "train": lifecycle.spec.training.schedule}
+    schedule = schedules.get(dag)
+    if schedule is None:
+        return "only by hand."
+    if schedule == "features":
+        return "whenever all feature views have been materialized."
+    return f"by cron `{schedule}`, UTC."

@@ -1,0 +1,209 @@
+"""Lifecycles → DAGs: `<name>__features`, `<name>__train`, `<name>__score`.
+
+Every parse of the DAG file comes through here, in the dag-processor and in each worker, so it imports the
+spec and airflow.sdk and nothing else, and a worker builds only the lifecycle that its task belongs to.
+"""
+
+from __future__ import annotations
+
+import logging
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, get_parsing_context
+
+from windtunnel.airflow import dag_docs
+from windtunnel.airflow.plan_operator import PlanOperator
+from windtunnel.airflow.run_params import params_of
+from windtunnel.airflow.stage_operator import StageOperator
+from windtunnel.errors import SpecError
+from windtunnel.spec import load_lifecycle
+from windtunnel.spec.stages import STAGES
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from airflow.sdk import BaseOperator
+
+    from windtunnel.spec import Lifecycle
+
+log = logging.getLogger(__name__)
+
+POD_TEMPLATES = "/opt/windtunnel/pod-templates"
+ROLLOUT_CLASS = "rollout"
+"""The one stage class whose pods may reach the Kubernetes API."""
+# For any scheme without the x- Airflow imports every provider, to ask whether it normalises such URIs: half a
+# second of CPU in each parse.
+_ASSET_SCHEME = "x-windtunnel"
+# Before anything that could be scheduled; without catch-up only its being in the past matters.
+_START = datetime(2020, 1, 1, tzinfo=UTC)
+_RETRY_DELAY = timedelta(seconds=10)
+
+
+def lifecycle_dags(directory: Path) -> dict[str, DAG]:
+    """DAGs by id, of every lifecycle below `directory`.
+
+    A broken lifecycle gives one DAG, `<name>__broken`, that says what is wrong. It must not raise: Airflow
+    counts an import error against the file and marks every DAG of the file as stale, so one team's typing
+    error would stop all the others' schedules.
+    """
+    wanted = _wanted_lifecycle()
+    dags: dict[str, DAG] = {}
+    for path in sorted(path.parent for path in directory.glob("*/lifecycle.yaml")):
+        if wanted in (None, path.name):
+            dags |= {dag.dag_id: dag for dag in _dags_of(path)}
+    return dags
+
+
+def _wanted_lifecycle() -> str | None:
+    """In a worker, the lifecycle of its task; None where all are asked for."""
+    dag_id = get_parsing_context().dag_id
+    return dag_id.rpartition("__")[0] if dag_id else None
+
+
+def _dags_of(directory: Path) -> list[DAG]:
+    try:
+        lifecycle = load_lifecycle(directory)
+        if lifecycle.name != directory.name:
+            raise SpecError(
+                f"metadata.name is {lifecycle.name!r} in a directory named {directory.name!r}",
+                where=str(directory / "lifecycle.yaml"),
+                fix="give both the same name",
+            )
+        factory = LifecycleDags(lifecycle, directory)
+        return [factory.features(), factory.train(), factory.score()]
+    except Exception as error:
+        log.exception("lifecycle %s is broken; its DAGs are not made", directory.name)
+        return [_broken(directory.name, error)]
+
+
+def _broken(name: str, error: Exception) -> DAG:
+    return DAG(
+        f"{name}__broken",
+        description=str(error).partition("\n")[0],
+        schedule=None,
+        tags=["windtunnel", "broken", name],
+        doc_md=dag_docs.broken(name, error),
+    )
+
+
+class LifecycleDags:
+    """The DAGs of one lifecycle."""
+
+    def __init__(self, lifecycle: Lifecycle, directory: Path) -> None:
+        self.lifecycle = lifecycle
+        self.directory = directory
+        self.assets = {
+            view: Asset(name=f"{lifecycle.name}/{view}", uri=f"{_ASSET_SCHEME}://{lifecycle.name}/{view}")
+            for view in lifecycle.spec.features.views
+        }
+
+    def features(self) -> DAG:
+        """plan → extract per slice → transform per slice → materialize per view."""
+        features = self.lifecycle.spec.features
+        with self._dag("features", _cron(features.schedule)) as dag:
+            plan = PlanOperator(
+                task_id="plan", slice_days=features.slice_days, executor_config=_pod("small"), retries=1
+            )
+            slice_name = "{{ task.stage_params.start }} to {{ task.stage_params.end }}"
+            extract, transform = (
+                StageOperator.partial(**self._stage(name), map_index_template=slice_name).expand(
+                    stage_params=plan.output
+                )
+                for name in ("extract", "transform")
+            )
+            extract >> transform
+            for view, asset in self.assets.items():
+                materialize = self._stage("materialize") | {"task_id": f"materialize.{view}"}
+                transform >> StageOperator(**materialize, stage_params={"view": view}, outlets=[asset])
+        return dag
+
+    def train(self) -> DAG:
+        """snapshot → train → evaluate, the gate → approve where a human must → rollout."""
+        schedule = self.lifecycle.spec.training.schedule
+        with self._dag(
+            "train", list(self.assets.values()) if schedule == "features" else _cron(schedule)
+        ) as dag:
+            tasks: dict[str, BaseOperator] = {}
+            for name in ("snapshot", "train", "evaluate", "rollout"):
+                sources = dict.fromkeys(STAGES[name].inputs.values())
+                tasks[name] = StageOperator(
+                    **self._stage(name),
+                    results={source: tasks[source].output for source in sources},
+                    gate=name == "evaluate",
+                )
+            if self.lifecycle.spec.approval.required:
+                tasks["evaluate"] >> self._approve() >> tasks["rollout"]
+        return dag
+
+    def score(self) -> DAG:
+        """score, per shard."""
+        shards = self.lifecycle.spec.scoring.shards
+        with self._dag("score", None) as dag:
+            shard_name = "shard {{ task.stage_params.shard + 1 }} of {{ task.stage_params.shards }}"
+            StageOperator.partial(**self._stage("score"), map_index_template=shard_name).expand(
+                stage_params=[{"shard": shard, "shards": shards} for shard in range(shards)]
+            )
+        return dag
+
+    def _dag(self, dag: str, schedule: Any) -> DAG:
+        metadata = self.lifecycle.metadata
+        return DAG(
+            f"{metadata.name}__{dag}",
+            description=f"{metadata.description or metadata.name}: {dag_docs.PURPOSES[dag]}",
+            schedule=schedule,
+            start_date=_START,
+            catchup=False,
+            # Runs of one lifecycle would race for the same partitions and for the promotion.
+            max_active_runs=1,
+            # It is in the repository, so it is meant to run; when, its schedule says.
+            is_paused_upon_creation=False,
+            params=params_of(dag),
+            tags=["windtunnel", metadata.name, dag],
+            default_args={"owner": metadata.owner},
+            doc_md=dag_docs.lifecycle(self.lifecycle, dag),
+        )
+
+    def _stage(self, name: str) -> dict[str, Any]:
+        """What every task of a stage has."""
+        settings = self.lifecycle.stage(name)
+        stage_class = ROLLOUT_CLASS if name == "rollout" else settings.stage_class
+        return {
+            "task_id": name,
+            "lifecycle": self.lifecycle.name,
+            "stage": name,
+            "lifecycles": str(self.directory.parent),
+            "stage_class": stage_class,
+            "window_params": _WINDOW_PARAMS.get(name, ()),
+            "execution_timeout": settings.timeout,
+            "retries": settings.retries,
+            "retry_delay": _RETRY_DELAY,
+            "executor_config": _pod(stage_class),
+            "doc_md": dag_docs.STAGES[name],
+        }
+
+    def _approve(self) -> BaseOperator:
+        # Imported where a lifecycle asks for it: the import takes longer than all the rest of a parse.
+        from airflow.providers.standard.operators.hitl import ApprovalOperator
+
+        return ApprovalOperator(
+            task_id="approve",
+            subject=f"Roll out a new model of {self.lifecycle.name}?",
+            body=dag_docs.APPROVAL_BODY,
+            executor_config=_pod("small"),
+            retries=1,
+            doc_md=dag_docs.STAGES["approve"],
+        )
+
+
+# What each stage is told of the run's days; for extract and transform the plan's slices say it.
+_WINDOW_PARAMS = {"materialize": ("start", "end"), "snapshot": ("end",), "score": ("start", "end")}
+
+
+def _cron(schedule: str | None) -> CronDataIntervalTimetable | None:
+    """With intervals, so that a weekly run covers its week and a backfill covers the past."""
+    return CronDataIntervalTimetable(schedule, timezone="UTC") if schedule else None
+
+
+def _pod(stage_class: str) -> dict[str, str]:
+    return {"pod_template_file": f"{POD_TEMPLATES}/{stage_class}.yaml"}

@@ -1,0 +1,78 @@
+"""Which days a run is about, and how they are cut into slices. Pure functions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from windtunnel.errors import RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Window:
+    """Days from `start` to `end`, both included."""
+
+    start: date
+    end: date
+
+    def to_json(self) -> dict[str, str]:
+        return {"start": self.start.isoformat(), "end": self.end.isoformat()}
+
+    def slices(self, days: int) -> list[Window]:
+        """Cut into windows of at most `days` days, oldest first."""
+        starts = range(self.start.toordinal(), self.end.toordinal() + 1, days)
+        return [
+            Window(date.fromordinal(first), min(date.fromordinal(first + days - 1), self.end))
+            for first in starts
+        ]
+
+
+def interval_window(start: datetime, end: datetime) -> Window:
+    """The days of a schedule's data interval [start, end); of an empty one, the last whole day before it."""
+    last = (end - timedelta(microseconds=1)).date() if end > start else end.date() - DAY
+    return Window(min(start.date(), last), last)
+
+
+def event_window(extras: Iterable[tuple[datetime, Mapping[str, Any]]]) -> Window | None:
+    """The window that the newest asset event tells of, or None when none tells."""
+    telling = [(at, extra) for at, extra in extras if "end" in extra]
+    if not telling:
+        return None
+    _, extra = max(telling, key=lambda item: item[0])
+    end = date.fromisoformat(str(extra["end"]))
+    return Window(date.fromisoformat(str(extra.get("start") or end)), end)
+
+
+def run_window(params: Mapping[str, Any], given: Window) -> Window:
+    """What the run's params ask for; `given` (events, schedule) fills in what they leave out.
+
+    `start` without `end` runs to the end of `given`; `end` without `start` is that one day. Raises
+    RequestError.
+    """
+    end = _day(params, "end") or given.end
+    start = _day(params, "start") or (end if params.get("end") else given.start)
+    if start > end:
+        raise RequestError(
+            f"start {start} lies after end {end}",
+            where="params of the run",
+            fix="both days are included, so start must not be later than end",
+        )
+    return Window(start, end)
+
+
+def _day(params: Mapping[str, Any], name: str) -> date | None:
+    value = params.get(name)
+    if value in (None, ""):
+        return None
+    try:
+        return date.fromisoformat(str(value))
+    except ValueError as error:
+        raise RequestError(
+            f"{value!r} is no day", where=f"param {name!r} of the run", fix="write it as in 2013-01-31"
+        ) from error
