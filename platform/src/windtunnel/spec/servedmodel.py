@@ -10,7 +10,7 @@ that refuses unknown fields.
 from __future__ import annotations
 
 import sys
-from datetime import datetime  # noqa: TC003 - pydantic resolves the annotation at run time
+from datetime import datetime
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator

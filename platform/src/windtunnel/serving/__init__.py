@@ -1,0 +1,6 @@
+"""The serving runtime: answers Open Inference Protocol v2 requests with the model that a ServedModel names.
+
+One path for a request: app (routes) → protocol (wire) → inputs (matrix or entity keys) → dataplane (answer).
+One path for a model: watcher (ServedModel) → loader (verified, rehearsed) → dataplane (swapped in).
+Nothing here imports pandas, Feast, MLflow or a stage: start to first answer is within two seconds.
+"""

@@ -1,0 +1,97 @@
+"""`python -m windtunnel.serving`: serve the model that a ServedModel names."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import logging
+import os
+import sys
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import uvloop
+from redis.asyncio import Redis
+
+from windtunnel.errors import EXIT_PERMANENT, WindtunnelError
+from windtunnel.kube import KubernetesApi
+from windtunnel.objects import open_store
+from windtunnel.serving.loader import BundleLoader
+from windtunnel.serving.metrics import Metrics
+from windtunnel.serving.server import serve
+from windtunnel.serving.watcher import follow_file, follow_kubernetes
+from windtunnel.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from threading import Event
+
+_ONLINE_TIMEOUT: Final = 1.0
+"""Seconds that the online store gets to connect, and to answer."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Returns the process's exit code."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    metrics = Metrics()
+    try:
+        settings = Settings.from_environment(os.environ)
+        loader = BundleLoader(open_store(settings.store, os.environ), _online_store(settings))
+        follow = _follower(options, metrics)
+    except WindtunnelError as error:
+        logging.getLogger(__name__).error("%s", error)
+        return EXIT_PERMANENT
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(
+            serve(
+                follow,
+                loader,
+                metrics,
+                host=options.host,
+                port=options.port,
+                drain_seconds=options.drain_seconds,
+            )
+        )
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m windtunnel.serving", description=__doc__)
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--name", help="ServedModel to follow in the Kubernetes API")
+    source.add_argument("--file", type=Path, help="follow a ServedModel in a JSON file instead")
+    parser.add_argument("--namespace", help="the ServedModel's namespace (default: the pod's own)")
+    parser.add_argument("--host", default="0.0.0.0", help="address to listen on")
+    parser.add_argument("--port", type=int, default=8080)
+    parser.add_argument(
+        "--drain-seconds", type=float, default=5.0, help="how long to answer after SIGTERM (default: 5)"
+    )
+    return parser
+
+
+def _follower(options: argparse.Namespace, metrics: Metrics) -> Callable[[Event], Iterator[dict[str, Any]]]:
+    connected = metrics.watch_connected.set
+    if options.file:
+        return partial(follow_file, options.file, connected)
+    api = KubernetesApi.connect(os.environ)
+    return partial(follow_kubernetes, api, options.namespace or api.namespace, options.name, connected)
+
+
+def _online_store(settings: Settings) -> Redis | None:
+    if not settings.online_store:
+        return None
+    return Redis.from_url(
+        settings.online_store,
+        password=settings.online_store_password or None,
+        socket_timeout=_ONLINE_TIMEOUT,
+        socket_connect_timeout=_ONLINE_TIMEOUT,
+        health_check_interval=30,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

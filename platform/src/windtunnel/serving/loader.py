@@ -1,0 +1,102 @@
+"""Takes a model version in: bundle verified against its digests, rehearsed on its golden requests, then
+ready."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from windtunnel.errors import IntegrityError
+from windtunnel.features.online_reader import OnlineReader, OnlineView
+from windtunnel.registry.bundle import read_bundle
+from windtunnel.serving.inputs import REQUEST, InputPlan
+from windtunnel.serving.model import LoadedVersion
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from windtunnel.features.online_reader import RedisClient
+    from windtunnel.objects import ObjectStore
+    from windtunnel.registry.bundle import Bundle
+    from windtunnel.spec.servedmodel import ModelVersion
+
+log = logging.getLogger(__name__)
+
+_GOLDEN_TOLERANCE: Final = 1e-5
+"""How far an answer may be from the golden one, beyond the difference that conversion has shown."""
+
+
+class BundleLoader:
+    """Loads versions from an object store; callable, as the updater wants it."""
+
+    def __init__(self, store: ObjectStore, online_store: RedisClient | None) -> None:
+        self._store = store
+        self._online_store = online_store
+
+    def __call__(self, lifecycle: str, wanted: ModelVersion) -> LoadedVersion:
+        """Raises IntegrityError for wrong content, NotFoundError, StoreError, PermanentError."""
+        bundle = read_bundle(self._store, wanted.bundle, wanted.digest)
+        manifest = bundle.manifest
+        if manifest["lifecycle"] != lifecycle:
+            raise IntegrityError(f"the bundle is of lifecycle {manifest['lifecycle']!r}", where=wanted.bundle)
+        rehearse(bundle, wanted.bundle)
+        features = {feature["name"]: feature["source"] for feature in manifest["features"]}
+        views = [_view(view) for view in manifest["online"]["views"]]
+        reader = self._reader(manifest["online"]["project"], views, features)
+        join_keys = {name: kind for view in views for name, kind in view.join_keys.items()} if reader else {}
+        return LoadedVersion(
+            lifecycle=lifecycle,
+            version=wanted.version,
+            digest=wanted.digest,
+            runtime=manifest["runtime"],
+            output=manifest["output"]["name"],
+            plan=InputPlan(features, join_keys),
+            predictor=bundle,
+            single_precision=manifest.get("input", {}).get("dtype") == "float32",
+            reader=reader,
+            online_columns=tuple(
+                position for position, source in enumerate(features.values()) if source != REQUEST
+            ),
+        )
+
+    def _reader(
+        self, project: str, views: list[OnlineView], features: Mapping[str, str]
+    ) -> OnlineReader | None:
+        if not views:
+            return None
+        if self._online_store is None:
+            log.warning("no online store is set: requests must send every feature")
+            return None
+        columns = [_column(source) for source in features.values() if source != REQUEST]
+        return OnlineReader(self._online_store, project, views, columns)
+
+
+def rehearse(bundle: Bundle, where: str) -> None:
+    """Replay the golden requests. Raises IntegrityError when an answer differs: this runtime must not serve
+    it."""
+    inputs, expected = bundle.golden
+    answers = bundle.predict(inputs)
+    tolerance = _GOLDEN_TOLERANCE + float(bundle.manifest["parity"]["max_abs_difference"])
+    difference = float(np.max(np.abs(answers - expected), initial=0.0))
+    if not difference <= tolerance:
+        raise IntegrityError(
+            f"golden requests are answered differently: by {difference:.2g}, allowed {tolerance:.2g}",
+            where=where,
+            fix="build the bundle with the same onnxruntime as the serving image's",
+        )
+
+
+def _view(view: Mapping[str, Any]) -> OnlineView:
+    return OnlineView(
+        name=view["name"],
+        join_keys={key["name"]: key["type"] for key in view["join_keys"]},
+        features=tuple(feature["name"] for feature in view["features"]),
+        ttl_seconds=float(view["ttl_seconds"]),
+    )
+
+
+def _column(source: str) -> tuple[str, str]:
+    view, _, feature = source.partition(":")
+    return view, feature

@@ -1,0 +1,64 @@
+"""What the serving runtime counts; one registry per process, made by whoever starts it."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+class Metrics:
+    """Metric objects by what they count. `version` is the model version, empty before one is loaded."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        self.requests = Counter(
+            "windtunnel_serving_requests",
+            "Infer calls answered, by HTTP status code.",
+            ("model", "version", "code"),
+            registry=self.registry,
+        )
+        self.seconds = Histogram(
+            "windtunnel_serving_request_seconds",
+            "Time from an infer call's head to its answer.",
+            ("model", "version"),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.rows = Counter(
+            "windtunnel_serving_rows", "Rows answered.", ("model", "version"), registry=self.registry
+        )
+        self.missing = Counter(
+            "windtunnel_serving_missing_features",
+            "Feature values that were missing in answered rows.",
+            ("model", "version"),
+            registry=self.registry,
+        )
+        self.online_read_seconds = Histogram(
+            "windtunnel_serving_online_read_seconds",
+            "Time of one read of the online store.",
+            ("model",),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.model_info = Gauge(
+            "windtunnel_serving_model_info",
+            "1 for each model version that is loaded, with its role.",
+            ("model", "version", "role", "digest"),
+            registry=self.registry,
+        )
+        self.loads = Counter(
+            "windtunnel_serving_loads",
+            "Bundles loaded, by outcome (ok, or the error's kind).",
+            ("model", "outcome"),
+            registry=self.registry,
+        )
+        self.watch_connected = Gauge(
+            "windtunnel_serving_watch_connected",
+            "1 while the source of the ServedModel answers.",
+            registry=self.registry,
+        )

@@ -1,0 +1,49 @@
+"""One model version, ready to answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from windtunnel.serving.inputs import InputPlan
+
+FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+
+
+class Predictor(Protocol):
+    """The bundle's model."""
+
+    def predict(self, features: FloatArray) -> FloatArray:
+        """[rows, features] → [rows]; safe to call from several threads."""
+
+
+class FeatureReader(Protocol):
+    """Where online features come from."""
+
+    async def read(self, entities: Mapping[str, Sequence[str | int]]) -> FloatArray:
+        """[rows, online features], NaN where missing. Raises StoreError."""
+
+
+@dataclass(frozen=True)
+class LoadedVersion:
+    """A verified and rehearsed bundle; everything that a request needs, so that a swap is one assignment."""
+
+    lifecycle: str
+    version: str
+    digest: str
+    runtime: str
+    """onnx or skops."""
+    output: str
+    """Name of the answer: probability or value."""
+    plan: InputPlan
+    predictor: Predictor
+    single_precision: bool
+    """The model computes in float32; larger numbers must not reach it."""
+    reader: FeatureReader | None
+    online_columns: tuple[int, ...]
+    """Columns of the model's input that `reader` fills, in its order."""

@@ -1,0 +1,89 @@
+"""The process: one event loop with Granian in it, two threads that follow the ServedModel, and an end in
+peace."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+from granian.constants import HTTPModes, Interfaces
+from granian.server.embed import Server
+
+from windtunnel.serving.app import App
+from windtunnel.serving.dataplane import Dataplane
+from windtunnel.serving.updater import Updater
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from windtunnel.serving.metrics import Metrics
+    from windtunnel.serving.updater import Loader
+
+log = logging.getLogger(__name__)
+
+_FINISH: Final = 20.0
+"""Seconds that requests in flight get after the drain period."""
+
+
+async def serve(
+    follow: Callable[[threading.Event], Iterator[dict[str, Any]]],
+    load: Loader,
+    metrics: Metrics,
+    *,
+    host: str,
+    port: int,
+    drain_seconds: float,
+) -> None:
+    """Serve until SIGTERM or SIGINT.
+
+    Then readiness fails and each answer closes its connection, requests are still answered for
+    `drain_seconds` (until the last load balancer has heard of it), and those in flight are finished.
+    """
+    loop = asyncio.get_running_loop()
+    dataplane = Dataplane(metrics)
+    app = App(dataplane, metrics)
+    updater = Updater(dataplane, load, metrics, loop.call_soon_threadsafe)
+    server = Server(
+        app,
+        address=host,
+        port=port,
+        interface=Interfaces.RSGI,
+        http=HTTPModes.http1,
+        websockets=False,
+        backlog=1024,
+        log_enabled=False,
+    )
+    ended = asyncio.Event()
+    for signum in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(signum, ended.set)
+    stop = threading.Event()
+    for name, target in (("follow", lambda: updater.follow(follow(stop))), ("update", updater.run)):
+        threading.Thread(target=target, name=name, daemon=True).start()
+    serving = asyncio.create_task(server.serve())
+    log.info("listening on %s:%s", host, port)
+    waiting = asyncio.create_task(ended.wait())
+    await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    waiting.cancel()
+    stop.set()
+    updater.stop()
+    if not serving.done():
+        app.draining = True
+        log.info("shutting down: answering for %.0f s more", drain_seconds)
+        await asyncio.sleep(drain_seconds)
+        await _finish(app)
+        server.stop()  # type: ignore[no-untyped-call]
+    with contextlib.suppress(asyncio.CancelledError):
+        await serving
+    log.info("ended")
+
+
+async def _finish(app: App) -> None:
+    deadline = time.monotonic() + _FINISH
+    while app.in_flight and time.monotonic() < deadline:
+        await asyncio.sleep(0.02)
