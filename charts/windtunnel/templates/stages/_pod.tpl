@@ -1,0 +1,104 @@
+{{/* The pod of a stage class: (list $ "class" spec). It holds no literal secret, and no volume unless the class asks
+     for a disk: each volume costs 0.25 s of a stage's start. */}}
+{{- define "windtunnel.stages.pod" -}}
+{{- $root := index . 0 -}}
+{{- $class := index . 1 -}}
+{{- $spec := index . 2 -}}
+{{- $temporary := ternary "/scratch" "/dev/shm" (not (empty $spec.scratch)) -}}
+apiVersion: v1
+kind: Pod
+metadata:
+  name: {{ $class }}
+  labels:
+    {{- include "windtunnel.selector" (list $root "stage") | nindent 4 }}
+    windtunnel.dev/stage-class: {{ $class }}
+  {{- with $spec.annotations }}
+  annotations: {{- toYaml . | nindent 4 }}
+  {{- end }}
+spec:
+  restartPolicy: Never
+  serviceAccountName: {{ ternary "rollout" "stage" (eq $class "rollout") }}
+  automountServiceAccountToken: {{ eq $class "rollout" }}
+  enableServiceLinks: false
+  terminationGracePeriodSeconds: {{ $root.Values.stages.terminationGracePeriodSeconds }}
+  {{- with $root.Values.images.pullSecrets }}
+  imagePullSecrets:
+    {{- range . }}
+    - name: {{ . }}
+    {{- end }}
+  {{- end }}
+  securityContext:
+    runAsNonRoot: true
+    runAsUser: 10001
+    runAsGroup: 10001
+    fsGroup: 10001
+    seccompProfile: {type: RuntimeDefault}
+  {{- with $spec.nodeSelector }}
+  nodeSelector: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $spec.tolerations }}
+  tolerations: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $spec.affinity }}
+  affinity: {{- toYaml . | nindent 4 }}
+  {{- end }}
+  {{- with $spec.priorityClassName }}
+  priorityClassName: {{ . }}
+  {{- end }}
+  {{- with $spec.runtimeClassName }}
+  runtimeClassName: {{ . }}
+  {{- end }}
+  containers:
+    # Airflow looks for this name, and gives the arguments.
+    - name: base
+      image: {{ $spec.image | default (include "windtunnel.image" (list $root "stage")) }}
+      imagePullPolicy: {{ $root.Values.images.pullPolicy }}
+      {{- include "windtunnel.containerSecurity" $root | nindent 6 }}
+      resources: {{- toYaml $spec.resources | nindent 8 }}
+      env:
+        {{- include "windtunnel.env" (include "windtunnel.stages.env" (list $root $temporary) | fromYaml | merge (dict) (default dict $spec.env) $root.Values.stages.env) | trim | nindent 8 }}
+        - name: POD_NAME
+          valueFrom: {fieldRef: {fieldPath: metadata.name}}
+        # Threads as the class has CPU, or each library starts one per core of the node.
+        {{- range list "OMP_NUM_THREADS" "POLARS_MAX_THREADS" }}
+        - name: {{ . }}
+          valueFrom: {resourceFieldRef: {containerName: base, resource: requests.cpu, divisor: "1"}}
+        {{- end }}
+        {{- include "windtunnel.objectStore.secretEnv" $root | nindent 8 }}
+        {{- include "windtunnel.secretEnv" (list "WINDTUNNEL_ONLINE_STORE_PASSWORD" (include "windtunnel.secret.onlineStore" $root) "WINDTUNNEL_ONLINE_STORE_PASSWORD") | nindent 8 }}
+      {{- if $spec.scratch }}
+      volumeMounts:
+        - {name: scratch, mountPath: /scratch}
+      {{- end }}
+  {{- if $spec.scratch }}
+  volumes:
+    - {name: scratch, emptyDir: {sizeLimit: {{ $spec.scratch }}}}
+  {{- end }}
+{{- end }}
+
+{{/* Environment of stage pods that is no secret: (list $ "/directory for temporary files"). */}}
+{{- define "windtunnel.stages.env" -}}
+{{- $root := index . 0 -}}
+{{- $temporary := index . 1 -}}
+# The task SDK's environment first; the stage itself runs in /opt/stage, as a child process.
+PATH: /opt/airflow/bin:/usr/local/bin:/usr/bin:/bin
+HOME: {{ $temporary }}
+TMPDIR: {{ $temporary }}
+USER: windtunnel
+PYTHONDONTWRITEBYTECODE: "1"
+AIRFLOW_HOME: {{ $temporary }}/airflow
+AIRFLOW__CORE__EXECUTION_API_SERVER_URL: {{ include "windtunnel.airflow.executionUrl" $root }}
+AIRFLOW__CORE__LOAD_EXAMPLES: "False"
+{{ include "windtunnel.airflow.dagsEnv" $root }}
+AIRFLOW__LOGGING__LOGGING_CONFIG_CLASS: windtunnel.airflow.task_log.LOGGING_CONFIG
+AIRFLOW__LOGGING__BASE_LOG_FOLDER: {{ $temporary }}/airflow/logs
+# A stage outlives an api-server that is away for minutes.
+AIRFLOW__WORKERS__MAX_FAILED_HEARTBEATS: "60"
+AIRFLOW__WORKERS__EXECUTION_API_RETRIES: "12"
+AIRFLOW__WORKERS__EXECUTION_API_RETRY_WAIT_MAX: "10"
+{{ include "windtunnel.objectStore.env" $root }}
+WINDTUNNEL_LIFECYCLES: /opt/windtunnel/dags/lifecycles
+WINDTUNNEL_ONLINE_STORE: {{ include "windtunnel.onlineStore.url" $root }}
+WINDTUNNEL_SERVED_MODELS: kubernetes:{{ $root.Release.Namespace }}
+MLFLOW_TRACKING_URI: {{ include "windtunnel.mlflow.url" $root }}
+{{- end }}
