@@ -30,7 +30,9 @@ class TaskRun:
 
     @property
     def name(self) -> str:
-        return self.task_id if self.map_index < 0 else f"{self.task_id}[{self.map_index}]"
+        return (
+            self.task_id if self.map_index < 0 else f"{self.task_id}[{self.map_index}]"
+        )
 
     @property
     def seconds(self) -> float:
@@ -57,10 +59,15 @@ class AirflowApi:
                 if not self._token:
                     answer = self._http.post("/auth/token", json=self._login)
                     if answer.status_code >= 400:
-                        raise AirflowError(f"login: {answer.status_code} {answer.text[:300]}")
+                        raise AirflowError(
+                            f"login: {answer.status_code} {answer.text[:300]}"
+                        )
                     self._token = answer.json()["access_token"]
                 answer = self._http.request(
-                    method, f"/api/v2{path}", headers={"Authorization": f"Bearer {self._token}"}, **keywords
+                    method,
+                    f"/api/v2{path}",
+                    headers={"Authorization": f"Bearer {self._token}"},
+                    **keywords,
                 )
             except httpx.TransportError as error:
                 if time.monotonic() > deadline:
@@ -71,7 +78,9 @@ class AirflowApi:
                 self._token = ""
                 continue
             if answer.status_code >= 400:
-                raise AirflowError(f"{method} {path}: {answer.status_code} {answer.text[:500]}")
+                raise AirflowError(
+                    f"{method} {path}: {answer.status_code} {answer.text[:500]}"
+                )
             return answer.json() if answer.content else None
 
     def wait_for_dag(self, dag_id: str, seconds: float = 180) -> None:
@@ -85,27 +94,45 @@ class AirflowApi:
                 if time.monotonic() > deadline:
                     known = self.call("GET", "/importErrors")["import_errors"]
                     text = "\n".join(e["stack_trace"] for e in known)
-                    raise AirflowError(f"no DAG {dag_id} after {seconds:.0f} s: {error}\n{text}") from error
+                    raise AirflowError(
+                        f"no DAG {dag_id} after {seconds:.0f} s: {error}\n{text}"
+                    ) from error
             time.sleep(1)
 
     def unpause(self, dag_id: str) -> None:
         self.call("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
 
-    def trigger(self, dag_id: str, conf: dict[str, Any], run_id: str | None = None) -> str:
+    def trigger(
+        self, dag_id: str, conf: dict[str, Any], run_id: str | None = None
+    ) -> str:
         """Start a run with these params; its run id."""
-        body = {"conf": conf, "logical_date": None} | ({"dag_run_id": run_id} if run_id else {})
-        return str(self.call("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
+        body = {"conf": conf, "logical_date": None} | (
+            {"dag_run_id": run_id} if run_id else {}
+        )
+        return str(
+            self.call("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"]
+        )
 
     def runs(self, dag_id: str) -> list[dict[str, Any]]:
         """Newest first."""
-        return list(self.call("GET", f"/dags/{dag_id}/dagRuns", params={"order_by": "-run_after", "limit": 20})["dag_runs"])
+        return list(
+            self.call(
+                "GET",
+                f"/dags/{dag_id}/dagRuns",
+                params={"order_by": "-run_after", "limit": 20},
+            )["dag_runs"]
+        )
 
     def state(self, dag_id: str, run_id: str) -> str:
         return str(self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}")["state"])
 
     def task_runs(self, dag_id: str, run_id: str) -> list[TaskRun]:
         """Task instances in the order in which they started."""
-        rows = self.call("GET", f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances", params={"limit": 200})["task_instances"]
+        rows = self.call(
+            "GET",
+            f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances",
+            params={"limit": 200},
+        )["task_instances"]
         found = [
             TaskRun(
                 row["task_id"],
@@ -118,17 +145,31 @@ class AirflowApi:
             )
             for row in rows
         ]
-        return sorted(found, key=lambda run: (run.started is None, run.started, run.task_id, run.map_index))
+        return sorted(
+            found,
+            key=lambda run: (
+                run.started is None,
+                run.started,
+                run.task_id,
+                run.map_index,
+            ),
+        )
 
-    def result(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> Any:
+    def result(
+        self, dag_id: str, run_id: str, task_id: str, map_index: int = -1
+    ) -> Any:
         """What the task returned (its XCom)."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
-        return self.call("GET", path, params={"map_index": map_index, "deserialize": "true"})["value"]
+        return self.call(
+            "GET", path, params={"map_index": map_index, "deserialize": "true"}
+        )["value"]
 
     def log(self, dag_id: str, run_id: str, task: TaskRun) -> list[str]:
         """The lines of the task's last try."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task.task_id}/logs/{task.try_number}"
-        content = self.call("GET", path, params={"map_index": task.map_index, "full_content": "true"})["content"]
+        content = self.call(
+            "GET", path, params={"map_index": task.map_index, "full_content": "true"}
+        )["content"]
         return [row["event"] if isinstance(row, dict) else str(row) for row in content]
 
 

@@ -31,11 +31,17 @@ def step(title: str) -> Iterator[None]:
     console.print(f"[green]  ✓ {title}[/] [dim]{time.monotonic() - begun:.1f} s[/]")
 
 
-def run_labelled(label: str, argv: Sequence[str], env: Mapping[str, str] | None = None) -> None:
+def run_labelled(
+    label: str, argv: Sequence[str], env: Mapping[str, str] | None = None
+) -> None:
     """Run a program with its lines shown under a label. Raises DemoError with its last lines when it fails."""
     last: deque[str] = deque(maxlen=30)
     process = subprocess.Popen(
-        argv, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env={**os.environ, **(env or {})}
+        argv,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, **(env or {})},
     )
     assert process.stdout is not None
     for line in process.stdout:
@@ -44,7 +50,9 @@ def run_labelled(label: str, argv: Sequence[str], env: Mapping[str, str] | None 
             console.print(f"[dim]{label:>10} │[/] {escape(line.rstrip())}")
     if process.wait():
         tail = "\n".join(f"    {line}" for line in last)
-        raise DemoError(f"{' '.join(argv)} ended with {process.returncode}; its last lines:\n{tail}")
+        raise DemoError(
+            f"{' '.join(argv)} ended with {process.returncode}; its last lines:\n{tail}"
+        )
 
 
 def side_by_side(*chains: Callable[[], None]) -> None:

@@ -26,31 +26,51 @@ def install(target: Target, release: str, namespace: str, *settings: str) -> Non
         images = Path(directory, "images.yaml")
         images.write_text(image_values(target.registry))
         files = [*target.values, images]
-        mark = _digest([*files, *(p for p in sorted(CHART.rglob("*")) if p.is_file())], settings)
+        mark = _digest(
+            [*files, *(p for p in sorted(CHART.rglob("*")) if p.is_file())], settings
+        )
         if _installed(target.kubectl, namespace) == mark:
             console.print("  nothing changed since the last install")
         else:
             _namespace(target.kubectl, namespace)
-            argv = [*target.helm, "upgrade", "--install", release, str(CHART), "--namespace", namespace]
-            argv += [f"--values={file}" for file in files] + [f"--set={setting}" for setting in settings]
+            argv = [
+                *target.helm,
+                "upgrade",
+                "--install",
+                release,
+                str(CHART),
+                "--namespace",
+                namespace,
+            ]
+            argv += [f"--values={file}" for file in files] + [
+                f"--set={setting}" for setting in settings
+            ]
             done = subprocess.run(argv, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise DemoError(f"helm: {done.stderr.strip()}")
         wait_ready(target.kubectl, namespace)
-        target.kubectl.run("annotate", "namespace", namespace, f"{MARK}={mark}", "--overwrite")
+        target.kubectl.run(
+            "annotate", "namespace", namespace, f"{MARK}={mark}", "--overwrite"
+        )
 
 
-def wait_ready(kubectl: Kubectl, namespace: str, seconds: float = INSTALL_SECONDS) -> None:
+def wait_ready(
+    kubectl: Kubectl, namespace: str, seconds: float = INSTALL_SECONDS
+) -> None:
     """Wait until every Deployment and StatefulSet is at its latest revision and every Job is done."""
     begun = time.monotonic()
     shown = ""
     while waiting := _not_ready(kubectl, namespace):
         text = ", ".join(waiting)
         if text != shown:
-            console.print(f"  [dim]{time.monotonic() - begun:4.0f} s[/] waiting for {text}")
+            console.print(
+                f"  [dim]{time.monotonic() - begun:4.0f} s[/] waiting for {text}"
+            )
             shown = text
         if time.monotonic() - begun > seconds:
-            raise DemoError(f"not ready after {seconds:.0f} s: {text}\n{explain(kubectl, namespace)}")
+            raise DemoError(
+                f"not ready after {seconds:.0f} s: {text}\n{explain(kubectl, namespace)}"
+            )
         time.sleep(1)
 
 
@@ -59,15 +79,22 @@ def explain(kubectl: Kubectl, namespace: str, only: str = "") -> str:
     parts = []
     for pod in kubectl.json("get", "pods", "-n", namespace)["items"]:
         name = pod["metadata"]["name"]
-        statuses = [*pod["status"].get("initContainerStatuses", []), *pod["status"].get("containerStatuses", [])]
-        well = pod["status"]["phase"] == "Succeeded" or (statuses and all(s["ready"] for s in statuses))
+        statuses = [
+            *pod["status"].get("initContainerStatuses", []),
+            *pod["status"].get("containerStatuses", []),
+        ]
+        well = pod["status"]["phase"] == "Succeeded" or (
+            statuses and all(s["ready"] for s in statuses)
+        )
         if (only and name != only) or (not only and well):
             continue
         events = kubectl.run("events", "-n", namespace, "--for", f"pod/{name}")
         parts.append(f"--- pod {name}: {pod['status']['phase']}\n{_tail(events, 8)}")
         for status in statuses:
             try:
-                logs = kubectl.run("logs", "-n", namespace, name, "-c", status["name"], "--tail=20")
+                logs = kubectl.run(
+                    "logs", "-n", namespace, name, "-c", status["name"], "--tail=20"
+                )
             except KubectlError as error:
                 logs = str(error)
             parts.append(f"    log of {status['name']}:\n{_tail(logs, 20)}")
@@ -76,14 +103,26 @@ def explain(kubectl: Kubectl, namespace: str, only: str = "") -> str:
 
 def _not_ready(kubectl: Kubectl, namespace: str) -> list[str]:
     found = []
-    for item in kubectl.json("get", "deployments,statefulsets,jobs", "-n", namespace)["items"]:
-        name, status, spec = item["metadata"]["name"], item.get("status", {}), item["spec"]
+    for item in kubectl.json("get", "deployments,statefulsets,jobs", "-n", namespace)[
+        "items"
+    ]:
+        name, status, spec = (
+            item["metadata"]["name"],
+            item.get("status", {}),
+            item["spec"],
+        )
         if item["kind"] == "Job":
             ready = status.get("succeeded", 0) >= 1
         else:
             want = spec.get("replicas", 1)
-            current = status.get("observedGeneration", 0) >= item["metadata"]["generation"]
-            ready = current and status.get("updatedReplicas", 0) >= want and status.get("readyReplicas", 0) >= want
+            current = (
+                status.get("observedGeneration", 0) >= item["metadata"]["generation"]
+            )
+            ready = (
+                current
+                and status.get("updatedReplicas", 0) >= want
+                and status.get("readyReplicas", 0) >= want
+            )
             ready = ready and status.get("replicas", 0) <= want
         if not ready:
             found.append(name)
@@ -97,7 +136,13 @@ def _namespace(kubectl: Kubectl, namespace: str) -> None:
     except KubectlError as error:
         if "AlreadyExists" not in str(error):
             raise
-    kubectl.run("label", "namespace", namespace, "pod-security.kubernetes.io/enforce=restricted", "--overwrite")
+    kubectl.run(
+        "label",
+        "namespace",
+        namespace,
+        "pod-security.kubernetes.io/enforce=restricted",
+        "--overwrite",
+    )
 
 
 def _installed(kubectl: Kubectl, namespace: str) -> str:

@@ -34,12 +34,21 @@ class Kubectl:
         """Standard output of one call. Raises KubectlError with kubectl's message when it fails."""
         try:
             done = subprocess.run(
-                self.argv(*args), input=stdin, capture_output=True, text=True, timeout=timeout, check=False
+                self.argv(*args),
+                input=stdin,
+                capture_output=True,
+                text=True,
+                timeout=timeout,
+                check=False,
             )
         except subprocess.TimeoutExpired as error:
-            raise KubectlError(f"kubectl {' '.join(args)}: no answer in {timeout:.0f} s") from error
+            raise KubectlError(
+                f"kubectl {' '.join(args)}: no answer in {timeout:.0f} s"
+            ) from error
         if done.returncode:
-            raise KubectlError(f"kubectl {' '.join(args)}: {done.stderr.strip() or done.stdout.strip()}")
+            raise KubectlError(
+                f"kubectl {' '.join(args)}: {done.stderr.strip() or done.stdout.strip()}"
+            )
         return done.stdout
 
     def json(self, *args: str, timeout: float = 60) -> Any:
@@ -47,13 +56,28 @@ class Kubectl:
 
     def secret(self, namespace: str, name: str, key: str) -> str:
         """One decoded value of a Secret."""
-        return self.run("get", "secret", "-n", namespace, name, "-o", f"go-template={{{{index .data {json.dumps(key)} | base64decode}}}}")
+        return self.run(
+            "get",
+            "secret",
+            "-n",
+            namespace,
+            name,
+            "-o",
+            f"go-template={{{{index .data {json.dumps(key)} | base64decode}}}}",
+        )
 
     @contextmanager
     def port_forward(self, namespace: str, target: str, port: int) -> Iterator[int]:
         """A free local port that leads to `target` (such as svc/name) while the block runs."""
         process = subprocess.Popen(
-            self.argv("port-forward", "-n", namespace, target, f":{port}", "--address=127.0.0.1"),
+            self.argv(
+                "port-forward",
+                "-n",
+                namespace,
+                target,
+                f":{port}",
+                "--address=127.0.0.1",
+            ),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -66,7 +90,9 @@ class Kubectl:
                 if found := re.search(r"Forwarding from 127\.0\.0\.1:(\d+)", line):
                     break
             else:
-                raise KubectlError(f"no way to {target} in {namespace}: {' '.join(said)}")
+                raise KubectlError(
+                    f"no way to {target} in {namespace}: {' '.join(said)}"
+                )
             yield int(found.group(1))
         finally:
             process.terminate()

@@ -42,7 +42,9 @@ def _images(*args: str) -> list[str]:
 
 
 def _said(argv: list[str]) -> str:
-    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
+    return subprocess.run(
+        argv, check=True, capture_output=True, text=True
+    ).stdout.strip()
 
 
 def dev_cluster() -> Target:
@@ -66,18 +68,29 @@ def current_cluster(registry: str) -> Target:
     """The cluster of kubectl's current context, on the user's own word, with images from `registry`."""
     for tool in ("kubectl", "helm"):
         if shutil.which(tool) is None:
-            raise DemoError(f"{tool} is not on PATH; CLUSTER=current uses your own kubectl and helm: install it, then try again")
+            raise DemoError(
+                f"{tool} is not on PATH; CLUSTER=current uses your own kubectl and helm: install it, then try again"
+            )
     if not registry:
-        raise DemoError("no registry given; name one that the cluster pulls from: make demo CLUSTER=current REGISTRY=registry.example.com/team")
+        raise DemoError(
+            "no registry given; name one that the cluster pulls from: make demo CLUSTER=current REGISTRY=registry.example.com/team"
+        )
     context = _said(["kubectl", "config", "current-context"])
     kubectl = Kubectl(("kubectl",), (f"--context={context}",))
     try:
         kubectl.run("get", "--raw", "/readyz", timeout=20)
     except KubectlError as error:
-        raise DemoError(f"the current context {context!r} does not answer: {error}") from error
+        raise DemoError(
+            f"the current context {context!r} does not answer: {error}"
+        ) from error
     run_labelled("images", _images("build", "--push", "--registry", registry))
     extra = os.environ.get("VALUES")
-    return Target(kubectl, ("helm", f"--kube-context={context}"), registry, (Path(extra),) if extra else ())
+    return Target(
+        kubectl,
+        ("helm", f"--kube-context={context}"),
+        registry,
+        (Path(extra),) if extra else (),
+    )
 
 
 def image_values(registry: str) -> str:

@@ -1,0 +1,155 @@
+"""The thread itself: source data in, features and train through Airflow, and what came of it."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from datetime import date, datetime, timedelta
+from typing import Any
+
+from windtunnel.objects import ObjectStore, open_store
+
+from .airflow_api import AirflowApi, AirflowError
+from .console import DemoError, console
+from .follow import Followed, PodWatch, follow
+from .kubectl import Kubectl
+from .target import ROOT
+
+BUCKET_STORE = "s3://windtunnel"
+
+
+@dataclass(frozen=True)
+class Platform:
+    """An installed release, reached from outside by port-forwards that live as long as the `reach` block."""
+
+    kubectl: Kubectl
+    release: str
+    namespace: str
+    api: AirflowApi
+    airflow_url: str
+    store: ObjectStore
+
+    @property
+    def stages(self) -> str:
+        """The namespace of the stage pods."""
+        return f"{self.release}-stages"
+
+
+@contextmanager
+def reach(kubectl: Kubectl, release: str, namespace: str) -> Iterator[Platform]:
+    """Open ways to Airflow and the object store of a release named `release` (which must contain 'windtunnel')."""
+    with ExitStack() as stack:
+        airflow_port = stack.enter_context(
+            kubectl.port_forward(namespace, f"svc/{release}-airflow-api-server", 8080)
+        )
+        store_port = stack.enter_context(
+            kubectl.port_forward(namespace, f"svc/{release}-object-store", 9000)
+        )
+        url = f"http://127.0.0.1:{airflow_port}"
+        admin = f"{release}-airflow-admin"
+        api = AirflowApi(
+            url,
+            kubectl.secret(namespace, admin, "username"),
+            kubectl.secret(namespace, admin, "password"),
+        )
+        keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+        environ = {
+            key: kubectl.secret(namespace, f"{release}-object-store", key)
+            for key in keys
+        }
+        environ |= {
+            "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{store_port}",
+            "AWS_REGION": "us-east-1",
+        }
+        yield Platform(
+            kubectl, release, namespace, api, url, open_store(BUCKET_STORE, environ)
+        )
+
+
+def load_sources(store: ObjectStore, lifecycle: str, start: date, end: date) -> int:
+    """Write the example's missing source partitions; how many days were missing."""
+    days = [start + timedelta(days=n) for n in range((end - start).days + 1)]
+    there = {entry.key for entry in store.list("sources/flights/")}
+    missing = [day for day in days if f"sources/flights/{day}.parquet" not in there]
+    if missing:
+        sys.path.insert(0, str(ROOT / "dags/lifecycles" / lifecycle))
+        import load_sources as loader
+
+        loader.load(store, missing[0], missing[-1])
+    return len(missing)
+
+
+def run_features(
+    platform: Platform,
+    pods: PodWatch,
+    lifecycle: str,
+    start: date,
+    end: date,
+    **params: Any,
+) -> Followed:
+    """Run `<lifecycle>__features` over the days, and follow it."""
+    dag_id = f"{lifecycle}__features"
+    conf = {"start": start.isoformat(), "end": end.isoformat(), **params}
+    return follow(
+        platform.api,
+        platform.kubectl,
+        pods,
+        dag_id,
+        _trigger(platform, dag_id, conf),
+        platform.stages,
+    )
+
+
+def run_train(
+    platform: Platform, pods: PodWatch, lifecycle: str, conf: dict[str, Any]
+) -> Followed:
+    """Run `<lifecycle>__train` with these params, and follow it."""
+    dag_id = f"{lifecycle}__train"
+    return follow(
+        platform.api,
+        platform.kubectl,
+        pods,
+        dag_id,
+        _trigger(platform, dag_id, conf),
+        platform.stages,
+    )
+
+
+def follow_triggered_train(
+    platform: Platform, pods: PodWatch, lifecycle: str, since: datetime
+) -> Followed:
+    """Follow the training that fresh features set off. Raises DemoError when none starts within a minute."""
+    dag_id = f"{lifecycle}__train"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline:
+        for run in platform.api.runs(dag_id):
+            if (
+                run["run_type"] == "asset_triggered"
+                and datetime.fromisoformat(run["run_after"]) >= since
+            ):
+                return follow(
+                    platform.api,
+                    platform.kubectl,
+                    pods,
+                    dag_id,
+                    run["dag_run_id"],
+                    platform.stages,
+                )
+        time.sleep(1)
+    raise DemoError(
+        f"the features are fresh but no run of {dag_id} started within a minute; look at its schedule in Airflow"
+    )
+
+
+def _trigger(platform: Platform, dag_id: str, conf: dict[str, Any]) -> str:
+    try:
+        platform.api.wait_for_dag(dag_id)
+        platform.api.unpause(dag_id)
+        run_id = platform.api.trigger(dag_id, conf)
+    except AirflowError as error:
+        raise DemoError(str(error)) from error
+    console.print(f"  run [bold]{run_id}[/] of {dag_id}")
+    return run_id
