@@ -18,7 +18,8 @@ def digest(data: bytes) -> str:
 
 def canonical_json(value: Any) -> bytes:
     """One byte string per value: sorted keys, no spaces, UTF-8. NaN and infinity are refused (ValueError)."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode()
 
 
 def digest_files(root: Path, files: Iterable[Path]) -> str:
@@ -32,7 +33,8 @@ def digest_files(root: Path, files: Iterable[Path]) -> str:
 
 def digest_directory(root: Path) -> str:
     """Digest of all files below `root`, except hidden ones and what Python leaves behind."""
-    return digest_files(root, (path for path in root.rglob("*") if path.is_file() and _counts(path.relative_to(root))))
+    files = (path for path in root.rglob("*") if path.is_file())
+    return digest_files(root, (path for path in files if _counts(path.relative_to(root))))
 
 
 def _counts(relative: Path) -> bool:

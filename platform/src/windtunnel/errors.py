@@ -59,7 +59,18 @@ class PermanentError(WindtunnelError):
 
 
 class SpecError(PermanentError):
-    """The lifecycle's YAML is wrong, or the code that it names."""
+    """The lifecycle's YAML is wrong, or the code that it names; `problems` holds one error for each."""
+
+    problems: tuple[SpecError, ...] = ()
+
+    @classmethod
+    def of(cls, problems: list[SpecError]) -> SpecError:
+        """One error for all: a single problem is itself."""
+        if len(problems) == 1:
+            return problems[0]
+        whole = cls("\n".join(str(problem) for problem in problems))
+        whole.problems = tuple(problems)
+        return whole
 
 
 class DataError(PermanentError):

@@ -1,7 +1,7 @@
 """The ledger: promotions, rollbacks, refusals, in order and for good.
 
-`<lifecycle>/ledger/<000001>.json`, each written by a conditional put and naming the digest of the one before, so
-that of two writers one is first, and a changed or missing entry shows.
+`<lifecycle>/ledger/<000001>.json`, each written by a conditional put and naming the digest of the one before,
+so that of two writers one is first, and a changed or missing entry shows.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ class Ledger:
     def append(self, entry: dict[str, Any]) -> int:
         """Write the entry (JSON) after the last one and return its number.
 
-        The ledger adds `number`, `previous`, `written` (unless given) and `id`. Raises ConflictError when other
-        writers were faster 100 times in a row.
+        The ledger adds `number`, `previous`, `written` (unless given) and `id`. Raises ConflictError when
+        other writers were faster 100 times in a row.
         """
         written = entry.get("written") or datetime.now(UTC).isoformat()
         identity = uuid.uuid4().hex
@@ -41,7 +41,8 @@ class Ledger:
             number += 1
             content = {**entry, "number": number, "previous": previous, "written": written, "id": identity}
             # A put whose answer was lost is retried below us and then finds its own entry.
-            if self._store.put_new(self._key(number), canonical_json(content)) or self._is_mine(number, identity):
+            key = self._key(number)
+            if self._store.put_new(key, canonical_json(content)) or self._is_mine(key, identity):
                 return number
         raise ConflictError("too many writers at once", where=self._prefix, fix="try again")
 
@@ -60,7 +61,8 @@ class Ledger:
             content = json.loads(data)
             if content.get("previous") != previous or content.get("number") != count:
                 raise IntegrityError(
-                    "the entry does not follow the one before it; one of the two was changed", where=listed.key
+                    "the entry does not follow the one before it: one of the two was changed",
+                    where=listed.key,
                 )
             previous = digest(data)
         return count
@@ -69,9 +71,9 @@ class Ledger:
         entries = self._store.list(self._prefix)
         return int(entries[-1].key.rpartition("/")[2].removesuffix(".json")) if entries else 0
 
-    def _is_mine(self, number: int, identity: str) -> bool:
+    def _is_mine(self, key: str, identity: str) -> bool:
         try:
-            return bool(json.loads(self._store.get(self._key(number))).get("id") == identity)
+            return bool(json.loads(self._store.get(key)).get("id") == identity)
         except NotFoundError:
             return False
 

@@ -105,11 +105,10 @@ class ObjectStore:
         folder = check_key(prefix.rstrip("/")) if prefix else None
         with _mapped(self.url, prefix):
             metas = [meta for chunk in obstore.list(self._backend, folder) for meta in chunk]
-        entries = (
-            Entry(str(m["path"]), int(m["size"]), (m["e_tag"] or "").strip('"'), m["last_modified"]) for m in metas
-        )
-        inside = (e for e in entries if folder is None or e.key.startswith(folder + "/"))
-        return sorted(inside, key=lambda entry: entry.key)
+        entries = [
+            Entry(m["path"], m["size"], (m["e_tag"] or "").strip('"'), m["last_modified"]) for m in metas
+        ]
+        return sorted(entries, key=lambda entry: entry.key)
 
     def delete(self, key: str) -> None:
         """Delete; an absent object is no error."""
@@ -160,7 +159,7 @@ def open_store(url: str, environ: Mapping[str, str]) -> ObjectStore:
         return _open_s3(url, environ)
     if "://" in url and not url.startswith("file://"):
         raise PermanentError(
-            f"{url!r} is no object store", where="WINDTUNNEL_STORE", fix="use s3://bucket[/prefix] or a directory"
+            f"{url!r} is no object store", where="WINDTUNNEL_STORE", fix="use s3://bucket[/prefix] or a path"
         )
     return _open_directory(unquote(urlsplit(url).path) if url.startswith("file://") else url)
 
@@ -182,7 +181,9 @@ def _open_s3(url: str, environ: Mapping[str, str]) -> ObjectStore:
     parts = urlsplit(url)
     prefix = parts.path.strip("/")
     if not parts.netloc:
-        raise PermanentError(f"{url!r} names no bucket", where="WINDTUNNEL_STORE", fix="use s3://bucket[/prefix]")
+        raise PermanentError(
+            f"{url!r} names no bucket", where="WINDTUNNEL_STORE", fix="use s3://bucket[/prefix]"
+        )
     config: dict[str, Any] = {"region": environ.get("AWS_REGION") or "us-east-1"}
     endpoint = environ.get("AWS_ENDPOINT_URL_S3") or environ.get("AWS_ENDPOINT_URL")
     if endpoint:

@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     from windtunnel.spec.stages import StageResult
 
 
+_WHO = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+
+
 @dataclass(frozen=True)
 class Measured:
     """Seconds of wall clock and CPU, and the peak resident set in bytes; children that ended are counted."""
@@ -42,7 +45,7 @@ class Usage:
 
     def measure(self) -> Measured:
         unit = 1 if sys.platform == "darwin" else 1024
-        peak = max(resource.getrusage(who).ru_maxrss for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+        peak = max(resource.getrusage(who).ru_maxrss for who in _WHO)
         return Measured(
             seconds=round(time.monotonic() - self._clock, 3),
             cpu_seconds=round(_cpu_seconds() - self._cpu, 3),
@@ -51,7 +54,7 @@ class Usage:
 
 
 def _cpu_seconds() -> float:
-    usages = (resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    usages = (resource.getrusage(who) for who in _WHO)
     return sum(usage.ru_utime + usage.ru_stime for usage in usages)
 
 

@@ -19,7 +19,7 @@ class Settings:
     """Where everything is."""
 
     store: str
-    """Object store: `s3://bucket[/prefix]` or a directory. Credentials and endpoint come by AWS_* variables."""
+    """Object store: `s3://bucket[/prefix]` or a directory. Credentials and endpoint: AWS_* variables."""
     lifecycles: Path = Path(DEFAULT_LIFECYCLES)
     """Directory with one directory per lifecycle."""
     online_store: str = ""

@@ -1,4 +1,4 @@
-"""What a team declares, as types: the lifecycle's YAML, the stages and what passes between them, ServedModels.
+"""What a team declares, as types: lifecycle.yaml, the stages and what passes between them, ServedModels.
 
 No Airflow, no Kubernetes, no input or output beyond the lifecycle's own files, and nothing slow to import:
 DAG files parse through this package. pydantic and yaml only.

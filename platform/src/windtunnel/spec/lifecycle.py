@@ -17,15 +17,29 @@ API_VERSION = "windtunnel.dev/v1alpha1"
 NAME_PATTERN = r"^[a-z][a-z0-9_]{1,40}$"
 COLUMN_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
-Column = Annotated[str, Field(pattern=COLUMN_PATTERN)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Days = Annotated[int, Field(ge=1, le=3660)]
+_QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
 
 
 def _check_uri(uri: str) -> str:
-    if "{date}" not in uri:
-        raise ValueError(f"{uri!r} names no day; put {{date}} where the ISO date of a partition stands")
+    if uri.count("{date}") != 1:
+        raise ValueError(f"{uri!r} must hold {{date}} once; put it where the ISO date of a partition stands")
+    if not uri.startswith("s3://") and ("://" in uri or uri.startswith("/") or ".." in uri.split("/")):
+        raise ValueError(f"{uri!r} is no place for partitions; write s3://… or a key of the object store")
     return uri
+
+
+def _check_unique(names: tuple[str, ...]) -> tuple[str, ...]:
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"{', '.join(twice)} stands here more than once; remove the repetition")
+    return names
+
+
+Column = Annotated[str, Field(pattern=COLUMN_PATTERN)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Columns = Annotated[tuple[Column, ...], AfterValidator(_check_unique)]
+Quantity = Annotated[str, Field(pattern=_QUANTITY)]
+Days = Annotated[int, Field(ge=1, le=3660)]
 
 
 def _check_training_schedule(text: str) -> str:
@@ -58,11 +72,11 @@ class Features(SpecModel):
 
     transform: FunctionRef
     """`transform(partitions, day)` → one frame per feature view."""
-    views: Annotated[tuple[Column, ...], Field(min_length=1)]
+    views: Annotated[Columns, Field(min_length=1)]
     """Names of the Feast feature views that `transform` fills."""
     service: Column
     """Name of the Feast feature service whose features the model reads, in its order."""
-    request: tuple[Column, ...] = ()
+    request: Columns = ()
     """Columns that come with the request (and with entity_rows), after those of the service."""
     schedule: Cron | None = None
     """When the features DAG runs; null means by hand."""
@@ -110,7 +124,7 @@ class Evaluation(SpecModel):
     """Days of the evaluation window; they lie after the training window."""
     metric: Literal["log_loss", "brier", "squared_error"] = "log_loss"
     gate: Gate = Gate()
-    slices: tuple[Column, ...] = ()
+    slices: Columns = ()
     """Columns of entity_rows; no slice may become much worse."""
     min_rows: Annotated[int, Field(ge=1)] = 500
     """Fewer labelled rows than this and the challenger is refused."""
@@ -121,9 +135,21 @@ class Approval(SpecModel):
     """Ask a human in Airflow between the verdict and the rollout."""
 
 
+Amounts = dict[Literal["cpu", "memory"], Quantity]
+"""Kubernetes quantities."""
+
+
+def _default_requests() -> Amounts:
+    return {"cpu": "100m", "memory": "256Mi"}
+
+
+def _default_limits() -> Amounts:
+    return {"memory": "512Mi"}
+
+
 class Resources(SpecModel):
-    requests: dict[Literal["cpu", "memory"], str] = {"cpu": "100m", "memory": "256Mi"}
-    limits: dict[Literal["cpu", "memory"], str] = {"memory": "512Mi"}
+    requests: Amounts = Field(default_factory=_default_requests)
+    limits: Amounts = Field(default_factory=_default_limits)
 
 
 class Serving(SpecModel):
@@ -154,7 +180,7 @@ class LifecycleSpec(SpecModel):
     approval: Approval = Approval()
     serving: Serving = Serving()
     scoring: Scoring = Scoring()
-    stages: dict[StageName, StageSettings] = {}
+    stages: dict[StageName, StageSettings] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _metric_fits_label(self) -> LifecycleSpec:
@@ -162,7 +188,8 @@ class LifecycleSpec(SpecModel):
         if binary == (self.evaluation.metric == "squared_error"):
             allowed = "log_loss or brier" if binary else "squared_error"
             raise ValueError(
-                f"evaluation.metric {self.evaluation.metric!r} does not fit a {self.label.kind} label; use {allowed}"
+                f"evaluation.metric {self.evaluation.metric!r} does not fit a {self.label.kind} label; "
+                f"use {allowed}"
             )
         return self
 

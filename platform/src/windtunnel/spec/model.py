@@ -10,5 +10,9 @@ class SpecModel(BaseModel):
     """camelCase in YAML, snake_case in Python; unknown fields are refused; immutable."""
 
     model_config = ConfigDict(
-        alias_generator=to_camel, populate_by_name=True, extra="forbid", frozen=True, use_attribute_docstrings=True
+        alias_generator=to_camel,
+        populate_by_name=True,
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
     )

@@ -13,15 +13,17 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 Dag = Literal["features", "train", "score"]
-StageName = Literal["extract", "transform", "materialize", "snapshot", "train", "evaluate", "rollout", "score"]
+StageName = Literal[
+    "extract", "transform", "materialize", "snapshot", "train", "evaluate", "rollout", "score"
+]
 
 
 @dataclass(frozen=True)
 class Stage:
     """One step of a lifecycle.
 
-    `inputs` names each input and the stage whose output of the same name it is; `after` are the stages that must
-    have ended, with or without a reference to pass on. `mapped` is what the stage is run once per, beyond once.
+    `inputs` names each input and the stage whose output of the same name it is; `after` are the stages that
+    must have ended, with or without a reference to pass on. `mapped` is what the stage is run once per.
     """
 
     name: StageName
@@ -62,7 +64,7 @@ STAGES: dict[str, Stage] = {
 
 @dataclass(frozen=True)
 class Reference:
-    """A small name for something big. `digest` is `sha256:<hex>`, `rows` and `bytes` are sizes, `meta` is JSON."""
+    """A small name for something big; `digest` is `sha256:<hex>`, `meta` is JSON."""
 
     kind: str
     uri: str

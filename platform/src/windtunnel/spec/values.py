@@ -33,7 +33,8 @@ def check_cron(text: str) -> str:
     fields = text.split()
     if len(fields) != len(_CRON_FIELDS):
         raise ValueError(
-            f"{text!r} has {len(fields)} fields, cron has 5; write minute, hour, day of month, month, day of week"
+            f"{text!r} has {len(fields)} fields, cron has 5; "
+            "write minute, hour, day of month, month, day of week"
         )
     for value, (name, low, high, names) in zip(fields, _CRON_FIELDS, strict=True):
         for part in value.split(","):

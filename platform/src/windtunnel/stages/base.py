@@ -84,6 +84,9 @@ def execute(name: str, request: StageRequest, env: StageEnv) -> StageResult:
     except WindtunnelError as problem:
         error = str(problem)
         raise
+    except SystemExit:
+        error = "ended from outside"
+        raise
     except BaseException as problem:
         error = f"{type(problem).__name__}: {problem}"
         raise
@@ -113,7 +116,7 @@ def _cached_or_run(module: StageModule, request: StageRequest, env: StageEnv) ->
     if not request.params.get("force"):
         found = _look_up(key, module, env)
         if found is not None:
-            env.log.info("cached: %s has this result already (%s)", request.stage, key.rpartition("/")[2][:12])
+            env.log.info("cached: %s", key)
             return found
     result = module.run(request, env)
     # Last writer wins: a forced run replaces what was there, and equal keys mean equal results.
@@ -128,7 +131,8 @@ def _cache_key(stage: str, identity: dict[str, Any], env: StageEnv) -> str:
         "lifecycle": digest_directory(env.directory),
         "platform": platform_digest(),
     }
-    return f"{env.lifecycle.name}/cache/{stage}/{digest(canonical_json(content)).removeprefix('sha256:')}.json"
+    name = digest(canonical_json(content)).removeprefix("sha256:")
+    return f"{env.lifecycle.name}/cache/{stage}/{name}.json"
 
 
 def _look_up(key: str, module: StageModule, env: StageEnv) -> StageResult | None:
@@ -151,7 +155,7 @@ def _output_exists(output: Reference, store: ObjectStore) -> bool:
 
 @cache
 def platform_digest() -> str:
-    """Digest of the platform's code that can change a stage's answer, so that an edit is never hidden by the cache."""
+    """Digest of the platform's code that can change an answer: the cache never hides an edit."""
     root = Path(windtunnel.__file__).parent
     files = (p for p in root.rglob("*.py") if p.relative_to(root).parts[0] not in _NOT_BEHIND_STAGES)
     return digest_files(root, files)

@@ -1,0 +1,87 @@
+"""`windtunnel run`: the run with its progress, its errors, and what to say at the end."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from rich.markup import escape
+
+from windtunnel.cli.console import err, out, tell_error, tell_lines
+from windtunnel.cli.progress import LiveProgress, PlainProgress
+from windtunnel.cli.verdict import tell_facts, tell_verdict
+from windtunnel.errors import EXIT_PERMANENT, EXIT_TEMPORARY, EXIT_UNEXPECTED
+from windtunnel.local.runner import Outcome, Runner, StepFailedError
+
+if TYPE_CHECKING:
+    from datetime import date
+    from pathlib import Path
+
+    from windtunnel.local.home import Home
+
+EXIT_INTERRUPTED = 130
+SHOWN_LINES = 12
+
+
+def run_lifecycle(
+    directory: Path, home: Home, start: date | None, end: date | None, from_stage: str | None
+) -> int:
+    """Exit code: 0, 1 for an exception of the user's code, 2 or 75 for an error of ours, 130 for Ctrl-C."""
+    began = time.monotonic()
+    progress = LiveProgress(out) if out.is_terminal else PlainProgress(out)
+    try:
+        with progress:
+            outcome = Runner(directory, home, progress).run(start, end, from_stage)
+    except StepFailedError as failure:
+        _tell_failure(directory.name, failure)
+        ours = failure.ended.code in (EXIT_PERMANENT, EXIT_TEMPORARY)
+        return failure.ended.code if ours else EXIT_UNEXPECTED
+    except KeyboardInterrupt:
+        err.print("interrupted; what was finished stays in the cache, so the next run goes on from there")
+        return EXIT_INTERRUPTED
+    _tell_outcome(outcome, home, time.monotonic() - began)
+    return 0
+
+
+def _tell_failure(name: str, failure: StepFailedError) -> None:
+    err.print()
+    tell_lines(failure.ended.lines[-SHOWN_LINES:])
+    err.print(f"\nThe step [bold]{escape(failure.step)}[/] failed.")
+    tell_error(failure.error)
+    err.print(f"  its log: {failure.log_file}", soft_wrap=True, markup=False)
+    err.print(f"  then:    windtunnel run {name}   (what is done stays done)", soft_wrap=True, markup=False)
+
+
+def _tell_outcome(outcome: Outcome, home: Home, seconds: float) -> None:
+    name = outcome.lifecycle
+    first, last = outcome.days
+    out.print()
+    out.print(f"[bold]{name}[/]  {first} to {last}  in {seconds:.0f} s  [dim]{outcome.run_id}[/]")
+    if "train" in outcome.results:
+        tell_facts("train", outcome.results["train"].facts)
+    if "evaluate" in outcome.results:
+        tell_verdict(outcome.results["evaluate"].facts)
+    out.print("\n[bold]Where things are[/]")
+    model = home.served_model(name)
+    _tell_places(
+        {
+            "champion": f"version {model.spec.champion.version}, {model.spec.champion.bundle}"
+            if model
+            else "none",
+            "object store": str(home.store / name),
+            "logs": str(home.logs(outcome.run_id)),
+        }
+    )
+    out.print("\n[bold]What next[/]")
+    _tell_places(
+        {
+            "see the runs": f"mlflow ui --backend-store-uri {home.tracking_uri}",
+            "what ran, what serves": f"windtunnel status {name}",
+            "after an edit": f"windtunnel run {name}   (only what the edit touches runs again)",
+        }
+    )
+
+
+def _tell_places(places: dict[str, str]) -> None:
+    for label, place in places.items():
+        out.print(f"  {label:<22} {place}", soft_wrap=True, markup=False)

@@ -1,0 +1,86 @@
+"""`windtunnel status`: the last run of each lifecycle on this machine, from its stage records."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from windtunnel.cli.console import out
+from windtunnel.cli.verdict import tell_verdict
+from windtunnel.ledger import Ledger
+from windtunnel.records import read_records
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from windtunnel.local.home import Home
+    from windtunnel.objects import ObjectStore
+
+
+def tell_status(names: Sequence[str], home: Home) -> None:
+    if not home.store.is_dir():
+        out.print(f"Nothing ran in {home.directory} yet; `windtunnel run NAME` does it.", markup=False)
+        return
+    store = home.open_store()
+    for name in names:
+        _tell_lifecycle(name, home, store)
+
+
+def _tell_lifecycle(name: str, home: Home, store: ObjectStore) -> None:
+    records = read_records(store, name)
+    if not records:
+        out.print(f"[bold]{name}[/]  has not run here yet; `windtunnel run {name}` does it")
+        return
+    run_id = records[-1]["run_id"]
+    out.print(f"[bold]{name}[/]  last run [bold]{run_id}[/]")
+    out.print(_table([record for record in records if record["run_id"] == run_id]))
+    out.print(f"Champion: {_champion(name, home)}", markup=False, soft_wrap=True)
+    entries = Ledger(store, name).entries()
+    if entries:
+        last = entries[-1]
+        shown = {key: value for key, value in last.items() if key not in ("previous", "id")}
+        out.print(
+            f"Ledger: {len(entries)} entries, the last: {json.dumps(shown)}", markup=False, soft_wrap=True
+        )
+    verdicts = [r for r in records if r["stage"] == "evaluate" and r["outcome"] == "success"]
+    if verdicts:
+        tell_verdict(verdicts[-1]["facts"])
+
+
+def _table(records: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
+    for column in ("stage", "started", "outcome"):
+        table.add_column(column)
+    for column in ("seconds", "CPU s", "MiB", "rows"):
+        table.add_column(column, justify="right")
+    for record in records:
+        good = record["outcome"] == "success"
+        outcome = (
+            Text("cached", "dim") if record["cached"] else Text(record["outcome"], "green" if good else "red")
+        )
+        table.add_row(
+            record["stage"] if record["map_index"] is None else f"{record['stage']} [{record['map_index']}]",
+            datetime.fromisoformat(record["started"]).astimezone().strftime("%Y-%m-%d %H:%M:%S"),
+            outcome,
+            f"{record['seconds']:.1f}",
+            f"{record['cpu_seconds']:.1f}",
+            f"{record['max_memory_bytes'] / 2**20:.0f}",
+            f"{record['rows']:,}",
+        )
+        if record["error"]:
+            table.add_row("", Text(record["error"].partition("\n")[0], "red"))
+    return table
+
+
+def _champion(name: str, home: Home) -> str:
+    model = home.served_model(name)
+    if model is None:
+        return "none yet"
+    promotion = model.spec.promotion
+    since = f", promoted by run {promotion.run_id} at {promotion.at:%Y-%m-%d %H:%M:%S}" if promotion else ""
+    before = f"; before it: version {model.spec.previous.version}" if model.spec.previous else ""
+    return f"version {model.spec.champion.version}{since}{before}"

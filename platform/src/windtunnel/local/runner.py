@@ -1,0 +1,156 @@
+"""Run a lifecycle: source data, then every step in a child process, its result the next one's input."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import tempfile
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn, Protocol
+
+from windtunnel.errors import PermanentError, StoreError, WindtunnelError, from_json
+from windtunnel.local import load_sources
+from windtunnel.local.home import Home, python
+from windtunnel.local.partitions import Days, choose_days, missing_sources
+from windtunnel.local.plan import Step, forced_stages, plan
+from windtunnel.local.process import Ended, run_child
+from windtunnel.spec import Lifecycle, load_lifecycle
+from windtunnel.spec.stages import StageResult
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SOURCES_STEP = "sources"
+
+
+class Reporter(Protocol):
+    """Who watches a run; called in order, from one thread."""
+
+    def planned(self, names: Sequence[str]) -> None: ...
+    def started(self, name: str) -> None: ...
+    def line(self, name: str, text: str) -> None: ...
+    def ended(self, name: str, seconds: float, result: StageResult | None) -> None: ...
+    def failed(self, name: str, seconds: float) -> None: ...
+    def skipped(self, name: str, reason: str) -> None: ...
+
+
+@dataclass
+class Outcome:
+    """A run that went through; `results` by stage (of several views the last one's)."""
+
+    lifecycle: str
+    run_id: str
+    days: Days
+    results: dict[str, StageResult] = field(default_factory=dict)
+
+
+class StepFailedError(Exception):
+    """A step failed: which, why, its exit code, and its last lines."""
+
+    def __init__(self, step: str, error: WindtunnelError, ended: Ended, log_file: Path) -> None:
+        super().__init__(str(error))
+        self.step = step
+        self.error = error
+        self.ended = ended
+        self.log_file = log_file
+
+
+class Runner:
+    """Runs the lifecycle in `directory` on a home."""
+
+    def __init__(self, directory: Path, home: Home, reporter: Reporter) -> None:
+        self._directory = directory.resolve()
+        self._home = home
+        self._reporter = reporter
+        self._run_id = datetime.now(UTC).strftime("local-%Y%m%dT%H%M%S")
+        self._environment = home.environment(self._directory.parent, os.environ)
+
+    def run(self, start: date | None, end: date | None, from_stage: str | None) -> Outcome:
+        """Raises StepFailedError, SpecError, RequestError, NotFoundError; Ctrl-C ends the child."""
+        lifecycle = load_lifecycle(self._directory)
+        forced = forced_stages(from_stage)
+        self._home.prepare()
+        self._load_sources(lifecycle, start, end)
+        days = choose_days(self._home.open_store(), lifecycle, start, end)
+        steps = plan(lifecycle, days)
+        self._reporter.planned([step.name for step in steps])
+        outcome = Outcome(lifecycle.name, self._run_id, days)
+        for step in steps:
+            reason = self._reason_to_skip(step, outcome)
+            if reason:
+                self._reporter.skipped(step.name, reason)
+                continue
+            outcome.results[step.stage.name] = self._run_step(step, outcome, step.stage.name in forced)
+        return outcome
+
+    def _reason_to_skip(self, step: Step, outcome: Outcome) -> str:
+        """Why a step is not run; empty when it is."""
+        if step.stage.name == "rollout" and outcome.results["evaluate"].facts.get("decision") == "refuse":
+            return "the gate refused"
+        if step.stage.name == "score" and self._home.served_model(outcome.lifecycle) is None:
+            return "there is no champion"
+        return ""
+
+    def _load_sources(self, lifecycle: Lifecycle, start: date | None, end: date | None) -> None:
+        """Call the lifecycle's own loader, when it has one and partitions are missing."""
+        wanted = (start, end) if start and end else None
+        loader = self._directory / load_sources.FILE_NAME
+        if not loader.is_file() or not missing_sources(self._home.open_store(), lifecycle, wanted):
+            return
+        days = [day.isoformat() for day in wanted] if wanted else []
+        command = [python(), "-m", load_sources.__name__, str(self._directory), *days]
+        ended, log_file = self._child(SOURCES_STEP, command)
+        if ended.code != 0:
+            error = PermanentError(f"load_sources.py ended with code {ended.code}", where=str(loader))
+            self._fail(SOURCES_STEP, error, ended, log_file)
+        self._reporter.ended(SOURCES_STEP, ended.seconds, None)
+
+    def _run_step(self, step: Step, outcome: Outcome, force: bool) -> StageResult:
+        request = step.request(outcome.lifecycle, self._run_id, outcome.results, force=force)
+        with tempfile.TemporaryDirectory(prefix="windtunnel-") as folder:
+            asked, answered = Path(folder) / "request.json", Path(folder) / "result.json"
+            asked.write_text(json.dumps(request.to_json()), encoding="utf-8")
+            command = [
+                python(),
+                *("-m", "windtunnel.stages", step.stage.name),
+                *("--request", str(asked), "--result", str(answered)),
+            ]
+            ended, log_file = self._child(step.name, command)
+            answer = json.loads(answered.read_text(encoding="utf-8")) if answered.exists() else {}
+        if ended.code != 0 or "error" in answer or not answer:
+            error = from_json(answer["error"]) if "error" in answer else _silent_death(ended)
+            self._fail(step.name, error, ended, log_file)
+        result = StageResult.from_json(answer)
+        self._reporter.ended(step.name, ended.seconds, result)
+        return result
+
+    def _child(self, name: str, command: Sequence[str]) -> tuple[Ended, Path]:
+        log_file = self._home.logs(self._run_id) / f"{name}.log"
+        self._reporter.started(name)
+        ended = run_child(
+            command,
+            environment=self._environment,
+            directory=self._home.directory,
+            log_file=log_file,
+            on_line=lambda text: self._reporter.line(name, text),
+        )
+        return ended, log_file
+
+    def _fail(self, name: str, error: WindtunnelError, ended: Ended, log_file: Path) -> NoReturn:
+        self._reporter.failed(name, ended.seconds)
+        raise StepFailedError(name, error, ended, log_file)
+
+
+def _silent_death(ended: Ended) -> WindtunnelError:
+    """What to say of a child that ended without an answer."""
+    if ended.code == -signal.SIGKILL:
+        return StoreError(
+            "the process was killed, most likely because the machine ran out of memory",
+            fix="close other programs, or run fewer days with --start and --end",
+        )
+    if ended.code < 0:
+        return PermanentError(f"the process was ended by {signal.Signals(-ended.code).name}")
+    return PermanentError(f"the process ended with code {ended.code} and no result")
