@@ -117,7 +117,8 @@ class Dataplane:
         assert loaded.reader is not None
         assert batch.entities is not None
         started = time.perf_counter()
-        online = await loaded.reader.read(batch.entities)
+        # A real task: Granian's own are no targets for the timeouts of the client library.
+        online = await asyncio.create_task(loaded.reader.read(batch.entities))
         self._metrics.online_read_seconds.labels(loaded.lifecycle).observe(time.perf_counter() - started)
         batch.matrix[:, loaded.online_columns] = online
 

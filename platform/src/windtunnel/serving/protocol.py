@@ -7,6 +7,7 @@ of the declared datatype is refused, never coerced.
 
 from __future__ import annotations
 
+import re
 from typing import Any, Final
 
 import msgspec
@@ -76,6 +77,7 @@ _NUMBER_DECODERS: Final = {name: _decoders(kind) for name, kind in _NUMBERS.item
 _STRING_DECODERS: Final = _decoders(str)
 _INTEGER_DECODERS: Final = _decoders(int)
 _INTEGER_BITS: Final = {"INT64": 64, "INT32": 32}
+_NESTED: Final = re.compile(rb"\s*\[\s*\[")
 _FP32_MAX: Final = float(np.finfo(np.float32).max)
 
 encode = _encoder.encode
@@ -97,7 +99,10 @@ def parse(body: bytes) -> InferRequest:
             fix="send an Open Inference Protocol v2 request: {inputs: [{name, shape, …}]}",
         ) from error
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise RequestError(f"not valid JSON: {error}", where="body", fix="send JSON in UTF-8") from error
+        fix = "send JSON in UTF-8"
+        if b"NaN" in body or b"Infinity" in body:
+            fix = "JSON knows neither NaN nor Infinity: send null for a missing number"
+        raise RequestError(f"not valid JSON: {error}", where="body", fix=fix) from error
 
 
 def numbers(tensor: Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:
@@ -146,7 +151,7 @@ def _decode(tensor: Tensor, decoders: _Decoders, fix: str) -> list[Any]:
     try:
         values = flat.decode(tensor.data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        if len(shape) == 1:
+        if len(shape) == 1 or not _NESTED.match(tensor.data):
             raise _unfit(tensor, _place(error), fix) from error
         try:
             rows = nested.decode(tensor.data)
