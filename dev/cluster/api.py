@@ -1,6 +1,6 @@
 """A few requests to the cluster's API, without kubectl.
 
-Verifies as strictly as Python 3.13 does by default, so that certificates which its users would refuse fail here first.
+Verifies as strictly as Python 3.13 does by default: certificates that its users would refuse fail here first.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 import ssl
 import urllib.error
 import urllib.request
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from layout import API_PORT, NODE_NAME
@@ -46,25 +47,30 @@ class Api:
     def is_ready(self) -> bool:
         return self.get("/readyz") == "ok"
 
-    def node_is_ready(self) -> bool:
-        return _condition(self.get_object(f"/api/v1/nodes/{NODE_NAME}"), "Ready")
+    def node_is_ready(self, since: float = 0.0) -> bool:
+        """Whether kubelet has reported readiness, after `since` (seconds of the epoch).
+
+        Without `since` a node whose kubelet was killed passes for ready during the next 40 seconds.
+        """
+        node = self.get_object(f"/api/v1/nodes/{NODE_NAME}")
+        return any(
+            condition["type"] == "Ready"
+            and condition["status"] == "True"
+            and datetime.fromisoformat(condition["lastHeartbeatTime"]).timestamp() >= int(since)
+            for condition in node.get("status", {}).get("conditions", [])
+        )
 
     def deployment_is_available(self, namespace: str, name: str) -> bool:
         """Whether the deployment's present generation, not an earlier one, is available."""
         deployment = self.get_object(f"/apis/apps/v1/namespaces/{namespace}/deployments/{name}")
-        status = deployment.get("status", {})
-        return (
-            status.get("observedGeneration") == deployment.get("metadata", {}).get("generation")
-            and status.get("updatedReplicas") == status.get("availableReplicas") == deployment["spec"]["replicas"]
-            if deployment
-            else False
+        if not deployment:
+            return False
+        wanted, status = deployment["spec"]["replicas"], deployment.get("status", {})
+        return bool(
+            status.get("observedGeneration") == deployment["metadata"]["generation"]
+            and status.get("updatedReplicas") == status.get("availableReplicas") == wanted
         )
 
     def pods(self) -> list[dict[str, Any]]:
         items: list[dict[str, Any]] = self.get_object("/api/v1/pods").get("items", [])
         return items
-
-
-def _condition(found: dict[str, Any], kind: str) -> bool:
-    conditions = found.get("status", {}).get("conditions", [])
-    return any(condition["type"] == kind and condition["status"] == "True" for condition in conditions)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
@@ -33,11 +34,14 @@ class Program:
 
     name: str
     package: str
-    ldflags: str = _LINK_SMALL
 
     @property
     def is_ours(self) -> bool:
         return self.package.startswith("./")
+
+    @property
+    def ldflags(self) -> str:
+        return f"{_LINK_SMALL} {_kubernetes_version_flags()}" if self.name == "kube" else _LINK_SMALL
 
     def key(self) -> str:
         """Twelve hex digits that change with everything that the program is made from."""
@@ -45,7 +49,7 @@ class Program:
         if self.is_ours:
             module = SOURCE / "kube"
             for path in sorted(module.rglob("*")):
-                if path.suffix in {".go", ".mod", ".sum"}:
+                if path.suffix in {".go", ".mod", ".sum"} and not path.name.endswith("_test.go"):
                     content = path.read_bytes()
                     made_from.update(f"{path.relative_to(module)} {len(content)}\n".encode() + content)
         return made_from.hexdigest()[:12]
@@ -54,18 +58,26 @@ class Program:
         return layout.cache / "bin" / f"{self.name}-{self.key()}"
 
 
-_HELM_VERSION = "v4.3.1"
-# Without them the cluster would call itself v0.0.0, and charts that ask for a version would refuse it.
-_KUBERNETES_VERSION = {"gitVersion": "v1.35.4", "gitMajor": "1", "gitMinor": "35", "gitTreeState": "clean"}
-_SET_VERSION = " ".join(f"-X k8s.io/component-base/version.{k}={v}" for k, v in _KUBERNETES_VERSION.items())
+def _kubernetes_version_flags() -> str:
+    """Linker flags without which the cluster would call itself v0.0.0, and charts would refuse it."""
+    match = re.search(r"k8s\.io/kubernetes (v(\d+)\.(\d+)\S+)", (SOURCE / "kube" / "go.mod").read_text())
+    if not match:
+        raise ClusterError(f"{SOURCE / 'kube' / 'go.mod'} requires no k8s.io/kubernetes")
+    values = {"gitVersion": match[1], "gitMajor": match[2], "gitMinor": match[3], "gitTreeState": "clean"}
+    return " ".join(f"-X k8s.io/component-base/version.{name}={value}" for name, value in values.items())
 
-KUBE = Program("kube", "./", f"{_LINK_SMALL} {_SET_VERSION}")
+
+KUBE = Program("kube", "./")
 PAUSE = Program("pause", "./pause")
-HELM = Program("helm", f"helm.sh/helm/v4/cmd/helm@{_HELM_VERSION}")
+HELM = Program("helm", "helm.sh/helm/v4/cmd/helm@v4.3.1")
 VERSITYGW = Program("versitygw", "github.com/versity/versitygw/cmd/versitygw@v1.8.0")
 
 # What `cluster.py build NAME` makes.
-TARGETS: Mapping[str, tuple[Program, ...]] = {"kube": (PAUSE, KUBE), "helm": (HELM,), "versitygw": (VERSITYGW,)}
+TARGETS: Mapping[str, tuple[Program, ...]] = {
+    "kube": (PAUSE, KUBE),
+    "helm": (HELM,),
+    "versitygw": (VERSITYGW,),
+}
 
 
 def build(layout: Layout, target: str) -> None:
@@ -130,9 +142,12 @@ def _run_go(layout: Layout, program: Program, scratch: Path) -> None:
         command = [go, "install", *flags, program.package]
     log = scratch / "log"
     directory = SOURCE / "kube" if program.is_ours else scratch
-    with log.open("wb") as output, subprocess.Popen(
-        command, cwd=directory, env=environment, stdout=output, stderr=output, stdin=subprocess.DEVNULL
-    ) as process:
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            command, cwd=directory, env=environment, stdout=output, stderr=output, stdin=subprocess.DEVNULL
+        ) as process,
+    ):
         try:
             _report_until_done(process, program, log)
         except BaseException:

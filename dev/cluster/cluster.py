@@ -12,8 +12,8 @@ Images pushed to 127.0.0.1:5000 (plain HTTP) can be run as 127.0.0.1:5000/NAME:T
 Claims without a storage class get a directory on this machine (class `standard`).
 
 Environment:
-  XDG_CACHE_HOME            caches lie in its windtunnel/ (default /var/cache/windtunnel): Go caches, programs by
-                            content key, pushed and pulled images
+  XDG_CACHE_HOME            caches lie in its windtunnel/ (default /var/cache/windtunnel): Go caches, programs
+                            by content key, pushed and pulled images
   XDG_STATE_HOME            the cluster lies in its windtunnel/cluster (default /var/lib/windtunnel/cluster)
   WINDTUNNEL_CLUSTER_STATE  another place for the cluster; `down` deletes that directory
 Package indexes, proxies and certificate authorities are taken from the environment that apt, pip and go read.

@@ -22,27 +22,33 @@ from layout import (
     PROVISIONER,
     REGISTRY,
     SERVICE_CIDR,
+    write,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
     from api import Api
     from layout import Layout
 
 
+_PROXY_VARIABLES = {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}
+
+
 @dataclass(frozen=True)
 class Component:
     """A process of the cluster.
 
+    is_ready: told since when (seconds of the epoch) the process runs: what the API still says of an earlier
+        one does not count.
     ports: TCP ports that it listens on, and that must be free before it starts.
     configuration: a file that it reads; a change restarts it, as a change of its command line does.
     """
 
     name: str
     command: tuple[str, ...]
-    is_ready: Callable[[], bool]
+    is_ready: Callable[[float], bool]
     ports: tuple[int, ...] = ()
     configuration: Path | None = None
 
@@ -56,7 +62,7 @@ def environment_for(name: str) -> dict[str, str]:
 
     containerd keeps them: it fetches images from outside. What is inside is named in its no_proxy.
     """
-    proxies = {key for key in os.environ if key.lower() in {"http_proxy", "https_proxy", "all_proxy", "no_proxy"}}
+    proxies = {key for key in os.environ if key.lower() in _PROXY_VARIABLES}
     environment = {key: value for key, value in os.environ.items() if key not in proxies}
     environment["PATH"] = f"{environment.get('PATH', '')}:/usr/local/sbin:/usr/sbin:/sbin:/usr/bin:/bin"
     if name == "containerd":
@@ -71,45 +77,47 @@ def components(layout: Layout, api: Api) -> tuple[tuple[Component, ...], ...]:
     """All components, in groups that start one after the other: a group needs those before it."""
     kube = str(KUBE.path(layout))
     pki = layout.pki
+    containerd_configuration = containers.write_config(layout)
+    kubelet_configuration = _write_kubelet_configuration(layout)
     return (
         (
             Component(
                 "registry",
                 (kube, "registry", f"--directory={layout.cache / 'registry'}", f"--address={REGISTRY}"),
-                lambda: _answers_ok(f"http://{REGISTRY}/v2/"),
+                lambda _: _answers_ok(f"http://{REGISTRY}/v2/"),
                 ports=(5000,),
             ),
             Component(
                 "containerd",
-                ("containerd", "--config", str(containers.write_config(layout))),
-                lambda: containers.answers(layout),
-                configuration=containers.write_config(layout),
+                ("containerd", "--config", str(containerd_configuration)),
+                lambda _: containers.answers(layout),
+                configuration=containerd_configuration,
             ),
             Component(
                 "etcd",
                 (
                     kube, "etcd", f"--data-dir={layout.state / 'etcd'}",
-                    # A power cut may cost the cluster, which `down` and `up` make anew; a killed process does not.
+                    # A power cut may cost the cluster, which `down` and `up` make anew; a kill does not.
                     "--unsafe-no-fsync",
                     "--listen-client-urls=http://127.0.0.1:2379", "--advertise-client-urls=http://127.0.0.1:2379",
                     "--listen-peer-urls=http://127.0.0.1:2380", "--initial-advertise-peer-urls=http://127.0.0.1:2380",
                     "--initial-cluster=default=http://127.0.0.1:2380", "--log-level=warn",
                 ),
-                lambda: _answers_ok("http://127.0.0.1:2379/health"),
+                lambda _: _answers_ok("http://127.0.0.1:2379/health"),
                 ports=(2379, 2380),
             ),
         ),
-        (Component("apiserver", _apiserver(kube, pki), api.is_ready, ports=(API_PORT,)),),
+        (Component("apiserver", _apiserver(kube, pki), lambda _: api.is_ready(), ports=(API_PORT,)),),
         (
             Component(
                 "controller-manager",
                 (
                     kube, "controller-manager", f"--kubeconfig={pki}/controller-manager.conf",
-                    f"--service-account-private-key-file={pki}/service-accounts.key", f"--root-ca-file={pki}/ca.crt",
-                    "--use-service-account-credentials", "--leader-elect=false", "--allocate-node-cidrs=false",
-                    "--bind-address=127.0.0.1",
+                    f"--service-account-private-key-file={pki}/service-accounts.key",
+                    f"--root-ca-file={pki}/ca.crt", "--use-service-account-credentials",
+                    "--leader-elect=false", "--allocate-node-cidrs=false", "--bind-address=127.0.0.1",
                 ),
-                lambda: _answers_ok("https://127.0.0.1:10257/healthz"),
+                lambda _: _answers_ok("https://127.0.0.1:10257/healthz"),
                 ports=(10257,),
             ),
             Component(
@@ -118,7 +126,7 @@ def components(layout: Layout, api: Api) -> tuple[tuple[Component, ...], ...]:
                     kube, "scheduler", f"--kubeconfig={pki}/scheduler.conf", "--leader-elect=false",
                     "--bind-address=127.0.0.1",
                 ),
-                lambda: _answers_ok("https://127.0.0.1:10259/healthz"),
+                lambda _: _answers_ok("https://127.0.0.1:10259/healthz"),
                 ports=(10259,),
             ),
             Component(
@@ -127,15 +135,16 @@ def components(layout: Layout, api: Api) -> tuple[tuple[Component, ...], ...]:
                     kube, "storage", f"--kubeconfig={layout.kubeconfig}", f"--provisioner={PROVISIONER}",
                     f"--node={NODE_NAME}", f"--directory={layout.volumes}",
                 ),
-                lambda: True,
+                lambda _: True,
             ),
             Component(
                 "proxy",
                 (
                     kube, "proxy", f"--kubeconfig={pki}/proxy.conf", f"--hostname-override={NODE_NAME}",
                     "--proxy-mode=iptables", f"--cluster-cidr={POD_CIDR}", "--conntrack-max-per-core=0",
+                    "--nodeport-addresses=primary",
                 ),
-                lambda: _answers_ok("http://127.0.0.1:10256/healthz"),
+                lambda _: _answers_ok("http://127.0.0.1:10256/healthz"),
                 ports=(10249, 10256),
             ),
             Component(
@@ -143,11 +152,11 @@ def components(layout: Layout, api: Api) -> tuple[tuple[Component, ...], ...]:
                 (
                     kube, "kubelet", f"--kubeconfig={pki}/kubelet.conf", f"--hostname-override={NODE_NAME}",
                     f"--node-ip={NODE_IP}", f"--root-dir={layout.state / 'kubelet'}",
-                    f"--config={_write_kubelet_configuration(layout)}",
+                    f"--config={kubelet_configuration}",
                 ),
-                lambda: _answers_ok("http://127.0.0.1:10248/healthz") and api.node_is_ready(),
+                lambda since: _answers_ok("http://127.0.0.1:10248/healthz") and api.node_is_ready(since),
                 ports=(10248, 10250),
-                configuration=_write_kubelet_configuration(layout),
+                configuration=kubelet_configuration,
             ),
         ),
         (
@@ -155,10 +164,10 @@ def components(layout: Layout, api: Api) -> tuple[tuple[Component, ...], ...]:
             Component(
                 "network-policy",
                 (
-                    kube, "network-policy", f"--kubeconfig={layout.kubeconfig}", f"--hostname-override={NODE_NAME}",
-                    f"--service-cluster-ip-range={SERVICE_CIDR}",
+                    kube, "network-policy", f"--kubeconfig={layout.kubeconfig}",
+                    f"--hostname-override={NODE_NAME}", f"--service-cluster-ip-range={SERVICE_CIDR}",
                 ),
-                lambda: True,
+                lambda _: True,
             ),
         ),
     )  # fmt: skip
@@ -167,9 +176,10 @@ def components(layout: Layout, api: Api) -> tuple[tuple[Component, ...], ...]:
 def _apiserver(kube: str, pki: Path) -> tuple[str, ...]:
     return (
         kube, "apiserver", "--etcd-servers=http://127.0.0.1:2379",
-        f"--secure-port={API_PORT}", f"--advertise-address={NODE_IP}", f"--service-cluster-ip-range={SERVICE_CIDR}",
-        "--authorization-mode=Node,RBAC", "--enable-admission-plugins=NodeRestriction", "--anonymous-auth=false",
-        "--allow-privileged=true", f"--client-ca-file={pki}/ca.crt",
+        f"--secure-port={API_PORT}", f"--advertise-address={NODE_IP}",
+        f"--service-cluster-ip-range={SERVICE_CIDR}", "--authorization-mode=Node,RBAC",
+        "--enable-admission-plugins=NodeRestriction", "--anonymous-auth=false", "--allow-privileged=true",
+        f"--client-ca-file={pki}/ca.crt",
         f"--tls-cert-file={pki}/apiserver.crt", f"--tls-private-key-file={pki}/apiserver.key",
         f"--kubelet-client-certificate={pki}/apiserver-kubelet.crt",
         f"--kubelet-client-key={pki}/apiserver-kubelet.key", f"--kubelet-certificate-authority={pki}/ca.crt",
@@ -220,16 +230,15 @@ def _write_kubelet_configuration(layout: Layout) -> Path:
         "imageGCHighThresholdPercent": 100,
         "imageGCLowThresholdPercent": 99,
     }
-    path = layout.state / "kubelet.json"
-    path.write_text(json.dumps(configuration, indent=1))
-    return path
+    return write(layout.state / "kubelet.json", json.dumps(configuration, indent=1))
 
 
 def _answers_ok(url: str) -> bool:
     """Whether a health address on the loopback answers 200; its certificate is made anew at each start."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
+    https = urllib.request.HTTPSHandler(context=context)
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), https)
     try:
         with opener.open(url, timeout=2) as response:
             return bool(response.status == 200)

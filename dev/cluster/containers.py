@@ -8,11 +8,12 @@ import json
 import platform
 import subprocess
 import tarfile
+import tempfile
 from typing import IO, TYPE_CHECKING, Any
 
 from builds import KUBE, PAUSE
 from errors import ClusterError
-from layout import REGISTRY
+from layout import REGISTRY, write
 from progress import say
 
 if TYPE_CHECKING:
@@ -30,12 +31,10 @@ def image_name() -> str:
 
 
 def write_config(layout: Layout) -> Path:
-    """Write containerd's configuration. Images stay in the cache, so that the next cluster has them at once."""
-    hosts = layout.state / "containerd" / "certs.d" / REGISTRY
-    hosts.mkdir(parents=True, exist_ok=True)
-    (hosts / "hosts.toml").write_text(f'server = "http://{REGISTRY}"\n[host."http://{REGISTRY}"]\n')
-    config = layout.state / "containerd" / "config.toml"
-    config.write_text(f"""\
+    """Write containerd's configuration. Images stay in the cache: the next cluster has them at once."""
+    registries = layout.state / "containerd" / "certs.d"
+    write(registries / REGISTRY / "hosts.toml", f'server = "http://{REGISTRY}"\n[host."http://{REGISTRY}"]\n')
+    text = f"""\
 version = 2
 root = "{layout.cache / "containerd"}"
 state = "{layout.run / "containerd"}"
@@ -51,14 +50,14 @@ state = "{layout.run / "containerd"}"
   netns_mounts_under_state_dir = true
   stream_server_address = "127.0.0.1"
   [plugins."io.containerd.grpc.v1.cri".registry]
-    config_path = "{layout.state / "containerd" / "certs.d"}"
+    config_path = "{registries}"
   [plugins."io.containerd.grpc.v1.cri".cni]
     bin_dir = "/usr/lib/cni"
     conf_dir = "{layout.state / "cni" / "net.d"}"
   [plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc]
     runtime_type = "io.containerd.runc.v2"
-""")
-    return config
+"""
+    return write(layout.state / "containerd" / "config.toml", text)
 
 
 def answers(layout: Layout) -> bool:
@@ -72,17 +71,12 @@ def ensure_image(layout: Layout) -> None:
     if name in _ctr(layout, "images", "list", "-q", f"name=={name}").stdout.split():
         return
     say(f"importing {name}")
-    command = ["ctr", "--address", str(layout.containerd_socket), "--namespace", "k8s.io", "images", "import", "-"]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as ctr:
-        assert ctr.stdin and ctr.stdout
-        try:
-            write_image(ctr.stdin, name, {"kube": KUBE.path(layout), "pause": PAUSE.path(layout)}, ["/pause"])
-            ctr.stdin.close()
-        except BrokenPipeError:
-            pass  # ctr says why
-        output = ctr.stdout.read().decode(errors="replace")
-    if ctr.returncode != 0:
-        raise ClusterError(f"{' '.join(command)} failed: {output}")
+    with tempfile.NamedTemporaryFile(dir=layout.state, suffix=".tar") as archive:
+        write_image(archive, name, {"kube": KUBE.path(layout), "pause": PAUSE.path(layout)}, ["/pause"])
+        archive.flush()
+        done = _ctr(layout, "images", "import", archive.name)
+    if done.returncode != 0:
+        raise ClusterError(f"containerd does not take the image {name}: {done.stderr}")
 
 
 def write_image(out: IO[bytes], name: str, files: dict[str, Path], entrypoint: Sequence[str]) -> None:
@@ -144,7 +138,7 @@ def _json(value: object) -> bytes:
 
 
 def forget_containers(layout: Layout) -> int:
-    """Remove the records of containers that an earlier cluster left in the image store; none may be running."""
+    """Remove the records of containers that an earlier cluster left behind; none may be running."""
     leftovers = _ctr(layout, "containers", "list", "-q").stdout.split()
     if leftovers:
         _ctr(layout, "containers", "delete", *leftovers)

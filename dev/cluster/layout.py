@@ -39,7 +39,7 @@ class Layout:
 
     cache: outlives clusters and checkouts; all of it can be made again.
     state: one cluster's own; `down` deletes it.
-    run: sockets, mounts and network namespaces; gone after a reboot. Fixed, as only one cluster fits a machine.
+    run: sockets, mounts and network namespaces; gone after a reboot. Fixed: one cluster fits a machine.
     """
 
     cache: Path
@@ -102,6 +102,16 @@ def locked(path: Path, busy: str, wait: bool) -> Iterator[None]:
             raise ClusterError(busy) from error
         # A child that outlives us must not inherit the lock; Python's files are close-on-exec.
         yield
+
+
+def write(path: Path, text: str) -> Path:
+    """Write a file whole, and only if it differs: processes watch some of them."""
+    if not path.exists() or path.read_text() != text:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        new = path.with_name(f".{path.name}.new")
+        new.write_text(text)
+        new.replace(path)
+    return path
 
 
 def require_root() -> None:

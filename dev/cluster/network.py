@@ -1,16 +1,17 @@
-"""The host's side of the pod network: links, sysctls, and removing what Kubernetes left in the packet filter."""
+"""The host's side of the pod network: links, sysctls, and cleaning up after it."""
 
 from __future__ import annotations
 
 import json
 import re
 import shutil
+import socket
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from errors import ClusterError
-from layout import NODE_IP, NODE_LINK, POD_CIDR, POD_LINK
+from layout import API_SERVICE_IP, DNS_SERVICE_IP, NODE_IP, NODE_LINK, POD_CIDR, POD_LINK, write
 
 if TYPE_CHECKING:
     from layout import Layout
@@ -40,10 +41,8 @@ def prepare_host(layout: Layout) -> None:
         _ip("link", "add", NODE_LINK, "type", "bridge")
     _ip("link", "set", NODE_LINK, "up")
     _ip("address", "replace", f"{NODE_IP}/32", "dev", NODE_LINK)
-    directory = layout.state / "cni" / "net.d"
-    directory.mkdir(parents=True, exist_ok=True)
-    (directory / "10-windtunnel.conflist").write_text(json.dumps(_cni(layout), indent=1))
-    (layout.state / "resolv.conf").write_text("".join(f"nameserver {ip}\n" for ip in upstream_nameservers()))
+    write(layout.state / "cni" / "net.d" / "10-windtunnel.conflist", json.dumps(_cni(layout), indent=1))
+    write(layout.state / "resolv.conf", "".join(f"nameserver {ip}\n" for ip in upstream_nameservers()))
 
 
 def _cni(layout: Layout) -> dict[str, Any]:
@@ -80,10 +79,25 @@ def upstream_nameservers(text: str | None = None) -> list[str]:
     return [address for address in found if not address.startswith("127.") and address != "::1"][:3]
 
 
+def dns_answers() -> bool:
+    """Whether cluster DNS resolves the API's service: proves DNS pod, service routing and the API at once."""
+    name = b"".join(bytes([len(part)]) + part for part in b"kubernetes.default.svc.cluster.local".split(b"."))
+    # RFC 1035: id, recursion desired, one question; then the name, type A, class IN.
+    query = bytes.fromhex("000101000001000000000000") + name + bytes.fromhex("0000010001")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(1)
+        try:
+            client.sendto(query, (DNS_SERVICE_IP, 53))
+            answer = client.recv(512)
+        except OSError:
+            return False
+    return socket.inet_aton(API_SERVICE_IP) in answer
+
+
 def remove_network() -> list[str]:
     """Take away links, packet filter rules and sets; returns what was removed, for people."""
     removed = []
-    for link in _links_of(POD_LINK) + [POD_LINK, NODE_LINK]:
+    for link in [*_links_of(POD_LINK), POD_LINK, NODE_LINK]:
         if _link_exists(link):
             _ip("link", "delete", link)
             removed.append(f"link {link}")
@@ -104,7 +118,8 @@ def remove_network() -> list[str]:
 def cleaning_script(saved: str) -> tuple[str, int]:
     """Turn the output of `iptables-save` into input for `iptables-restore --noflush` that removes our chains.
 
-    Rules of others are left alone; every table changes in one transaction. Returns the script and the number of chains.
+    Rules of others are left alone; every table changes in one transaction. Returns the script and the number
+    of chains.
     """
     script: list[str] = []
     count = 0
@@ -131,7 +146,7 @@ def _is_foreign_rule_into_ours(rule: str) -> bool:
 
 def _links_of(bridge: str) -> list[str]:
     """The host's ends of pods' links."""
-    listed = subprocess.run(["ip", "-json", "link", "show", "master", bridge], text=True, capture_output=True).stdout
+    listed = _output(["ip", "-json", "link", "show", "master", bridge])
     return [link["ifname"] for link in json.loads(listed or "[]") if link]
 
 

@@ -21,26 +21,25 @@ if TYPE_CHECKING:
     from layout import Layout
 
 _DAYS = "3650"
-_SERVER_NAMES = ["localhost", *("kubernetes.default.svc.cluster.local".rsplit(".", cut)[0] for cut in range(5))]
+_SERVICE = "kubernetes.default.svc.cluster.local"
+_SERVER_NAMES = [f"DNS:{name}" for name in ("localhost", *(_SERVICE.rsplit(".", cut)[0] for cut in range(5)))]
+_NODE_NAMES = ["IP:127.0.0.1", f"IP:{NODE_IP}"]
 
 # name: (subject, subject alternative names)
 _CERTIFICATES = {
-    "apiserver": (
-        "/CN=kube-apiserver",
-        [f"DNS:{name}" for name in _SERVER_NAMES] + [f"IP:{ip}" for ip in ("127.0.0.1", API_SERVICE_IP, NODE_IP)],
-    ),
+    "apiserver": ("/CN=kube-apiserver", [*_SERVER_NAMES, *_NODE_NAMES, f"IP:{API_SERVICE_IP}"]),
     "apiserver-kubelet": ("/O=system:masters/CN=apiserver-kubelet", []),
     "admin": ("/O=system:masters/CN=admin", []),
     "controller-manager": ("/CN=system:kube-controller-manager", []),
     "scheduler": ("/CN=system:kube-scheduler", []),
     "proxy": ("/CN=system:kube-proxy", []),
-    "kubelet": (f"/O=system:nodes/CN=system:node:{NODE_NAME}", [f"DNS:{NODE_NAME}", "IP:127.0.0.1", f"IP:{NODE_IP}"]),
+    "kubelet": (f"/O=system:nodes/CN=system:node:{NODE_NAME}", [f"DNS:{NODE_NAME}", *_NODE_NAMES]),
 }
 _CLIENTS = ("admin", "controller-manager", "scheduler", "proxy", "kubelet")
 
 
 def ensure_pki(layout: Layout) -> None:
-    """Make keys, certificates and kubeconfigs unless the cluster has them: all of them, or none when killed."""
+    """Make keys, certificates and kubeconfigs unless the cluster has them: all, or none when killed."""
     if not layout.pki.exists():
         making = layout.state / "pki.new"
         shutil.rmtree(making, ignore_errors=True)
@@ -56,8 +55,8 @@ def ensure_pki(layout: Layout) -> None:
 
 def _make_authority(pki: Path) -> None:
     _openssl(
-        pki, "req", "-x509", "-days", _DAYS, "-subj", "/CN=windtunnel-cluster", *_new_key("ca"), "-out", "ca.crt",
-        "-addext", "keyUsage=critical,keyCertSign,cRLSign",
+        pki, "req", "-x509", "-days", _DAYS, "-subj", "/CN=windtunnel-cluster", *_new_key("ca"),
+        "-out", "ca.crt", "-addext", "keyUsage=critical,keyCertSign,cRLSign",
     )  # fmt: skip
     _openssl(pki, "genrsa", "-out", "service-accounts.key", "2048")
     _openssl(pki, "rsa", "-in", "service-accounts.key", "-pubout", "-out", "service-accounts.pub")

@@ -41,7 +41,7 @@ def _install_packages() -> None:
     if not missing:
         return
     if not shutil.which("apt-get"):
-        raise ClusterError(f"this machine lacks {', '.join(missing)} and has no apt-get: install them by hand")
+        raise ClusterError(f"{', '.join(missing)} missing, and there is no apt-get: install them by hand")
     if os.geteuid() != 0:
         raise ClusterError(f"installing {', '.join(missing)} needs root")
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}

@@ -1,11 +1,12 @@
 """Finding, starting and ending the cluster's processes.
 
-There are no pid files to go stale: each process carries its component's name, the cluster's state directory and
-a fingerprint of its configuration in its environment, and is found by them in /proc.
+There are no pid files to go stale: each process carries its component's name, the cluster's state directory
+and a fingerprint of its configuration in its environment, and is found by them in /proc.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -37,10 +38,12 @@ class Process:
 
     def signal(self, number: signal.Signals) -> None:
         if self.is_alive():
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, number)
-            except ProcessLookupError:
-                pass
+
+    def epoch(self) -> float:
+        """When it started, in seconds of the epoch."""
+        return time.time() - self.seconds_up()
 
     def seconds_up(self) -> float:
         return float(Path("/proc/uptime").read_text().split()[0]) - self.started / _TICKS
@@ -51,10 +54,13 @@ class Process:
             rollup = Path(f"/proc/{self.pid}/smaps_rollup").read_text()
         except OSError:
             return 0
-        return next((int(line.split()[1]) * 1024 for line in rollup.splitlines() if line.startswith("Pss:")), 0)
+        kibibytes = (int(line.split()[1]) for line in rollup.splitlines() if line.startswith("Pss:"))
+        return next(kibibytes, 0) * 1024
 
 
-def start(state: Path, name: str, fingerprint: str, command: Sequence[str], environment: Mapping[str, str]) -> Process:
+def start(
+    state: Path, name: str, fingerprint: str, command: Sequence[str], environment: Mapping[str, str]
+) -> Process:
     """Start a component in a session of its own, its output going to its log."""
     log = state / "log" / f"{name}.log"
     log.parent.mkdir(exist_ok=True)
@@ -73,12 +79,12 @@ def start(state: Path, name: str, fingerprint: str, command: Sequence[str], envi
 
 def find(state: Path) -> list[Process]:
     """The components that run for this state directory, without the shims that containerd started."""
-    return [p for p in _scan(state) if _command(p.pid)[:1] and _SHIM not in _command(p.pid)[0] and _leads(p.pid)]
+    return [process for process in _scan(state) if not _is_shim(process.pid) and _leads(process.pid)]
 
 
 def find_shims(state: Path) -> list[Process]:
     """containerd's shims: each is the parent of one pod's containers."""
-    return [p for p in _scan(state) if _command(p.pid)[:1] and _SHIM in _command(p.pid)[0]]
+    return [process for process in _scan(state) if _is_shim(process.pid)]
 
 
 def find_children(parents: Iterable[Process]) -> list[Process]:
@@ -120,8 +126,7 @@ def _scan(state: Path) -> list[Process]:
             continue
         if _STATE.encode() not in environment:
             continue
-        pairs = (pair.split("=", 1) for pair in environment.decode(errors="replace").split("\0") if "=" in pair)
-        marks = {key: value for key, value in pairs}
+        marks = dict(pair.partition("=")[::2] for pair in environment.decode(errors="replace").split("\0"))
         status = _status(pid)
         if status and status[0] != "Z" and marks.get(_STATE) == str(state) and _NAME in marks:
             found.append(Process(pid, status[2], marks[_NAME], marks.get(_FINGERPRINT, "")))
@@ -129,11 +134,15 @@ def _scan(state: Path) -> list[Process]:
 
 
 def _pids() -> list[int]:
-    return [int(entry) for entry in os.listdir("/proc") if entry.isdigit()]
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def _is_shim(pid: int) -> bool:
+    return _SHIM in "".join(_command(pid)[:1])
 
 
 def _leads(pid: int) -> bool:
-    """Whether it is a component itself, and no short-lived child such as an iptables that a component runs."""
+    """Whether it is a component itself, not a short-lived child such as an iptables that one runs."""
     try:
         return os.getsid(pid) == pid
     except ProcessLookupError:

@@ -24,7 +24,7 @@ def status(layout: Layout) -> bool:
     print(f"{'COMPONENT':<20}{'PID':>8}{'UP':>10}{'PSS MB':>8}  STATE")
     for component in (component for group in components(layout, api) for component in group):
         process = running.get(component.name)
-        is_ready = process is not None and component.is_ready()
+        is_ready = process is not None and component.is_ready(process.epoch())
         healthy = healthy and is_ready
         state = "ready" if is_ready else ("not ready" if process else "not running")
         print(f"{component.name:<20}{_columns(process)}  {state}")

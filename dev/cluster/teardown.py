@@ -100,10 +100,10 @@ def unmount_below(*roots: Path) -> int:
 
 
 def _remove_cgroups() -> None:
-    """Remove kubelet's cgroups, of version 1 (one tree for each controller) and 2; a process still in one is killed."""
+    """Remove kubelet's cgroups, version 1 (a tree a controller) and 2, and kill what is still in one."""
     roots = [Path("/sys/fs/cgroup/kubepods"), *Path("/sys/fs/cgroup").glob("*/kubepods")]
     for root in filter(Path.is_dir, roots):
-        for group in sorted(root.rglob("*/"), key=lambda path: -len(path.parts)) + [root]:
+        for group in [*sorted(root.rglob("*/"), key=lambda path: -len(path.parts)), root]:
             _remove_cgroup(group)
 
 

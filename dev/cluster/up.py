@@ -16,7 +16,7 @@ from builds import build, program_path
 from components import Component, components, environment_for
 from errors import ClusterError
 from layout import DNS_SERVICE_IP, PROVISIONER, REGISTRY, SOURCE
-from network import prepare_host, upstream_nameservers
+from network import dns_answers, prepare_host, upstream_nameservers
 from pki import ensure_pki
 from prepare import prepare
 from progress import say
@@ -63,8 +63,14 @@ def up(layout: Layout) -> None:
         if any(component.name == "containerd" for component in group):
             containers.ensure_image(layout)
     _apply_manifests(layout)
-    _wait("cluster DNS", lambda: api.deployment_is_available("kube-system", "coredns"), _READY_SECONDS)
-    say(f"the cluster is ready, {'nothing had to be started' if not started else f'{started} components started'}")
+    _wait(
+        "cluster DNS",
+        lambda: api.deployment_is_available("kube-system", "coredns") and dns_answers(),
+        _READY_SECONDS,
+    )
+    say(
+        f"the cluster is ready, {f'{started} components started' if started else 'nothing had to be started'}"
+    )
     say(f"images: push to {REGISTRY}; kubectl: export KUBECONFIG={layout.kubeconfig}")
 
 
@@ -86,8 +92,9 @@ def _start(layout: Layout, component: Component) -> processes.Process:
             lambda port=port: _is_free(port),  # type: ignore[misc]
             _PORT_SECONDS,
         )
+    environment = environment_for(component.name)
     return processes.start(
-        layout.state, component.name, component.fingerprint(), component.command, environment_for(component.name)
+        layout.state, component.name, component.fingerprint(), component.command, environment
     )
 
 
@@ -105,7 +112,7 @@ def _wait_ready(layout: Layout, component: Component, process: processes.Process
     def is_ready() -> bool:
         if not process.is_alive():
             raise ClusterError(f"{component.name} ended while it started\n{_log_end(layout, component.name)}")
-        return component.is_ready()
+        return component.is_ready(process.epoch())
 
     try:
         _wait(component.name, is_ready, _READY_SECONDS)
@@ -140,7 +147,7 @@ def _apply_manifests(layout: Layout) -> None:
     values = {
         "image": containers.image_name(),
         "dns_ip": DNS_SERVICE_IP,
-        "forward": f"forward . {' '.join(upstream)}" if upstream else "# no nameserver that a pod could reach",
+        "forward": f"forward . {' '.join(upstream)}" if upstream else "# no nameserver that pods can reach",
         "provisioner": PROVISIONER,
     }
     files = sorted((SOURCE / "manifests").glob("*.yaml"))

@@ -65,13 +65,14 @@ func (s *Store) hasBlob(digest string) bool {
 	return err == nil
 }
 
-// finish turns an upload into a blob, if its content has the digest.
+// finish turns an upload into a blob, if its content has the digest; the upload is gone either way.
 func (s *Store) finish(id, digest string) error {
 	file, err := os.Open(s.upload(id))
 	if err != nil {
 		return err
 	}
 	defer file.Close()
+	defer os.Remove(s.upload(id))
 	hash := sha256.New()
 	if _, err := io.Copy(hash, file); err != nil {
 		return err
