@@ -1,0 +1,1 @@
+"""Builds the images of images/. Standard library only: it runs before there is any environment."""

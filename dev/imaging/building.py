@@ -1,0 +1,164 @@
+"""Builds and pushes what is missing: the base first, then two images at a time."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from dev.imaging import debian, registry
+from dev.imaging.builder import find_builder
+from dev.imaging.catalog import IMAGES, ROOT, UPSTREAM_BASE, Image
+from dev.imaging.context import Context, File, context
+from dev.imaging.errors import ImageError
+from dev.imaging.secrets import write_secrets
+from dev.imaging.terminal import capture, say
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from dev.imaging.builder import Builder
+
+_AT_A_TIME = 2
+DEBIAN = "debian"
+
+
+@dataclass(frozen=True)
+class Target:
+    """Where images go and what they stand on.
+
+    registry: host[:port][/path], or "" to leave them in the builder's storage.
+    tag: "" tags each image with its key, so that a changed image changes the pods that run it.
+    base: an image to stand on, or `debian` for one made here.
+    """
+
+    registry: str
+    tag: str
+    base: str
+    push: bool
+
+    @classmethod
+    def of(cls, address: str, tag: str, base: str, push: bool) -> Target:
+        """The target; without a base, what goes to a registry on this machine stands on one made here."""
+        chosen = base or (DEBIAN if registry.is_loopback(address) else UPSTREAM_BASE)
+        return cls(address.rstrip("/"), tag, chosen, push)
+
+    @property
+    def is_here(self) -> bool:
+        return registry.is_loopback(self.registry)
+
+    def tag_of(self, made: Context) -> str:
+        return self.tag or made.key
+
+    def repository(self, image: Image) -> str:
+        return f"{self.registry}/{image.repository}" if self.registry else image.repository
+
+    def holds(self, made: Context) -> bool:
+        """Whether the registry surely has this very image; a given tag says nothing of what is behind it."""
+        return (
+            self.push
+            and self.is_here
+            and not self.tag
+            and registry.has(self.registry, made.image.repository, made.key)
+        )
+
+
+class Contexts:
+    """The contexts of the images on one base; safe for threads."""
+
+    def __init__(self, base: str, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+        root = f"windtunnel/debian:{debian.recipe_key()}" if base == DEBIAN else base
+        self.base = context(IMAGES["base"], root)
+
+    def of(self, image: Image) -> Context:
+        """Raises ImageError if a program that belongs into the image can't be built."""
+        if image.stands_on is None:
+            return self.base
+        extra = {"images/versitygw/versitygw": self._versitygw()} if image.name == "versitygw" else None
+        return context(image, self.base.reference, extra)
+
+    def _versitygw(self) -> File:
+        """The S3 gateway's binary, built from its Go module once and then cached."""
+        tool = [sys.executable, str(ROOT / "dev/cluster/cluster.py")]
+        done = subprocess.run(
+            [*tool, "build", "versitygw"], stdout=sys.stderr, check=False, env=self._environ
+        )
+        if done.returncode != 0:
+            raise ImageError("versitygw could not be built; the reason stands above")
+        path = capture([*tool, "path", "versitygw"], "cluster.py path versitygw", self._environ)
+        return File(0o755, Path(path.strip()))
+
+
+class Factory:
+    """Builds and pushes what is missing of some images."""
+
+    def __init__(self, target: Target, builder: str, cache: Path, environ: Mapping[str, str]) -> None:
+        self._target = target
+        self._builder_name = builder
+        self._cache = cache
+        self._environ = environ
+        self._contexts = Contexts(target.base, environ)
+        self._base_lock = threading.Lock()
+        self._builder_found: Builder | None = None
+
+    def make(self, images: Sequence[Image]) -> None:
+        """Build and push what is missing, two at a time. Raises the first ImageError, after what runs has ended."""
+        with ThreadPoolExecutor(_AT_A_TIME) as pool:
+            jobs = [pool.submit(self._make_one, image) for image in images]
+            done, waiting = wait(jobs, return_when=FIRST_EXCEPTION)
+            for job in waiting:
+                job.cancel()
+            for job in done:
+                job.result()
+
+    def _make_one(self, image: Image) -> None:
+        made = self._contexts.of(image)
+        name = f"{self._target.repository(image)}:{self._target.tag_of(made)}"
+        if self._target.holds(made):
+            say(f"{name}: is there")
+            return
+        self._build(made)
+        if self._target.push:
+            started = time.monotonic()
+            self._builder().push(made.reference, name, self._target.is_here, self._log(image))
+            say(f"{name}: pushed in {time.monotonic() - started:.0f} s")
+
+    def _build(self, made: Context) -> None:
+        builder = self._builder()
+        if builder.has(made.reference):
+            say(f"{made.reference}: is built")
+            return
+        if made.image.stands_on is not None:
+            with self._base_lock:
+                self._build(self._contexts.base)
+        elif self._target.base == DEBIAN and not builder.has(made.beneath):
+            builder.import_root(debian.root_filesystem(self._cache), made.beneath, self._log(made.image))
+        started = time.monotonic()
+        log = self._log(made.image)
+        with tempfile.TemporaryDirectory(prefix="windtunnel-image-") as scratch:
+            directory = Path(scratch) / "context"
+            directory.mkdir()
+            made.write(directory)
+            options = [
+                *write_secrets(self._environ, Path(scratch)),
+                f"--build-arg=BASE_IMAGE={builder.local(made.beneath)}",
+                f"--label=org.opencontainers.image.version={made.key}",
+            ]
+            builder.build(directory, made.image.containerfile, made.reference, options, log)
+        say(f"{made.reference}: built in {time.monotonic() - started:.0f} s with {builder.name}")
+
+    def _builder(self) -> Builder:
+        """Found when first needed: where everything is pushed already, no builder is asked for."""
+        if self._builder_found is None:
+            self._builder_found = find_builder(self._builder_name, self._cache)
+        return self._builder_found
+
+    def _log(self, image: Image) -> Path:
+        return self._cache / "log" / f"image-{image.name}.log"

@@ -1,0 +1,132 @@
+"""Which images there are, what each stands on, and which files each is made of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from dev.imaging.errors import ImageError
+
+ROOT = Path(__file__).resolve().parents[2]
+UPSTREAM_BASE = "python:3.13-slim-trixie"
+
+_INSTALL = ("dev/uv.txt", "images/fetch-uv.sh", "images/install.sh")
+_CODE = "platform/src"
+_DAGS = "dags"
+_PACKAGE = "platform/src/windtunnel"
+
+
+@dataclass(frozen=True)
+class Lock:
+    """A lock file, compiled from pyproject's extras and from a requirements.in beside it, if there is one."""
+
+    path: str
+    extras: tuple[str, ...] = ()
+    additions: str = ""
+
+
+@dataclass(frozen=True)
+class Image:
+    """One image.
+
+    sources: files and directories (from the repository's root) that its Containerfile copies, beside its own directory.
+    without: parts of the sources that the image never imports; leaving them out spares it rebuilds (and its pods
+    restarts) when only they change. Layers as in docs/architecture.md; import-linter keeps them.
+    """
+
+    name: str
+    sources: tuple[str, ...] = ()
+    without: tuple[str, ...] = ()
+    locks: tuple[Lock, ...] = ()
+    store: bool = False
+    """An embedded store: only for clusters that can't pull the upstream image."""
+
+    @property
+    def containerfile(self) -> str:
+        return f"images/{self.name}/Containerfile"
+
+    def purpose(self) -> str:
+        """What it is for: the first line of its Containerfile."""
+        return (ROOT / self.containerfile).read_text().splitlines()[0].lstrip("# ")
+
+    @property
+    def repository(self) -> str:
+        return f"windtunnel/{self.name}"
+
+    @property
+    def stands_on(self) -> str | None:
+        """The image of ours beneath this one; None for the base itself."""
+        return None if self.name == "base" else "base"
+
+
+def _without(*packages: str) -> tuple[str, ...]:
+    return tuple(f"{_PACKAGE}/{package}" for package in packages)
+
+
+_ALL = (
+    Image("base"),
+    Image(
+        "airflow",
+        (*_INSTALL, _CODE, _DAGS),
+        _without("cli", "controller", "local", "serving", "stages"),
+        (Lock("images/airflow/requirements.lock", ("airflow",), "images/airflow/requirements.in"),),
+    ),
+    Image(
+        "stage",
+        (*_INSTALL, _CODE, _DAGS),
+        _without("controller"),
+        (Lock("images/stage/worker.lock", ("worker",)), Lock("images/stage/stages.lock", ("stages",))),
+    ),
+    Image(
+        "serving",
+        (*_INSTALL, _CODE),
+        _without("airflow", "cli", "controller", "local", "stages"),
+        (Lock("images/serving/requirements.lock", ("serving", "serving-sklearn")),),
+    ),
+    Image(
+        "controller",
+        (*_INSTALL, _CODE),
+        _without("airflow", "cli", "local", "serving", "stages"),
+        (Lock("images/controller/requirements.lock", ("controller",)),),
+    ),
+    Image(
+        "mlflow",
+        _INSTALL,
+        locks=(Lock("images/mlflow/requirements.lock", (), "images/mlflow/requirements.in"),),
+    ),
+    Image("postgres", store=True),
+    Image("valkey", store=True),
+    Image("versitygw", store=True),
+    Image("prometheus", store=True),
+)
+
+IMAGES = {image.name: image for image in _ALL}
+# Heavy first: two are built at a time, and the longest should not be last.
+ORDER = (
+    "base",
+    "stage",
+    "airflow",
+    "mlflow",
+    "serving",
+    "controller",
+    "postgres",
+    "prometheus",
+    "valkey",
+    "versitygw",
+)
+GROUPS = {
+    "platform": tuple(name for name in ORDER if not IMAGES[name].store and name != "base"),
+    "stores": tuple(name for name in ORDER if IMAGES[name].store),
+    "all": tuple(name for name in ORDER if name != "base"),
+}
+
+
+def select(names: list[str]) -> list[Image]:
+    """Images by their names or groups, in build order. Raises ImageError naming an unknown one."""
+    wanted: set[str] = set()
+    for name in names:
+        if name not in IMAGES and name not in GROUPS:
+            known = ", ".join([*ORDER, *GROUPS])
+            raise ImageError(f"there is no image or group {name!r}; there are {known}")
+        wanted.update(GROUPS.get(name, (name,)))
+    return [IMAGES[name] for name in ORDER if name in wanted]
