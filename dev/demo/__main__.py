@@ -26,7 +26,7 @@ RELEASE = NAMESPACE = "windtunnel"
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="make demo",
-        description="Install Windtunnel, take real flights of 2013 through every stage, and ask the served model.",
+        description="Install Windtunnel, take real flights through every stage, and ask the served model.",
     )
     parser.add_argument(
         "--cluster",
@@ -58,9 +58,7 @@ def main() -> int:
         console.print(f"\n[bold red]The demo stopped.[/] {escape(str(error))}")
         return 1
     except KeyboardInterrupt:
-        console.print(
-            "\nStopped by hand. What runs keeps running; `make demo` goes on, `make down` ends it."
-        )
+        console.print("\nStopped by hand. What runs keeps running; `make demo` goes on, `make down` ends it.")
         return 130
     return 0
 
@@ -73,9 +71,7 @@ def demo(cluster: str, registry: str, start: date, end: date) -> None:
         install(target, RELEASE, NAMESPACE)
     with reach(target.kubectl, RELEASE, NAMESPACE) as platform:
         with step(f"Load the flights of {start} to {end} as daily source partitions"):
-            console.print(
-                f"  {load_sources(platform.store, LIFECYCLE, start, end)} days were missing"
-            )
+            console.print(f"  {load_sources(platform, LIFECYCLE, start, end)} days were missing")
         pods = PodWatch(target.kubectl, platform.stages)
         since = datetime.now(UTC)
         with step(f"{LIFECYCLE}__features"):
@@ -86,14 +82,10 @@ def demo(cluster: str, registry: str, start: date, end: date) -> None:
         with step("Ask the served model"):
             answers = ask(platform, LIFECYCLE)
         _report(platform, pods, [features, train], answers)
-    console.print(
-        f"\n[bold green]Done[/] in {(datetime.now(UTC) - begun).total_seconds():.0f} s."
-    )
+    console.print(f"\n[bold green]Done[/] in {(datetime.now(UTC) - begun).total_seconds():.0f} s.")
 
 
-def _report(
-    platform: Platform, pods: PodWatch, runs: list[Followed], answers: list[Answer]
-) -> None:
+def _report(platform: Platform, pods: PodWatch, runs: list[Followed], answers: list[Answer]) -> None:
     _report_pods(pods, runs)
     _report_verdict(platform, runs[-1])
     for answer in answers:
@@ -110,12 +102,15 @@ def _report(
         f"""[bold]Look around[/]
   export kubectl="{kubectl} -n {platform.namespace}"
   Airflow   $kubectl port-forward svc/{platform.release}-airflow-api-server 8080   → http://localhost:8080
-            user admin, password: $kubectl get secret {secret} -o go-template='{{{{.data.password | base64decode}}}}'
+            user admin, password:
+            $kubectl get secret {secret} -o go-template='{{{{.data.password | base64decode}}}}'
   MLflow    $kubectl port-forward svc/{platform.release}-mlflow 5000               → http://localhost:5000
-  model     $kubectl port-forward svc/{LIFECYCLE.replace("_", "-")} 8000:80   → http://localhost:8000/v2/models/{LIFECYCLE}
+  model     $kubectl port-forward svc/{LIFECYCLE.replace("_", "-")} 8000:80
+            → http://localhost:8000/v2/models/{LIFECYCLE}
 
 [bold]Try next[/]
-  make demo again (seconds: nothing changed) · change dags/lifecycles/{LIFECYCLE}/train.py and make demo: the gate decides
+  make demo again (nothing changed: seconds a stage)
+  change dags/lifecycles/{LIFECYCLE}/train.py and make demo: the gate decides
   .venv/bin/windtunnel init my_model · make down ends it""",
         soft_wrap=True,
     )
@@ -129,9 +124,7 @@ def _report_pods(pods: PodWatch, runs: list[Followed]) -> None:
         pad_edge=False,
     )
     for column in ("stage", "pod", "image", "node", "seconds"):
-        table.add_column(
-            column, justify="right" if column == "seconds" else "left", no_wrap=True
-        )
+        table.add_column(column, justify="right" if column == "seconds" else "left", no_wrap=True)
     for run in runs:
         for task in run.tasks:
             if task.started and task.pod:
@@ -157,9 +150,7 @@ def _report_verdict(platform: Platform, train: Followed) -> None:
     for who, figures in facts["metrics"].items():
         if isinstance(figures, dict):
             text = "  ".join(
-                f"{name} {value:.4f}"
-                for name, value in figures.items()
-                if isinstance(value, float)
+                f"{name} {value:.4f}" for name, value in figures.items() if isinstance(value, float)
             )
             console.print(f"  {who:12} {text}")
 

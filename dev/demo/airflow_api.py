@@ -30,9 +30,7 @@ class TaskRun:
 
     @property
     def name(self) -> str:
-        return (
-            self.task_id if self.map_index < 0 else f"{self.task_id}[{self.map_index}]"
-        )
+        return self.task_id if self.map_index < 0 else f"{self.task_id}[{self.map_index}]"
 
     @property
     def seconds(self) -> float:
@@ -52,16 +50,14 @@ class AirflowApi:
         self._token = ""
 
     def call(self, method: str, path: str, **keywords: Any) -> Any:
-        """JSON of one call to /api/v2; logs in when needed, and tries again while the server is away (60 s)."""
+        """JSON of one call to /api/v2; logs in when needed; tries for 60 s while the server is away."""
         deadline = time.monotonic() + 60
         while True:
             try:
                 if not self._token:
                     answer = self._http.post("/auth/token", json=self._login)
                     if answer.status_code >= 400:
-                        raise AirflowError(
-                            f"login: {answer.status_code} {answer.text[:300]}"
-                        )
+                        raise AirflowError(f"login: {answer.status_code} {answer.text[:300]}")
                     self._token = answer.json()["access_token"]
                 answer = self._http.request(
                     method,
@@ -78,13 +74,11 @@ class AirflowApi:
                 self._token = ""
                 continue
             if answer.status_code >= 400:
-                raise AirflowError(
-                    f"{method} {path}: {answer.status_code} {answer.text[:500]}"
-                )
+                raise AirflowError(f"{method} {path}: {answer.status_code} {answer.text[:500]}")
             return answer.json() if answer.content else None
 
     def wait_for_dag(self, dag_id: str, seconds: float = 180) -> None:
-        """Wait until the DAG processor has published the DAG. Raises AirflowError with the import errors it knows."""
+        """Wait until the DAG is published. Raises AirflowError with the import errors that Airflow knows."""
         deadline = time.monotonic() + seconds
         while True:
             try:
@@ -94,24 +88,16 @@ class AirflowApi:
                 if time.monotonic() > deadline:
                     known = self.call("GET", "/importErrors")["import_errors"]
                     text = "\n".join(e["stack_trace"] for e in known)
-                    raise AirflowError(
-                        f"no DAG {dag_id} after {seconds:.0f} s: {error}\n{text}"
-                    ) from error
+                    raise AirflowError(f"no DAG {dag_id} after {seconds:.0f} s: {error}\n{text}") from error
             time.sleep(1)
 
     def unpause(self, dag_id: str) -> None:
         self.call("PATCH", f"/dags/{dag_id}", json={"is_paused": False})
 
-    def trigger(
-        self, dag_id: str, conf: dict[str, Any], run_id: str | None = None
-    ) -> str:
+    def trigger(self, dag_id: str, conf: dict[str, Any], run_id: str | None = None) -> str:
         """Start a run with these params; its run id."""
-        body = {"conf": conf, "logical_date": None} | (
-            {"dag_run_id": run_id} if run_id else {}
-        )
-        return str(
-            self.call("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"]
-        )
+        body = {"conf": conf, "logical_date": None} | ({"dag_run_id": run_id} if run_id else {})
+        return str(self.call("POST", f"/dags/{dag_id}/dagRuns", json=body)["dag_run_id"])
 
     def runs(self, dag_id: str) -> list[dict[str, Any]]:
         """Newest first."""
@@ -155,21 +141,17 @@ class AirflowApi:
             ),
         )
 
-    def result(
-        self, dag_id: str, run_id: str, task_id: str, map_index: int = -1
-    ) -> Any:
+    def result(self, dag_id: str, run_id: str, task_id: str, map_index: int = -1) -> Any:
         """What the task returned (its XCom)."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task_id}/xcomEntries/return_value"
-        return self.call(
-            "GET", path, params={"map_index": map_index, "deserialize": "true"}
-        )["value"]
+        return self.call("GET", path, params={"map_index": map_index, "deserialize": "true"})["value"]
 
     def log(self, dag_id: str, run_id: str, task: TaskRun) -> list[str]:
         """The lines of the task's last try."""
         path = f"/dags/{dag_id}/dagRuns/{run_id}/taskInstances/{task.task_id}/logs/{task.try_number}"
-        content = self.call(
-            "GET", path, params={"map_index": task.map_index, "full_content": "true"}
-        )["content"]
+        content = self.call("GET", path, params={"map_index": task.map_index, "full_content": "true"})[
+            "content"
+        ]
         return [row["event"] if isinstance(row, dict) else str(row) for row in content]
 
 

@@ -6,16 +6,19 @@ import io
 import json
 import math
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import polars as pl
 
 from .console import DemoError
-from .thread import Platform
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from .thread import Platform
 
 UNKNOWN = "nowhere"
 
@@ -64,18 +67,12 @@ def key_request(
     for tensor in _metadata(client, lifecycle)["inputs"]:
         told = tensor.get("parameters", {})
         if told.get("join_key") or told.get("source") == "request":
-            value = (
-                UNKNOWN
-                if unknown and tensor["datatype"] == "BYTES"
-                else row[tensor["name"]]
-            )
+            value = UNKNOWN if unknown and tensor["datatype"] == "BYTES" else row[tensor["name"]]
             inputs.append(_tensor(tensor, value))
     return {"inputs": inputs}
 
 
-def vector_request(
-    platform: Platform, lifecycle: str, client: httpx.Client
-) -> dict[str, Any]:
+def vector_request(platform: Platform, lifecycle: str, client: httpx.Client) -> dict[str, Any]:
     """Every feature of one known row, one tensor per feature."""
     row = example_row(platform, lifecycle)
     inputs = [
@@ -93,10 +90,7 @@ def example_row(platform: Platform, lifecycle: str) -> dict[str, Any]:
     )
     store = platform.store
     manifest = json.loads(
-        store.get(
-            store.key(served["spec"]["champion"]["bundle"]).rstrip("/")
-            + "/manifest.json"
-        )
+        store.get(store.key(served["spec"]["champion"]["bundle"]).rstrip("/") + "/manifest.json")
     )
     snapshot = manifest["snapshot"].removeprefix("sha256:")
     data = store.get(f"{lifecycle}/snapshots/{snapshot}/evaluation.parquet")
@@ -106,9 +100,7 @@ def example_row(platform: Platform, lifecycle: str) -> dict[str, Any]:
 def _metadata(client: httpx.Client, lifecycle: str) -> Any:
     answer = client.get(f"/v2/models/{lifecycle}")
     if answer.status_code != 200:
-        raise DemoError(
-            f"the model does not say what it takes: {answer.status_code} {answer.text[:300]}"
-        )
+        raise DemoError(f"the model does not say what it takes: {answer.status_code} {answer.text[:300]}")
     return answer.json()
 
 
@@ -122,9 +114,7 @@ def _tensor(told: dict[str, Any], value: Any) -> dict[str, Any]:
     }
 
 
-def _ask(
-    client: httpx.Client, lifecycle: str, title: str, request: dict[str, Any]
-) -> Answer:
+def _ask(client: httpx.Client, lifecycle: str, title: str, request: dict[str, Any]) -> Answer:
     begun = time.perf_counter()
     answer = client.post(f"/v2/models/{lifecycle}/infer", json=request)
     milliseconds = (time.perf_counter() - begun) * 1000
@@ -133,10 +123,7 @@ def _ask(
     found = answer.json()
     return Answer(
         title,
-        "  ".join(
-            f"{tensor['name']}={_short(tensor['data'][0])}"
-            for tensor in request["inputs"]
-        ),
+        "  ".join(f"{tensor['name']}={_short(tensor['data'][0])}" for tensor in request["inputs"]),
         found["outputs"][0]["data"][0],
         found["model_version"],
         found["parameters"]["prediction_id"],

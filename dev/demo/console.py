@@ -7,12 +7,15 @@ import subprocess
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.markup import escape
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 console = Console(highlight=False, soft_wrap=True)
 _print = threading.Lock()
@@ -31,10 +34,8 @@ def step(title: str) -> Iterator[None]:
     console.print(f"[green]  ✓ {title}[/] [dim]{time.monotonic() - begun:.1f} s[/]")
 
 
-def run_labelled(
-    label: str, argv: Sequence[str], env: Mapping[str, str] | None = None
-) -> None:
-    """Run a program with its lines shown under a label. Raises DemoError with its last lines when it fails."""
+def run_labelled(label: str, argv: Sequence[str], env: Mapping[str, str] | None = None) -> None:
+    """Run a program, its lines under a label. Raises DemoError with its last lines when it fails."""
     last: deque[str] = deque(maxlen=30)
     process = subprocess.Popen(
         argv,
@@ -50,9 +51,7 @@ def run_labelled(
             console.print(f"[dim]{label:>10} │[/] {escape(line.rstrip())}")
     if process.wait():
         tail = "\n".join(f"    {line}" for line in last)
-        raise DemoError(
-            f"{' '.join(argv)} ended with {process.returncode}; its last lines:\n{tail}"
-        )
+        raise DemoError(f"{' '.join(argv)} ended with {process.returncode}; its last lines:\n{tail}")
 
 
 def side_by_side(*chains: Callable[[], None]) -> None:

@@ -7,6 +7,7 @@ import threading
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from rich.live import Live
 from rich.table import Table
@@ -14,7 +15,9 @@ from rich.table import Table
 from .airflow_api import FINISHED, AirflowApi, TaskRun
 from .console import DemoError, console
 from .install import explain
-from .kubectl import Kubectl
+
+if TYPE_CHECKING:
+    from .kubectl import Kubectl
 
 STATE_STYLES = {
     "success": "green",
@@ -45,9 +48,7 @@ class PodWatch:
 
     def __init__(self, kubectl: Kubectl, namespace: str) -> None:
         self.seen: dict[str, PodSeen] = {}
-        self._argv = kubectl.argv(
-            "get", "pods", "-n", namespace, "--watch", "-o", self.FORMAT
-        )
+        self._argv = kubectl.argv("get", "pods", "-n", namespace, "--watch", "-o", self.FORMAT)
         self._process: subprocess.Popen[str] | None = None
         self._stopped = threading.Event()
         threading.Thread(target=self._read, daemon=True).start()
@@ -92,11 +93,7 @@ def follow(
     """Show the run until it ends. Raises DemoError with the failed stage's log and its pod's events."""
     begun = time.monotonic()
     said: dict[str, str] = {}
-    with (
-        Live(console=console, refresh_per_second=4)
-        if console.is_terminal
-        else nullcontext() as live
-    ):
+    with Live(console=console, refresh_per_second=4) if console.is_terminal else nullcontext() as live:
         while True:
             state = api.state(dag_id, run_id)
             tasks = api.task_runs(dag_id, run_id)
@@ -107,9 +104,7 @@ def follow(
             if state in FINISHED:
                 break
             if time.monotonic() - begun > limit:
-                raise DemoError(
-                    f"{dag_id} still {state} after {limit:.0f} s\n{explain(kubectl, stages)}"
-                )
+                raise DemoError(f"{dag_id} still {state} after {limit:.0f} s\n{explain(kubectl, stages)}")
             time.sleep(1)
     if state == "failed":
         raise DemoError(_failure(api, kubectl, dag_id, run_id, tasks, stages))
@@ -119,16 +114,10 @@ def follow(
 def _table(dag_id: str, tasks: list[TaskRun], pods: PodWatch) -> Table:
     table = Table(title=dag_id, title_justify="left", box=None, pad_edge=False)
     for column in ("stage", "state", "seconds", "try", "pod"):
-        table.add_column(
-            column, justify="right" if column in ("seconds", "try") else "left"
-        )
+        table.add_column(column, justify="right" if column in ("seconds", "try") else "left")
     for task in tasks:
         seen = pods.seen.get(task.pod)
-        note = (
-            f" ({seen.waiting})"
-            if seen and seen.waiting and task.state not in FINISHED
-            else ""
-        )
+        note = f" ({seen.waiting})" if seen and seen.waiting and task.state not in FINISHED else ""
         style = STATE_STYLES.get(task.state, "dim")
         seconds = f"{task.seconds:.1f}" if task.started else ""
         table.add_row(
@@ -141,24 +130,18 @@ def _table(dag_id: str, tasks: list[TaskRun], pods: PodWatch) -> Table:
     return table
 
 
-def _say_changes(
-    tasks: list[TaskRun], said: dict[str, str], pods: PodWatch, seconds: float
-) -> None:
+def _say_changes(tasks: list[TaskRun], said: dict[str, str], pods: PodWatch, seconds: float) -> None:
     for task in tasks:
         text = f"{task.state}|{task.try_number}"
         if said.get(task.name) != text and task.state not in ("waiting", "scheduled"):
             said[task.name] = text
             took = f"{task.seconds:6.1f} s" if task.state in FINISHED else " " * 8
-            console.print(
-                f"  [dim]{seconds:4.0f} s[/] {task.name:32} {task.state:10} {took} {task.pod}"
-            )
+            console.print(f"  [dim]{seconds:4.0f} s[/] {task.name:32} {task.state:10} {took} {task.pod}")
     if not any(task.state == "running" for task in tasks):
         for seen in list(pods.seen.values()):
             if seen.waiting and said.get(seen.name) != seen.waiting:
                 said[seen.name] = seen.waiting
-                console.print(
-                    f"  [dim]{seconds:4.0f} s[/] pod {seen.name}: {seen.waiting}"
-                )
+                console.print(f"  [dim]{seconds:4.0f} s[/] pod {seen.name}: {seen.waiting}")
 
 
 def _failure(
@@ -175,7 +158,7 @@ def _failure(
             continue
         log = api.log(dag_id, run_id, task)
         parts.append(
-            f"stage {task.name}, try {task.try_number}, pod {task.pod or '(never started)'}; its last log lines:"
+            f"stage {task.name}, try {task.try_number}, pod {task.pod or '(never started)'}; its last lines:"
         )
         parts += [f"    {line}" for line in log[-25:]]
         parts.append(explain(kubectl, stages, only=task.pod))
@@ -184,6 +167,4 @@ def _failure(
 
 def with_image(task: TaskRun, pods: PodWatch) -> PodSeen:
     """The pod that ran a task; fields are empty where the watch came too late."""
-    return replace(
-        pods.seen.get(task.pod, PodSeen(task.pod, "", "", "")), name=task.pod
-    )
+    return replace(pods.seen.get(task.pod, PodSeen(task.pod, "", "", "")), name=task.pod)

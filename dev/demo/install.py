@@ -26,9 +26,7 @@ def install(target: Target, release: str, namespace: str, *settings: str) -> Non
         images = Path(directory, "images.yaml")
         images.write_text(image_values(target.registry))
         files = [*target.values, images]
-        mark = _digest(
-            [*files, *(p for p in sorted(CHART.rglob("*")) if p.is_file())], settings
-        )
+        mark = _digest([*files, *(p for p in sorted(CHART.rglob("*")) if p.is_file())], settings)
         if _installed(target.kubectl, namespace) == mark:
             console.print("  nothing changed since the last install")
         else:
@@ -42,35 +40,25 @@ def install(target: Target, release: str, namespace: str, *settings: str) -> Non
                 "--namespace",
                 namespace,
             ]
-            argv += [f"--values={file}" for file in files] + [
-                f"--set={setting}" for setting in settings
-            ]
+            argv += [f"--values={file}" for file in files] + [f"--set={setting}" for setting in settings]
             done = subprocess.run(argv, capture_output=True, text=True, check=False)
             if done.returncode:
                 raise DemoError(f"helm: {done.stderr.strip()}")
         wait_ready(target.kubectl, namespace)
-        target.kubectl.run(
-            "annotate", "namespace", namespace, f"{MARK}={mark}", "--overwrite"
-        )
+        target.kubectl.run("annotate", "namespace", namespace, f"{MARK}={mark}", "--overwrite")
 
 
-def wait_ready(
-    kubectl: Kubectl, namespace: str, seconds: float = INSTALL_SECONDS
-) -> None:
+def wait_ready(kubectl: Kubectl, namespace: str, seconds: float = INSTALL_SECONDS) -> None:
     """Wait until every Deployment and StatefulSet is at its latest revision and every Job is done."""
     begun = time.monotonic()
     shown = ""
     while waiting := _not_ready(kubectl, namespace):
         text = ", ".join(waiting)
         if text != shown:
-            console.print(
-                f"  [dim]{time.monotonic() - begun:4.0f} s[/] waiting for {text}"
-            )
+            console.print(f"  [dim]{time.monotonic() - begun:4.0f} s[/] waiting for {text}")
             shown = text
         if time.monotonic() - begun > seconds:
-            raise DemoError(
-                f"not ready after {seconds:.0f} s: {text}\n{explain(kubectl, namespace)}"
-            )
+            raise DemoError(f"not ready after {seconds:.0f} s: {text}\n{explain(kubectl, namespace)}")
         time.sleep(1)
 
 
@@ -83,18 +71,14 @@ def explain(kubectl: Kubectl, namespace: str, only: str = "") -> str:
             *pod["status"].get("initContainerStatuses", []),
             *pod["status"].get("containerStatuses", []),
         ]
-        well = pod["status"]["phase"] == "Succeeded" or (
-            statuses and all(s["ready"] for s in statuses)
-        )
+        well = pod["status"]["phase"] == "Succeeded" or (statuses and all(s["ready"] for s in statuses))
         if (only and name != only) or (not only and well):
             continue
         events = kubectl.run("events", "-n", namespace, "--for", f"pod/{name}")
         parts.append(f"--- pod {name}: {pod['status']['phase']}\n{_tail(events, 8)}")
         for status in statuses:
             try:
-                logs = kubectl.run(
-                    "logs", "-n", namespace, name, "-c", status["name"], "--tail=20"
-                )
+                logs = kubectl.run("logs", "-n", namespace, name, "-c", status["name"], "--tail=20")
             except KubectlError as error:
                 logs = str(error)
             parts.append(f"    log of {status['name']}:\n{_tail(logs, 20)}")
@@ -103,9 +87,7 @@ def explain(kubectl: Kubectl, namespace: str, only: str = "") -> str:
 
 def _not_ready(kubectl: Kubectl, namespace: str) -> list[str]:
     found = []
-    for item in kubectl.json("get", "deployments,statefulsets,jobs", "-n", namespace)[
-        "items"
-    ]:
+    for item in kubectl.json("get", "deployments,statefulsets,jobs", "-n", namespace)["items"]:
         name, status, spec = (
             item["metadata"]["name"],
             item.get("status", {}),
@@ -115,9 +97,7 @@ def _not_ready(kubectl: Kubectl, namespace: str) -> list[str]:
             ready = status.get("succeeded", 0) >= 1
         else:
             want = spec.get("replicas", 1)
-            current = (
-                status.get("observedGeneration", 0) >= item["metadata"]["generation"]
-            )
+            current = status.get("observedGeneration", 0) >= item["metadata"]["generation"]
             ready = (
                 current
                 and status.get("updatedReplicas", 0) >= want
@@ -130,7 +110,7 @@ def _not_ready(kubectl: Kubectl, namespace: str) -> list[str]:
 
 
 def _namespace(kubectl: Kubectl, namespace: str) -> None:
-    """Make the namespace with Pod Security `restricted`, which the chart can't set on the namespace it lands in."""
+    """Make the namespace, with the Pod Security level that a chart can't set on where it lands."""
     try:
         kubectl.run("create", "namespace", namespace)
     except KubectlError as error:

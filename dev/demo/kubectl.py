@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 
 class KubectlError(RuntimeError):
@@ -42,13 +44,9 @@ class Kubectl:
                 check=False,
             )
         except subprocess.TimeoutExpired as error:
-            raise KubectlError(
-                f"kubectl {' '.join(args)}: no answer in {timeout:.0f} s"
-            ) from error
+            raise KubectlError(f"kubectl {' '.join(args)}: no answer in {timeout:.0f} s") from error
         if done.returncode:
-            raise KubectlError(
-                f"kubectl {' '.join(args)}: {done.stderr.strip() or done.stdout.strip()}"
-            )
+            raise KubectlError(f"kubectl {' '.join(args)}: {done.stderr.strip() or done.stdout.strip()}")
         return done.stdout
 
     def json(self, *args: str, timeout: float = 60) -> Any:
@@ -90,9 +88,7 @@ class Kubectl:
                 if found := re.search(r"Forwarding from 127\.0\.0\.1:(\d+)", line):
                     break
             else:
-                raise KubectlError(
-                    f"no way to {target} in {namespace}: {' '.join(said)}"
-                )
+                raise KubectlError(f"no way to {target} in {namespace}: {' '.join(said)}")
             yield int(found.group(1))
         finally:
             process.terminate()

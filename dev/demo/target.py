@@ -42,13 +42,11 @@ def _images(*args: str) -> list[str]:
 
 
 def _said(argv: list[str]) -> str:
-    return subprocess.run(
-        argv, check=True, capture_output=True, text=True
-    ).stdout.strip()
+    return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def dev_cluster() -> Target:
-    """Bring up the one-node cluster of dev/cluster with our images in its registry; quick when both are there."""
+    """Bring up the one-node cluster of dev/cluster, our images in its registry; quick when there."""
     run_labelled("prepare", _cluster("prepare"))
 
     def images() -> None:
@@ -69,20 +67,19 @@ def current_cluster(registry: str) -> Target:
     for tool in ("kubectl", "helm"):
         if shutil.which(tool) is None:
             raise DemoError(
-                f"{tool} is not on PATH; CLUSTER=current uses your own kubectl and helm: install it, then try again"
+                f"{tool} is not on PATH; CLUSTER=current uses your own: install it, then try again"
             )
     if not registry:
         raise DemoError(
-            "no registry given; name one that the cluster pulls from: make demo CLUSTER=current REGISTRY=registry.example.com/team"
+            "no registry given; name one that the cluster pulls from: "
+            "make demo CLUSTER=current REGISTRY=registry.example.com/team"
         )
     context = _said(["kubectl", "config", "current-context"])
     kubectl = Kubectl(("kubectl",), (f"--context={context}",))
     try:
         kubectl.run("get", "--raw", "/readyz", timeout=20)
     except KubectlError as error:
-        raise DemoError(
-            f"the current context {context!r} does not answer: {error}"
-        ) from error
+        raise DemoError(f"the current context {context!r} does not answer: {error}") from error
     run_labelled("images", _images("build", "--push", "--registry", registry))
     extra = os.environ.get("VALUES")
     return Target(

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from windtunnel.objects import ObjectStore, open_store
+from windtunnel.objects import open_store
 
 from .airflow_api import AirflowApi, AirflowError
-from .console import DemoError, console
+from .console import DemoError, console, run_labelled
 from .follow import Followed, PodWatch, follow
-from .kubectl import Kubectl
 from .target import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from windtunnel.objects import ObjectStore
+
+    from .kubectl import Kubectl
 
 BUCKET_STORE = "s3://windtunnel"
 
@@ -29,8 +34,9 @@ class Platform:
     release: str
     namespace: str
     api: AirflowApi
-    airflow_url: str
     store: ObjectStore
+    store_environ: dict[str, str]
+    """What a process of ours on this machine needs to reach the same store."""
 
     @property
     def stages(self) -> str:
@@ -40,14 +46,12 @@ class Platform:
 
 @contextmanager
 def reach(kubectl: Kubectl, release: str, namespace: str) -> Iterator[Platform]:
-    """Open ways to Airflow and the object store of a release named `release` (which must contain 'windtunnel')."""
+    """Open ways to Airflow and the object store of a release whose name contains `windtunnel`."""
     with ExitStack() as stack:
         airflow_port = stack.enter_context(
             kubectl.port_forward(namespace, f"svc/{release}-airflow-api-server", 8080)
         )
-        store_port = stack.enter_context(
-            kubectl.port_forward(namespace, f"svc/{release}-object-store", 9000)
-        )
+        store_port = stack.enter_context(kubectl.port_forward(namespace, f"svc/{release}-object-store", 9000))
         url = f"http://127.0.0.1:{airflow_port}"
         admin = f"{release}-airflow-admin"
         api = AirflowApi(
@@ -56,29 +60,24 @@ def reach(kubectl: Kubectl, release: str, namespace: str) -> Iterator[Platform]:
             kubectl.secret(namespace, admin, "password"),
         )
         keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-        environ = {
-            key: kubectl.secret(namespace, f"{release}-object-store", key)
-            for key in keys
-        }
-        environ |= {
+        environ = {key: kubectl.secret(namespace, f"{release}-object-store", key) for key in keys} | {
             "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{store_port}",
             "AWS_REGION": "us-east-1",
+            "WINDTUNNEL_STORE": BUCKET_STORE,
         }
-        yield Platform(
-            kubectl, release, namespace, api, url, open_store(BUCKET_STORE, environ)
-        )
+        yield Platform(kubectl, release, namespace, api, open_store(BUCKET_STORE, environ), environ)
 
 
-def load_sources(store: ObjectStore, lifecycle: str, start: date, end: date) -> int:
+def load_sources(platform: Platform, lifecycle: str, start: date, end: date) -> int:
     """Write the example's missing source partitions; how many days were missing."""
     days = [start + timedelta(days=n) for n in range((end - start).days + 1)]
-    there = {entry.key for entry in store.list("sources/flights/")}
+    there = {entry.key for entry in platform.store.list("sources/flights/")}
     missing = [day for day in days if f"sources/flights/{day}.parquet" not in there]
     if missing:
-        sys.path.insert(0, str(ROOT / "dags/lifecycles" / lifecycle))
-        import load_sources as loader
-
-        loader.load(store, missing[0], missing[-1])
+        directory = str(ROOT / "dags/lifecycles" / lifecycle)
+        dates = (missing[0].isoformat(), missing[-1].isoformat())
+        argv = [sys.executable, "-m", "windtunnel.local.load_sources", directory, *dates]
+        run_labelled("sources", argv, env=platform.store_environ)
     return len(missing)
 
 
@@ -103,9 +102,7 @@ def run_features(
     )
 
 
-def run_train(
-    platform: Platform, pods: PodWatch, lifecycle: str, conf: dict[str, Any]
-) -> Followed:
+def run_train(platform: Platform, pods: PodWatch, lifecycle: str, conf: dict[str, Any]) -> Followed:
     """Run `<lifecycle>__train` with these params, and follow it."""
     dag_id = f"{lifecycle}__train"
     return follow(
@@ -118,18 +115,13 @@ def run_train(
     )
 
 
-def follow_triggered_train(
-    platform: Platform, pods: PodWatch, lifecycle: str, since: datetime
-) -> Followed:
+def follow_triggered_train(platform: Platform, pods: PodWatch, lifecycle: str, since: datetime) -> Followed:
     """Follow the training that fresh features set off. Raises DemoError when none starts within a minute."""
     dag_id = f"{lifecycle}__train"
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         for run in platform.api.runs(dag_id):
-            if (
-                run["run_type"] == "asset_triggered"
-                and datetime.fromisoformat(run["run_after"]) >= since
-            ):
+            if run["run_type"] == "asset_triggered" and datetime.fromisoformat(run["run_after"]) >= since:
                 return follow(
                     platform.api,
                     platform.kubectl,
@@ -140,7 +132,7 @@ def follow_triggered_train(
                 )
         time.sleep(1)
     raise DemoError(
-        f"the features are fresh but no run of {dag_id} started within a minute; look at its schedule in Airflow"
+        f"the features are fresh but {dag_id} did not start within a minute; see its schedule in Airflow"
     )
 
 

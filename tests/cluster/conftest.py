@@ -1,37 +1,26 @@
 """The platform as these tests find it: freshly installed on the one-node cluster, under a name of its own.
 
-The release is not named `windtunnel`, so that a demo on the same cluster stays untouched and nothing can depend on
-the name.
+The release is not named `windtunnel`, so that a demo on the same cluster stays untouched and nothing can
+depend on the name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import date
+from typing import TYPE_CHECKING
 
 import pytest
-
-from dev.demo.follow import Followed, PodWatch
+from dev.demo.follow import PodWatch
 from dev.demo.install import install
-from dev.demo.kubectl import Kubectl
 from dev.demo.target import Target, dev_cluster
 from dev.demo.thread import Platform, load_sources, reach, run_features, run_train
+from tests.cluster.release import END, LIFECYCLE, NAMESPACE, RELEASE, STAGES, START, Thread
 
-LIFECYCLE = "flight_delay"
-START, END = date(2013, 1, 1), date(2013, 2, 11)
-RELEASE = NAMESPACE = "windtunnel-test"
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from dev.demo.kubectl import Kubectl
+
 CRD = "servedmodels.windtunnel.dev"
-
-
-@dataclass
-class Thread:
-    """The thread, run once for all tests: features, then train."""
-
-    platform: Platform
-    pods: PodWatch
-    features: Followed
-    train: Followed
 
 
 @pytest.fixture(scope="session")
@@ -56,7 +45,7 @@ def platform(target: Target) -> Iterator[Platform]:
 
 @pytest.fixture(scope="session")
 def thread(platform: Platform) -> Iterator[Thread]:
-    load_sources(platform.store, LIFECYCLE, START, END)
+    load_sources(platform, LIFECYCLE, START, END)
     platform.api.wait_for_dag(f"{LIFECYCLE}__train")
     pods = PodWatch(platform.kubectl, platform.stages)
     features = run_features(platform, pods, LIFECYCLE, START, END)
@@ -67,7 +56,7 @@ def thread(platform: Platform) -> Iterator[Thread]:
 
 def remove(kubectl: Kubectl) -> None:
     """Remove the test's namespaces with all that is in them, and the CRD if it is the test's own."""
-    for namespace in (NAMESPACE, f"{RELEASE}-stages"):
+    for namespace in (NAMESPACE, STAGES):
         kubectl.run(
             "delete",
             "namespace",
@@ -82,11 +71,5 @@ def remove(kubectl: Kubectl) -> None:
 
 def _crd_owner(kubectl: Kubectl) -> str:
     """The release that installed the CRD, or nothing."""
-    found = kubectl.json("get", "crd", "--field-selector", f"metadata.name={CRD}")[
-        "items"
-    ]
-    return (
-        str(found[0]["metadata"]["annotations"]["meta.helm.sh/release-name"])
-        if found
-        else ""
-    )
+    found = kubectl.json("get", "crd", "--field-selector", f"metadata.name={CRD}")["items"]
+    return str(found[0]["metadata"]["annotations"]["meta.helm.sh/release-name"]) if found else ""

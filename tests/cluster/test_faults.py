@@ -4,21 +4,18 @@ from __future__ import annotations
 
 import time
 
-from conftest import END, LIFECYCLE, NAMESPACE, RELEASE, Thread
-
 from dev.demo.follow import follow
+from tests.cluster.release import END, LIFECYCLE, NAMESPACE, RELEASE, STAGES, Thread
+
 from windtunnel.ledger import Ledger
 
 DAG = f"{LIFECYCLE}__train"
-STAGES = f"{RELEASE}-stages"
 
 
 def start_train(thread: Thread, **params: object) -> str:
     """A run of the train DAG that does its work again (`force`), so that there is something to interrupt."""
     thread.platform.api.unpause(DAG)
-    return thread.platform.api.trigger(
-        DAG, {"end": END.isoformat(), "force": True, **params}
-    )
+    return thread.platform.api.trigger(DAG, {"end": END.isoformat(), "force": True, **params})
 
 
 def wait_for_running_pod(thread: Thread, run_id: str, stage: str) -> str:
@@ -33,9 +30,7 @@ def wait_for_running_pod(thread: Thread, run_id: str, stage: str) -> str:
 
 
 def served_model(thread: Thread) -> dict:
-    return thread.platform.kubectl.json(
-        "get", "servedmodel", "flight-delay", "-n", NAMESPACE
-    )
+    return thread.platform.kubectl.json("get", "servedmodel", "flight-delay", "-n", NAMESPACE)
 
 
 def test_a_train_pod_that_is_deleted_is_tried_again_and_the_run_ends_well(
@@ -43,12 +38,8 @@ def test_a_train_pod_that_is_deleted_is_tried_again_and_the_run_ends_well(
 ) -> None:
     run_id = start_train(thread)
     pod = wait_for_running_pod(thread, run_id, "train")
-    thread.platform.kubectl.run(
-        "delete", "pod", pod, "-n", STAGES, "--grace-period=1", "--wait=false"
-    )
-    ended = follow(
-        thread.platform.api, thread.platform.kubectl, thread.pods, DAG, run_id, STAGES
-    )
+    thread.platform.kubectl.run("delete", "pod", pod, "-n", STAGES, "--grace-period=1", "--wait=false")
+    ended = follow(thread.platform.api, thread.platform.kubectl, thread.pods, DAG, run_id, STAGES)
     train = next(task for task in ended.tasks if task.task_id == "train")
     assert train.state == "success"
     assert train.try_number == 2
@@ -61,9 +52,7 @@ def test_a_restart_of_the_scheduler_in_mid_run_loses_nothing(thread: Thread) -> 
     thread.platform.kubectl.run(
         "rollout", "restart", f"deployment/{RELEASE}-airflow-scheduler", "-n", NAMESPACE
     )
-    ended = follow(
-        thread.platform.api, thread.platform.kubectl, thread.pods, DAG, run_id, STAGES
-    )
+    ended = follow(thread.platform.api, thread.platform.kubectl, thread.pods, DAG, run_id, STAGES)
     assert {task.state for task in ended.tasks} <= {"success", "skipped"}
     assert {task.try_number for task in ended.tasks if task.state == "success"} == {1}
 
@@ -98,9 +87,4 @@ def test_a_second_features_run_over_the_same_days_does_no_work_twice(
         ended = follow(platform.api, platform.kubectl, thread.pods, dag_id, run, STAGES)
     for task in ended.tasks:
         if task.task_id in ("extract", "transform"):
-            assert (
-                platform.api.result(dag_id, ended.run_id, task.task_id, task.map_index)[
-                    "cached"
-                ]
-                is True
-            )
+            assert platform.api.result(dag_id, ended.run_id, task.task_id, task.map_index)["cached"] is True

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+from typing import TYPE_CHECKING
 
 import pytest
-from conftest import NAMESPACE, RELEASE
-
 from dev.demo.kubectl import Kubectl, KubectlError
-from dev.demo.thread import Platform
+from tests.cluster.release import NAMESPACE, RELEASE, STAGES
 
-STAGES = f"{RELEASE}-stages"
+if TYPE_CHECKING:
+    from dev.demo.thread import Platform
+
 PROBE = """
 import socket, sys
 for target in sys.argv[1:]:
@@ -29,17 +30,11 @@ def stage_template(platform: Platform) -> dict[str, dict]:
     import yaml
 
     maps = platform.kubectl.json("get", "configmaps", "-n", NAMESPACE)["items"]
-    found = next(
-        item["data"] for item in maps if "rollout.yaml" in (item.get("data") or {})
-    )
-    return {
-        name.removesuffix(".yaml"): yaml.safe_load(text) for name, text in found.items()
-    }
+    found = next(item["data"] for item in maps if "rollout.yaml" in (item.get("data") or {}))
+    return {name.removesuffix(".yaml"): yaml.safe_load(text) for name, text in found.items()}
 
 
-def probe(
-    platform: Platform, template: dict, name: str, *targets: str
-) -> dict[str, str]:
+def probe(platform: Platform, template: dict, name: str, *targets: str) -> dict[str, str]:
     """Which of the targets a pod of this template reaches: {target: "open" | "closed"}."""
     pod = json.loads(json.dumps(template))
     pod["metadata"]["name"] = name
@@ -61,9 +56,7 @@ def probe(
         )
         lines = kubectl.run("logs", name, "-n", STAGES).splitlines()
     finally:
-        kubectl.run(
-            "delete", "pod", name, "-n", STAGES, "--ignore-not-found", "--wait=false"
-        )
+        kubectl.run("delete", "pod", name, "-n", STAGES, "--ignore-not-found", "--wait=false")
     return {line.split()[0]: line.split()[1] for line in lines if line}
 
 
@@ -78,12 +71,8 @@ def test_a_stage_pod_reaches_its_stores_but_neither_postgres_nor_the_kubernetes_
         f"{RELEASE}-airflow-api-server.{NAMESPACE}:8080",
     ]
     api = "kubernetes.default:443"
-    reached = probe(
-        platform, stage_template["small"], "probe-small", postgres, api, *allowed
-    )
-    assert reached == {postgres: "closed", api: "closed"} | dict.fromkeys(
-        allowed, "open"
-    )
+    reached = probe(platform, stage_template["small"], "probe-small", postgres, api, *allowed)
+    assert reached == {postgres: "closed", api: "closed"} | dict.fromkeys(allowed, "open")
 
 
 def test_only_pods_of_the_rollout_class_reach_the_kubernetes_api(
@@ -94,9 +83,7 @@ def test_only_pods_of_the_rollout_class_reach_the_kubernetes_api(
     assert reached == {postgres: "closed", api: "open"}
 
 
-def may(
-    kubectl: Kubectl, account: str, verb: str, resource: str, namespace: str
-) -> bool:
+def may(kubectl: Kubectl, account: str, verb: str, resource: str, namespace: str) -> bool:
     try:
         answer = kubectl.run(
             "auth",
@@ -135,17 +122,9 @@ def test_the_rollout_account_may_change_served_models_and_nothing_else(
     platform: Platform,
 ) -> None:
     kubectl = platform.kubectl
-    rollout = next(
-        a
-        for a in accounts(kubectl)
-        if a.startswith(f"{STAGES}:") and a.endswith("rollout")
-    )
+    rollout = next(a for a in accounts(kubectl) if a.startswith(f"{STAGES}:") and a.endswith("rollout"))
     served = "servedmodels.windtunnel.dev"
-    assert [
-        verb
-        for verb in ("get", "create", "patch")
-        if may(kubectl, rollout, verb, served, NAMESPACE)
-    ]
+    assert [verb for verb in ("get", "create", "patch") if may(kubectl, rollout, verb, served, NAMESPACE)]
     for verb, resource, namespace in [
         ("delete", served, NAMESPACE),
         ("get", "secrets", NAMESPACE),
@@ -165,6 +144,4 @@ def test_a_pod_that_is_not_restricted_is_refused_in_the_stages_namespace(
     platform: Platform,
 ) -> None:
     with pytest.raises(KubectlError, match="PodSecurity"):
-        platform.kubectl.run(
-            "run", "root", "-n", STAGES, "--image=x", "--restart=Never"
-        )
+        platform.kubectl.run("run", "root", "-n", STAGES, "--image=x", "--restart=Never")

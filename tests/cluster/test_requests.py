@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import httpx
 import pytest
-from conftest import LIFECYCLE, NAMESPACE, Thread
-
 from dev.demo.ask import ask, model_client, vector_request
+from tests.cluster.release import LIFECYCLE, NAMESPACE, Thread
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import httpx
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +30,7 @@ def restarts(thread: Thread) -> int:
     pods = thread.platform.kubectl.json(
         "get", "pods", "-n", NAMESPACE, "-l", "windtunnel.dev/served-model=flight-delay"
     )
-    return sum(
-        s["restartCount"]
-        for pod in pods["items"]
-        for s in pod["status"]["containerStatuses"]
-    )
+    return sum(s["restartCount"] for pod in pods["items"] for s in pod["status"]["containerStatuses"])
 
 
 @pytest.fixture(autouse=True)
@@ -71,13 +70,9 @@ def test_a_wrong_input_is_named_in_the_error(
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "1e999"])
-def test_a_number_that_is_none_is_refused(
-    client: httpx.Client, good: dict, number: str
-) -> None:
+def test_a_number_that_is_none_is_refused(client: httpx.Client, good: dict, number: str) -> None:
     text = json.dumps(first_input(good, data=["NUMBER"])).replace('"NUMBER"', number)
-    answer = client.post(
-        INFER, content=text, headers={"Content-Type": "application/json"}
-    )
+    answer = client.post(INFER, content=text, headers={"Content-Type": "application/json"})
     assert answer.status_code == 400
     assert answer.json()["error"]
 
@@ -92,9 +87,7 @@ def test_a_body_of_ten_megabytes_is_refused_as_too_large(client: httpx.Client) -
     "body",
     [b"", b"{", b"[]", b"null", b"\xff\xfe", b'{"inputs": 7}', b'{"inputs": []}'],
 )
-def test_a_body_that_is_no_request_is_refused(
-    client: httpx.Client, body: bytes
-) -> None:
+def test_a_body_that_is_no_request_is_refused(client: httpx.Client, body: bytes) -> None:
     answer = client.post(INFER, content=body)
     assert answer.status_code == 400
     assert answer.json()["error"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import httpx
 import pytest
-from conftest import LIFECYCLE, Thread
-
 from dev.demo.ask import ask
+from tests.cluster.release import LIFECYCLE, Thread
+
 from windtunnel.ledger import Ledger
 
 FEATURES = {"plan", "extract", "transform", "materialize.route"}
@@ -29,9 +29,7 @@ def test_every_stage_ran_in_a_pod_of_its_own_in_the_stages_namespace(
 
 
 def test_the_first_model_is_promoted_with_reasons_and_figures(thread: Thread) -> None:
-    verdict = thread.platform.api.result(
-        thread.train.dag_id, thread.train.run_id, "evaluate"
-    )["facts"]
+    verdict = thread.platform.api.result(thread.train.dag_id, thread.train.run_id, "evaluate")["facts"]
     assert verdict["decision"] == "promote"
     assert verdict["reasons"]
     metrics = verdict["metrics"]
@@ -39,15 +37,11 @@ def test_the_first_model_is_promoted_with_reasons_and_figures(thread: Thread) ->
 
 
 def test_kubectl_shows_the_champion_ready(thread: Thread) -> None:
-    found = thread.platform.kubectl.json(
-        "get", "servedmodels", "-n", thread.platform.namespace
-    )["items"]
+    found = thread.platform.kubectl.json("get", "servedmodels", "-n", thread.platform.namespace)["items"]
     assert [item["metadata"]["name"] for item in found] == ["flight-delay"]
     assert found[0]["status"]["phase"] == "Ready"
     assert found[0]["status"]["champion"] == found[0]["spec"]["champion"]["version"]
-    table = thread.platform.kubectl.run(
-        "get", "servedmodels", "-n", thread.platform.namespace
-    )
+    table = thread.platform.kubectl.run("get", "servedmodels", "-n", thread.platform.namespace)
     assert table.split("\n")[0].split() == [
         "NAME",
         "MODEL",
@@ -76,24 +70,19 @@ def test_the_ledger_has_the_promotion_and_its_chain_holds(thread: Thread) -> Non
 
 def test_mlflow_ties_the_version_to_what_made_it(thread: Thread) -> None:
     platform = thread.platform
-    with platform.kubectl.port_forward(
-        platform.namespace, f"svc/{platform.release}-mlflow", 5000
-    ) as port:
+    with platform.kubectl.port_forward(platform.namespace, f"svc/{platform.release}-mlflow", 5000) as port:
         answer = httpx.get(
             f"http://127.0.0.1:{port}/api/2.0/mlflow/registered-models/alias",
             params={"name": LIFECYCLE, "alias": "champion"},
         ).json()["model_version"]
     tags = {tag["key"] for tag in answer["tags"]}
     assert tags >= {
-        f"windtunnel.{name}"
-        for name in ("spec", "code", "snapshot", "bundle", "bundle_digest", "run_id")
+        f"windtunnel.{name}" for name in ("spec", "code", "snapshot", "bundle", "bundle_digest", "run_id")
     }
 
 
 @pytest.mark.parametrize("stage", ["train", "evaluate"])
-def test_the_log_of_a_finished_stage_can_be_read_in_airflow(
-    thread: Thread, stage: str
-) -> None:
+def test_the_log_of_a_finished_stage_can_be_read_in_airflow(thread: Thread, stage: str) -> None:
     task = next(task for task in thread.train.tasks if task.task_id == stage)
     lines = thread.platform.api.log(thread.train.dag_id, thread.train.run_id, task)
     assert len(lines) > 3
