@@ -126,7 +126,7 @@ def cleaning_script(saved: str) -> tuple[str, int]:
     for table in re.split(r"^\*", saved, flags=re.MULTILINE)[1:]:
         lines = table.splitlines()
         chains = [c for c in re.findall(r"^:(\S+)", table, re.MULTILINE) if _OURS.match(c)]
-        jumps = [line for line in lines if line.startswith("-A ") and _is_foreign_rule_into_ours(line)]
+        jumps = [line for line in lines if line.startswith("-A ") and _is_ours_in_foreign_chain(line)]
         if not chains and not jumps:
             continue
         count += len(chains)
@@ -138,10 +138,12 @@ def cleaning_script(saved: str) -> tuple[str, int]:
     return "".join(f"{line}\n" for line in script), count
 
 
-def _is_foreign_rule_into_ours(rule: str) -> bool:
-    chain = rule.split()[1]
+def _is_ours_in_foreign_chain(rule: str) -> bool:
+    """Whether a rule jumps from a built-in chain into one of ours, or accepts what kube-router has marked."""
+    if _OURS.match(rule.split()[1]):
+        return False
     target = re.search(r" -[jg] (\S+)", rule)
-    return not _OURS.match(chain) and bool(target and _OURS.match(target[1]))
+    return bool(target and _OURS.match(target[1])) or '--comment "KUBE-ROUTER rule ' in rule
 
 
 def _links_of(bridge: str) -> list[str]:

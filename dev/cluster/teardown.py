@@ -123,8 +123,9 @@ def _remove_files(layout: Layout) -> None:
     for link in _POD_LOG_LINKS.glob("*") if _POD_LOG_LINKS.is_dir() else ():
         if link.is_symlink() and Path(link.readlink()).is_relative_to(layout.state):
             link.unlink()
-    for result in _CNI_RESULTS.glob("windtunnel-*"):
-        result.unlink(missing_ok=True)
+    for result in _CNI_RESULTS.glob("*"):
+        if str(layout.run) in result.read_text(errors="replace"):  # its network namespace was ours
+            result.unlink()
     if mounts_below(layout.state, layout.run):
         return  # deleting would reach through them; the caller reports them
     if layout.holds_cluster():
