@@ -1,0 +1,133 @@
+"""Daily files in the object store: clean partitions, and the feature rows of a view.
+
+`<prefix>/<date>.parquet` with a sidecar `<prefix>/<date>.json` that says what is in it and what it was made of. The
+sidecar is written last, so a file without one was not finished and counts as absent.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import asdict, dataclass
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from windtunnel.digests import canonical_json, digest
+from windtunnel.errors import DataError, IntegrityError, NotFoundError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from windtunnel.objects import ObjectStore
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """`digest` names the parquet's bytes; it is empty for a day whose raw partition could not be read."""
+
+    digest: str
+    rows: int
+    bytes: int
+    input: str
+    """Digest of what the file was made of: when it is the same again, so is the file."""
+    quarantined: int = 0
+
+    @property
+    def present(self) -> bool:
+        return bool(self.digest)
+
+
+class DailyFiles:
+    """The daily files below one prefix."""
+
+    def __init__(self, store: ObjectStore, prefix: str) -> None:
+        self.store = store
+        self.prefix = prefix
+
+    def key(self, day: date) -> str:
+        return f"{self.prefix}/{day}.parquet"
+
+    def sidecar(self, day: date) -> Sidecar | None:
+        try:
+            return Sidecar(**json.loads(self.store.get(f"{self.prefix}/{day}.json")))
+        except NotFoundError:
+            return None
+
+    def sidecars(self, days: Iterable[date]) -> dict[date, Sidecar]:
+        """Of the days that have a file, in order."""
+        found = {day: self.sidecar(day) for day in sorted(days)}
+        return {day: sidecar for day, sidecar in found.items() if sidecar and sidecar.present}
+
+    def known_days(self) -> set[date]:
+        """Days that have a sidecar; one listing, nothing is read."""
+        names = (entry.key.rpartition("/")[2] for entry in self.store.list(self.prefix))
+        return {date.fromisoformat(name.removesuffix(".json")) for name in names if name.endswith(".json")}
+
+    def write(self, day: date, frame: pl.DataFrame, made_of: str, quarantined: int = 0) -> Sidecar:
+        data = to_parquet(frame)
+        self.store.put(self.key(day), data)
+        return self._seal(day, Sidecar(digest(data), frame.height, len(data), made_of, quarantined))
+
+    def write_unreadable(self, day: date, made_of: str) -> Sidecar:
+        """Remember that this day has no rows, because what it is made of cannot be read."""
+        self.store.delete(self.key(day))
+        return self._seal(day, Sidecar("", 0, 0, made_of))
+
+    def _seal(self, day: date, sidecar: Sidecar) -> Sidecar:
+        self.store.put(f"{self.prefix}/{day}.json", canonical_json(asdict(sidecar)))
+        return sidecar
+
+    def read_bytes(self, day: date, sidecar: Sidecar) -> bytes:
+        """The parquet's bytes; raises IntegrityError when they are not what the sidecar names."""
+        data = self.store.get(self.key(day))
+        if digest(data) != sidecar.digest:
+            raise IntegrityError(
+                "the file is not what its sidecar names",
+                where=self.store.uri(self.key(day)),
+                fix="run the stage that writes it again with force",
+            )
+        return data
+
+    def read(self, day: date, sidecar: Sidecar) -> pl.DataFrame:
+        return pl.read_parquet(self.read_bytes(day, sidecar))
+
+
+def partitions_of(store: ObjectStore, lifecycle: str, source: str) -> DailyFiles:
+    return DailyFiles(store, f"{lifecycle}/partitions/{source}")
+
+
+def feature_rows_of(store: ObjectStore, lifecycle: str, view: str) -> DailyFiles:
+    return DailyFiles(store, f"{lifecycle}/features/{view}")
+
+
+def days_between(start: date, end: date) -> list[date]:
+    """Both ends included; raises DataError when there is no day."""
+    if end < start:
+        raise DataError(f"there is no day from {start} to {end}", where="params", fix="let end be start or later")
+    return [start + timedelta(days=count) for count in range((end - start).days + 1)]
+
+
+def span(days: Iterable[date]) -> str:
+    """Days in few words: `2013-01-01, 2013-01-03..2013-01-05`."""
+    runs: list[list[date]] = []
+    for day in sorted(days):
+        if runs and day - runs[-1][-1] == timedelta(days=1):
+            runs[-1].append(day)
+        else:
+            runs.append([day])
+    return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}..{run[-1]}" for run in runs)
+
+
+def digest_of(sidecars: dict[str, dict[date, Sidecar]]) -> str:
+    """One digest over files by group (source or view) and day."""
+    names = {group: {str(day): item.digest for day, item in items.items()} for group, items in sidecars.items()}
+    return digest(canonical_json(names))
+
+
+def to_parquet(frame: pl.DataFrame) -> bytes:
+    """Equal frames give equal bytes."""
+    buffer = io.BytesIO()
+    frame.write_parquet(buffer, compression="zstd", statistics=True)
+    return buffer.getvalue()

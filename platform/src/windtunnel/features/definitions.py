@@ -1,0 +1,150 @@
+"""The Feast objects that a lifecycle's features.py defines, checked against its lifecycle.yaml."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from windtunnel.errors import SpecError
+from windtunnel.features import feast_import  # noqa: F401 - first
+from windtunnel.usercode import load_module
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from datetime import timedelta
+    from pathlib import Path
+    from types import ModuleType
+
+    from feast import Entity, FeatureService, FeatureView
+
+    from windtunnel.spec.lifecycle import Lifecycle
+
+EVENT_TIMESTAMP = "event_timestamp"
+CREATED = "created"
+
+
+@dataclass(frozen=True)
+class View:
+    """What the platform needs to know of a feature view; types are Feast's names, such as STRING or FLOAT64."""
+
+    name: str
+    join_keys: dict[str, str]
+    features: dict[str, str]
+    ttl: timedelta | None
+    """How old a feature row may be; None means for ever."""
+
+
+@dataclass(frozen=True)
+class Definitions:
+    """Feast's own objects, and the same in short."""
+
+    entities: list[Entity]
+    feast_views: dict[str, FeatureView]
+    feast_service: FeatureService
+    views: dict[str, View]
+    served: list[tuple[str, str]]
+    """(view, feature) in the order of the feature service: what the model reads."""
+
+    @cached_property
+    def join_keys(self) -> dict[str, str]:
+        """Type by name, of all views that the service reads."""
+        names = dict.fromkeys(view for view, _ in self.served)
+        return {key: kind for name in names for key, kind in self.views[name].join_keys.items()}
+
+
+def load_definitions(directory: Path, lifecycle: Lifecycle) -> Definitions:
+    """Import features.py and collect what it defines; raises SpecError."""
+    import feast
+
+    spec = lifecycle.spec.features
+    module = load_module(directory, spec.transform.partition(":")[0])
+    objects = list(_objects(module))
+    entities = {item.name: item for item in objects if isinstance(item, feast.Entity)}
+    views = {item.name: item for item in objects if isinstance(item, feast.FeatureView)}
+    services = {item.name: item for item in objects if isinstance(item, feast.FeatureService)}
+    where = str(module.__file__)
+    chosen = {name: _pick(views, name, "feature view", where) for name in spec.views}
+    service = _pick(services, spec.service, "feature service", where)
+    short = {name: _view(view, entities, where) for name, view in chosen.items()}
+    served = [(p.name, feature.name) for p in service.feature_view_projections for feature in p.features]
+    _check_service(served, short, lifecycle, where)
+    used = {name for view in chosen.values() for name in view.entities}
+    return Definitions([entities[name] for name in sorted(used)], chosen, service, short, served)
+
+
+def _objects(module: ModuleType) -> Iterator[Any]:
+    """Module-level values, and what stands in module-level lists and tuples."""
+    for value in vars(module).values():
+        yield from value if isinstance(value, list | tuple) else (value,)
+
+
+def _pick(found: dict[str, Any], name: str, kind: str, where: str) -> Any:
+    if name not in found:
+        near = difflib.get_close_matches(name, found, n=1)
+        known = f"did you mean {near[0]!r}?" if near else f"it defines {', '.join(sorted(found)) or 'none'}"
+        raise SpecError(f"there is no {kind} {name!r}", where=where, fix=known)
+    return found[name]
+
+
+def _view(view: FeatureView, entities: dict[str, Entity], where: str) -> View:
+    source = view.batch_source
+    if source is None or source.timestamp_field != EVENT_TIMESTAMP:
+        raise SpecError(
+            f"the source of feature view {view.name!r} has no timestamp_field {EVENT_TIMESTAMP!r}",
+            where=where,
+            fix=f"FileSource(…, timestamp_field={EVENT_TIMESTAMP!r}, created_timestamp_column={CREATED!r})",
+        )
+    declared = {field.name: field.dtype for field in view.schema}
+    keys = {}
+    for name in view.entities:
+        entity = _pick(entities, name, "entity", where)
+        keys[entity.join_key] = _key_type(entity, declared.get(entity.join_key), where)
+    features = {field.name: _type_name(field.dtype) for field in view.features}
+    if not features:
+        raise SpecError(f"feature view {view.name!r} has no features", where=where, fix="give it a schema=[Field(…)]")
+    return View(view.name, keys, features, view.ttl if view.ttl else None)
+
+
+def _key_type(entity: Entity, declared: Any, where: str) -> str:
+    from feast import ValueType
+
+    if declared is not None:
+        return _type_name(declared)
+    if entity.value_type in (ValueType.STRING, ValueType.INT64, ValueType.INT32):
+        return str(entity.value_type.name)
+    raise SpecError(
+        f"entity {entity.name!r} has no usable type for its join key {entity.join_key!r}",
+        where=where,
+        fix="Entity(…, value_type=ValueType.STRING) or ValueType.INT64",
+    )
+
+
+def _type_name(dtype: Any) -> str:
+    return str(dtype.to_value_type().name)
+
+
+def _check_service(
+    served: Iterable[tuple[str, str]], views: dict[str, View], lifecycle: Lifecycle, where: str
+) -> None:
+    spec = lifecycle.spec.features
+    taken: dict[str, str] = dict.fromkeys(spec.request, "features.request")
+    for view, feature in served:
+        if view not in views:
+            raise SpecError(
+                f"feature service {spec.service!r} reads view {view!r}, which spec.features.views does not name",
+                where=where,
+                fix=f"add {view!r} to spec.features.views",
+            )
+        if feature in taken:
+            raise SpecError(
+                f"feature {feature!r} is in {taken[feature]} and in {view}", where=where, fix="rename one of them"
+            )
+        taken[feature] = view
+    keys = {key for view in views.values() for key in view.join_keys}
+    clash = sorted(keys & set(taken))
+    if clash:
+        raise SpecError(
+            f"{clash[0]!r} is a join key and a feature", where=where, fix="rename the feature (a column has one meaning)"
+        )

@@ -1,0 +1,150 @@
+"""What a day asks (entity rows), joined with the features that were known at each moment."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time, timedelta
+from typing import TYPE_CHECKING
+
+import polars as pl
+
+from windtunnel.errors import DataError
+from windtunnel.features import feast_import  # noqa: F401 - before the user's code imports Feast
+from windtunnel.features.daily import days_between, feature_rows_of, partitions_of, span
+from windtunnel.features.definitions import EVENT_TIMESTAMP, load_definitions
+from windtunnel.features.feature_rows import (
+    DAY_BEGINS, DAY_ENDS, LATEST, TYPES, cast_column, require_columns, require_timestamp, require_values,
+)  # fmt: skip
+from windtunnel.features.feature_store import open_feature_store, quiet, stage_feature_rows
+from windtunnel.usercode import load_object
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from windtunnel.features.daily import Sidecar
+    from windtunnel.features.definitions import Definitions
+    from windtunnel.stages.base import StageEnv
+
+_ROW = "windtunnel_row"
+# Feature rows that never expire are looked for this far back.
+NEVER_EXPIRES = timedelta(days=3660)
+
+
+def read_entity_rows(env: StageEnv, day: date) -> pl.DataFrame:
+    """What is asked on `day`, checked: join keys, event_timestamp, request features (float64), slice columns, label.
+
+    Rows are in the order of the user's function; a day in quarantine has none. The label is float64, null where it
+    is not known. Raises DataError.
+    """
+    spec = env.lifecycle.spec
+    definitions = load_definitions(env.directory, env.lifecycle)
+    window = days_between(day, day + timedelta(days=spec.label.delay_days))
+    partitions = {}
+    for source in spec.sources:
+        files = partitions_of(env.store, env.lifecycle.name, source)
+        sidecars = files.sidecars(window)
+        if not sidecars:
+            return _nothing(definitions, env)
+        frames = [files.read(when, sidecar) for when, sidecar in sidecars.items()]
+        partitions[source] = pl.concat(frames, how="diagonal_relaxed")
+    rows = load_object(env.directory, spec.label.rows)(partitions, day)
+    return _check(rows, day, definitions, env)
+
+
+def entity_columns(definitions: Definitions, env: StageEnv) -> dict[str, pl.DataType | None]:
+    """Columns of entity rows in order, with the type that each is brought to; None keeps what the user returned."""
+    spec = env.lifecycle.spec
+    columns = {key: TYPES[kind] for key, kind in definitions.join_keys.items()}
+    columns[EVENT_TIMESTAMP] = None
+    columns |= dict.fromkeys(spec.features.request, pl.Float64())
+    for name in spec.evaluation.slices:
+        columns.setdefault(name, None)
+    columns[spec.label.column] = pl.Float64()
+    return columns
+
+
+def _nothing(definitions: Definitions, env: StageEnv) -> pl.DataFrame:
+    types = {name: dtype or pl.String() for name, dtype in entity_columns(definitions, env).items()}
+    return pl.DataFrame(schema={**types, EVENT_TIMESTAMP: pl.Datetime("us", "UTC")})
+
+
+def _check(rows: pl.DataFrame, day: date, definitions: Definitions, env: StageEnv) -> pl.DataFrame:
+    spec = env.lifecycle.spec
+    where = f"{spec.label.rows} for {day}"
+    if not isinstance(rows, pl.DataFrame):
+        raise DataError(f"it returned {type(rows).__name__}, not a polars DataFrame", where=where)
+    columns = entity_columns(definitions, env)
+    require_columns(rows, list(columns), where)
+    require_timestamp(rows, where)
+    require_values(rows, [*definitions.join_keys, EVENT_TIMESTAMP], where)
+    when, midnight = rows[EVENT_TIMESTAMP], datetime.combine(day, time(), UTC)
+    if rows.height and when.max() >= midnight + DAY_ENDS:  # type: ignore[operator]
+        raise DataError(
+            f"a row asks at {when.max()}, after the day: its label would come from the future",
+            where=where,
+            fix="return the rows of that day only",
+        )
+    if rows.height and when.min() < midnight + DAY_BEGINS:  # type: ignore[operator]
+        raise DataError(f"a row asks at {when.min()}, before the day", where=where, fix="return the rows of that day only")
+    rows = rows.select(
+        rows[name] if dtype is None else cast_column(rows, name, dtype, where) for name, dtype in columns.items()
+    )
+    _check_label(rows[spec.label.column], spec.label.kind, where)
+    return rows
+
+
+def _check_label(label: pl.Series, kind: str, where: str) -> None:
+    known = label.drop_nulls()
+    if kind == "binary" and not known.is_in([0.0, 1.0]).all():
+        raise DataError(f"label {label.name!r} holds values other than 0 and 1", where=where)
+    if not known.is_finite().all():
+        raise DataError(f"label {label.name!r} holds NaN or infinity", where=where, fix="unknown labels are null")
+
+
+def feature_files(env: StageEnv, first: date, last: date) -> dict[str, dict[date, Sidecar]]:
+    """Per served view, the feature files that moments of [first, last] may be joined with."""
+    definitions = load_definitions(env.directory, env.lifecycle)
+    found = {}
+    for name in dict.fromkeys(view for view, _ in definitions.served):
+        files = feature_rows_of(env.store, env.lifecycle.name, name)
+        oldest = first - (definitions.views[name].ttl or NEVER_EXPIRES) - LATEST
+        days = {day for day in files.known_days() if oldest <= day <= last + timedelta(days=1)}
+        if not days:
+            raise DataError(
+                f"view {name!r} has no feature rows for {span([first, last])}",
+                where=env.store.uri(files.prefix),
+                fix="run the features stages for those days first",
+            )
+        found[name] = files.sidecars(days)
+    return found
+
+
+def point_in_time(env: StageEnv, rows: pl.DataFrame) -> pl.DataFrame:
+    """`rows` (as `read_entity_rows` makes them) with the stored features that were known at each moment.
+
+    Every row comes back, in order. Features are float64 in the order of the feature service, null where none was
+    known or it had expired.
+    """
+    definitions = load_definitions(env.directory, env.lifecycle)
+    names = [feature for _, feature in definitions.served]
+    if rows.is_empty():
+        return rows.with_columns(pl.lit(None, pl.Float64).alias(name) for name in names)
+    moments = rows[EVENT_TIMESTAMP].dt.date()
+    files = feature_files(env, moments.min(), moments.max())  # type: ignore[arg-type]
+    staged = {
+        view: stage_feature_rows(env.store, env.lifecycle.name, view, sidecars, env.work)
+        for view, sidecars in files.items()
+    }
+    store = open_feature_store(definitions, env.lifecycle.name, staged, env.work)
+    keys = [*definitions.join_keys, EVENT_TIMESTAMP]
+    # Equal questions are asked once; many rows share keys and moment.
+    questions = rows.select(keys).unique(maintain_order=True).with_row_index(_ROW)
+    with quiet():
+        job = store.get_historical_features(
+            entity_df=questions.to_pandas(), features=store.get_feature_service(definitions.feast_service.name)
+        )
+        answers = pl.from_arrow(job.to_arrow())
+    assert isinstance(answers, pl.DataFrame)
+    answers = answers.select(pl.col(_ROW).cast(pl.UInt32), *(pl.col(name).cast(pl.Float64) for name in names))
+    numbered = rows.join(questions, on=keys, how="left", maintain_order="left")
+    joined = numbered.join(answers, on=_ROW, how="left", maintain_order="left", validate="m:1").drop(_ROW)
+    return joined
