@@ -139,6 +139,8 @@ def _json(value: object) -> bytes:
 
 def forget_containers(layout: Layout) -> int:
     """Remove the records of containers that an earlier cluster left behind; none may be running."""
+    if not answers(layout):
+        return 0
     leftovers = _ctr(layout, "containers", "list", "-q").stdout.split()
     if leftovers:
         _ctr(layout, "containers", "delete", *leftovers)
@@ -146,5 +148,6 @@ def forget_containers(layout: Layout) -> int:
 
 
 def _ctr(layout: Layout, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = ["ctr", "--address", str(layout.containerd_socket), "--namespace", "k8s.io", *arguments]
+    command = ["ctr", "--address", str(layout.containerd_socket), "--connect-timeout", "2s"]
+    command += ["--namespace", "k8s.io", *arguments]
     return subprocess.run(command, text=True, capture_output=True)

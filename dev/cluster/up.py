@@ -68,6 +68,9 @@ def up(layout: Layout) -> None:
         lambda: api.deployment_is_available("kube-system", "coredns") and dns_answers(),
         _READY_SECONDS,
     )
+    for process in running.values():  # some have no health address: at least none may have ended since
+        if not process.is_alive():
+            raise ClusterError(f"{process.name} ended again\n{_log_end(layout, process.name)}")
     say(
         f"the cluster is ready, {f'{started} components started' if started else 'nothing had to be started'}"
     )

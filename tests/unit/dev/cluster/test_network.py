@@ -35,7 +35,8 @@ def test_cleaning_removes_the_clusters_chains_and_every_rule_that_leads_to_them(
         "-X CNI-0123",
         "COMMIT",
         "*filter",
-        '-D INPUT -m comment --comment "KUBE-ROUTER rule to ACCEPT traffic" -m mark --mark 0x20000/0x20000 -j ACCEPT',
+        '-D INPUT -m comment --comment "KUBE-ROUTER rule to ACCEPT traffic"'
+        " -m mark --mark 0x20000/0x20000 -j ACCEPT",
         "COMMIT",
     ]
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from typing import TYPE_CHECKING
 
 import processes
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 def test_a_component_is_found_again_by_what_it_carries_and_ends(tmp_path: Path) -> None:
     started = processes.start(tmp_path, "sleeper", "abc", ["sleep", "60"], {"PATH": "/usr/bin:/bin"})
     try:
+        # The kernel shows a process's environment a moment after Popen returns.
+        deadline = time.monotonic() + 2
+        while processes.find(tmp_path) != [started] and time.monotonic() < deadline:
+            time.sleep(0.01)
         assert processes.find(tmp_path) == [started]
         assert processes.find(tmp_path / "other") == []
     finally:
