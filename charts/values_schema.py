@@ -103,7 +103,11 @@ DEFINITIONS: dict[str, Any] = {
             "env": {"description": "More environment of this class. Never a secret.", **STRINGS},
             "annotations": {"description": "Extra annotations of its pods.", **STRINGS},
             "nodeSelector": {"description": "Nodes that its pods may run on.", **STRINGS},
-            "tolerations": {"description": "Taints that its pods tolerate.", "type": "array", "items": OBJECT},
+            "tolerations": {
+                "description": "Taints that its pods tolerate.",
+                "type": "array",
+                "items": OBJECT,
+            },
             "affinity": {"description": "Affinity, as in a pod.", **OBJECT},
             "priorityClassName": text("Name of a PriorityClass."),
             "runtimeClassName": text("Name of a RuntimeClass."),
@@ -141,7 +145,9 @@ def _mapping(node: yaml.MappingNode, lines: list[str]) -> dict[str, Any]:
 def _property(key: yaml.Node, value: yaml.Node, lines: list[str]) -> dict[str, Any]:
     description, extra = _comment(key.start_mark.line, lines)
     if not description:
-        raise SystemExit(f"values.yaml:{key.start_mark.line + 1}: {key.value} has no description; write one above it")
+        raise SystemExit(
+            f"values.yaml:{key.start_mark.line + 1}: {key.value} has no description; write one above it"
+        )
     if "$ref" in extra:
         # Draft 7 ignores what stands beside a $ref.
         return {"description": description, "allOf": [extra]}

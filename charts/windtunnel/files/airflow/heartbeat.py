@@ -20,6 +20,7 @@ try:
         cursor.execute(QUERY, (sys.argv[1], (socket.gethostname(), socket.getfqdn())))
         alive = cursor.fetchone()[0]
 except psycopg2.OperationalError as error:
-    sys.exit(print(f"database: {error}"))
+    print(f"database: {error}")
+    sys.exit(0)
 if not alive:
     sys.exit(f"no heartbeat of a {sys.argv[1]} on this host within 60 s")

@@ -98,7 +98,6 @@ containers:
       {{- include "windtunnel.airflow.containerEnv" (list .) | nindent 6 }}
       {{- include "windtunnel.secretEnv" (list "AIRFLOW_ADMIN_USERNAME" $admin "username") | nindent 6 }}
       {{- include "windtunnel.secretEnv" (list "AIRFLOW_ADMIN_PASSWORD" $admin "password") | nindent 6 }}
-      - {name: AIRFLOW_ADMIN_EMAIL, value: {{ .Values.airflow.admin.email | quote }}}
     resources: {{- toYaml .Values.airflow.migrate.resources | nindent 6 }}
     volumeMounts: {{- include "windtunnel.airflow.volumeMounts" . | nindent 6 }}
 volumes: {{- include "windtunnel.airflow.volumes" . | nindent 2 }}

@@ -1,0 +1,207 @@
+"""What the chart renders is valid Kubernetes, consistently named and labelled."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import helm_python as helm
+import kubernetes_validate
+import pytest
+import yaml
+
+KUBERNETES = ("1.29", "1.35")
+# Templates outside of a component's folder, or whose component is another's.
+COMPONENT_OF_FOLDER = {"stages": "stage", "airflow": None}
+
+
+@pytest.mark.parametrize("version", KUBERNETES)
+def test_every_object_is_valid(objects, version):
+    for item in objects:
+        plain = {key: value for key, value in item.items() if key != "_template"}
+        kubernetes_validate.validate(plain, version, strict=True)
+
+
+def test_every_stage_class_is_a_valid_pod(pods):
+    for name, pod in pods.items():
+        if name.startswith("stage/"):
+            kubernetes_validate.validate(pod, KUBERNETES[-1], strict=True)
+            assert [c["name"] for c in pod["spec"]["containers"]] == ["base"]
+            assert not {"command", "args"} & set(pod["spec"]["containers"][0])
+
+
+def test_helm_lint_has_no_complaint(chart_directory: Path):
+    report = helm.lint(chart_directory, strict=True)
+    assert [m["error"] for m in report["messages"] if m["severity"] > 1] == []
+
+
+def test_no_object_appears_twice(objects):
+    keys = [(o["kind"], o["metadata"].get("namespace"), o["metadata"]["name"]) for o in objects]
+    assert len(keys) == len(set(keys))
+
+
+def test_every_namespaced_object_says_its_namespace(objects):
+    for item in objects:
+        if item["kind"] not in {"Namespace", "CustomResourceDefinition"}:
+            assert item["metadata"]["namespace"], item["metadata"]["name"]
+
+
+def test_the_folder_is_the_component(objects):
+    for item in objects:
+        folder = str(Path(item["_template"]).parent).replace("/", "-")
+        component = item["metadata"]["labels"]["app.kubernetes.io/component"]
+        if COMPONENT_OF_FOLDER.get(folder, folder) is None:
+            assert component.startswith(folder)
+        else:
+            assert component == COMPONENT_OF_FOLDER.get(folder, folder), item["_template"]
+
+
+def test_every_name_carries_the_prefix(render):
+    for item in render({"fullnameOverride": "tunnel"}):
+        if item["kind"] in {"Namespace", "CustomResourceDefinition"}:
+            continue
+        name = item["metadata"]["name"]
+        assert name.startswith("tunnel-") or name in {"stage", "rollout"}, name
+
+
+def test_two_releases_share_no_name(render):
+    def keys(release: str) -> set[tuple[str, str, str]]:
+        found = render({"crds": {"install": False}}, release=release)
+        return {(o["kind"], o["metadata"].get("namespace", ""), o["metadata"]["name"]) for o in found}
+
+    assert not keys("one") & keys("two")
+
+
+def test_services_select_pods_and_ports_that_exist(objects):
+    templates = [o["spec"]["template"] for o in objects if o["kind"] in {"Deployment", "StatefulSet"}]
+    services = [o for o in objects if o["kind"] == "Service"]
+    assert services
+    for service in services:
+        selector = service["spec"]["selector"].items()
+        chosen = [t for t in templates if selector <= t["metadata"]["labels"].items()]
+        assert len(chosen) == 1, service["metadata"]["name"]
+        ports = {p["name"] for c in chosen[0]["spec"]["containers"] for p in c.get("ports", [])}
+        assert {p["targetPort"] for p in service["spec"]["ports"]} <= ports
+
+
+def test_what_pods_refer_to_exists(default_objects, default_pods):
+    """ConfigMaps, Secrets with their keys, claims and service accounts."""
+    keys = {
+        (o["kind"], o["metadata"]["namespace"], o["metadata"]["name"]): set(o.get("data", {}))
+        for o in default_objects
+        if o["kind"] in {"ConfigMap", "Secret", "PersistentVolumeClaim", "ServiceAccount"}
+    }
+    for name, pod in default_pods.items():
+        namespace = "windtunnel-stages" if name.startswith("stage/") else "windtunnel"
+        spec = pod["spec"]
+        assert ("ServiceAccount", namespace, spec["serviceAccountName"]) in keys
+        for container in [*spec.get("initContainers", []), *spec["containers"]]:
+            for variable in container.get("env", []):
+                ref = variable.get("valueFrom", {}).get("secretKeyRef")
+                if ref:
+                    assert ref["key"] in keys["Secret", namespace, ref["name"]], (name, variable["name"])
+            for source in container.get("envFrom", []):
+                assert ("ConfigMap", namespace, source["configMapRef"]["name"]) in keys
+            mounts = {m["name"] for m in container.get("volumeMounts", [])}
+            assert mounts <= {v["name"] for v in spec.get("volumes", [])}
+        for volume in spec.get("volumes", []):
+            if "configMap" in volume:
+                assert ("ConfigMap", namespace, volume["configMap"]["name"]) in keys
+            if "persistentVolumeClaim" in volume:
+                assert (
+                    "PersistentVolumeClaim",
+                    namespace,
+                    volume["persistentVolumeClaim"]["claimName"],
+                ) in keys
+
+
+def test_names_of_environment_variables_are_unique_in_a_container(pods):
+    for name, pod in pods.items():
+        for container in [*pod["spec"].get("initContainers", []), *pod["spec"]["containers"]]:
+            names = [variable["name"] for variable in container.get("env", [])]
+            assert len(names) == len(set(names)), (name, container["name"])
+
+
+def test_nothing_is_a_hook(objects):
+    """Hooks that migrate deadlock under --wait."""
+    for item in objects:
+        assert "helm.sh/hook" not in item["metadata"].get("annotations", {})
+
+
+def test_the_migration_job_is_named_by_what_it_does(render):
+    def name(values: dict) -> str:
+        return next(o["metadata"]["name"] for o in render(values) if o["kind"] == "Job")
+
+    assert name({}) == name({"mlflow": {"allowedHosts": ["elsewhere"]}})
+    assert name({}) != name({"images": {"airflow": {"tag": "2.0.0"}}})
+
+
+def test_changed_configuration_restarts_who_reads_it(render):
+    def checksums(values: dict) -> dict[str, dict[str, str]]:
+        return {
+            o["metadata"]["name"]: o["spec"]["template"]["metadata"].get("annotations", {})
+            for o in render(values)
+            if o["kind"] in {"Deployment", "StatefulSet"}
+        }
+
+    before = checksums({})
+    after = checksums({"airflow": {"parallelism": 3}})
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {
+        f"windtunnel-airflow-{c}" for c in ("api-server", "scheduler", "dag-processor", "triggerer")
+    }
+    after = checksums({"stages": {"classes": {"small": {"resources": {"requests": {"cpu": "1"}}}}}})
+    assert {name for name in before if before[name] != after[name]} == {"windtunnel-airflow-scheduler"}
+
+
+def test_data_survives_an_uninstall_only_together_with_what_opens_it(render):
+    def kept(values: dict) -> set[str]:
+        return {
+            o["kind"]
+            for o in render(values)
+            if "helm.sh/resource-policy" in o["metadata"].get("annotations", {})
+        }
+
+    assert kept({}) == {"PersistentVolumeClaim", "Secret", "CustomResourceDefinition"}
+    assert kept({"keepDataOnUninstall": False, "crds": {"keep": False}}) == set()
+
+
+def test_the_crd_is_the_one_that_the_types_describe(default_objects):
+    from windtunnel.spec.servedmodel import crd
+
+    shipped = next(o for o in default_objects if o["kind"] == "CustomResourceDefinition")
+    assert shipped["spec"] == crd()["spec"]
+    assert not [o for o in default_objects if o["kind"] == "ServedModel"]
+
+
+def test_external_stores_leave_nothing_of_the_embedded_ones(render):
+    found = {o["metadata"]["labels"]["app.kubernetes.io/component"] for o in render(variant="external")}
+    assert not found & {"postgres", "valkey", "object-store", "prometheus"}
+
+
+def test_every_switch_works_alone(render):
+    external = yaml.safe_load(
+        (Path(__file__).parents[2] / "charts/windtunnel/ci/external-values.yaml").read_text()
+    )
+    for key, folder in {"postgres": "postgres", "valkey": "valkey", "objectStore": "object-store"}.items():
+        found = {o["metadata"]["labels"]["app.kubernetes.io/component"] for o in render({key: external[key]})}
+        assert folder not in found
+        assert len(found & {"postgres", "valkey", "object-store"}) == 2
+
+
+def test_a_generated_fernet_key_is_url_safe_base64_of_32_bytes(default_objects):
+    import base64
+
+    secret = next(o for o in default_objects if "AIRFLOW__CORE__FERNET_KEY" in o.get("data", {}))
+    key = base64.b64decode(secret["data"]["AIRFLOW__CORE__FERNET_KEY"]).decode()
+    assert len(base64.urlsafe_b64decode(key)) == 32
+    assert re.fullmatch(r"[A-Za-z0-9_=-]{44}", key)
+
+
+def test_both_namespaces_get_the_same_generated_credentials(default_objects):
+    for name in ("windtunnel-object-store", "windtunnel-online-store"):
+        copies = [
+            o["data"] for o in default_objects if o["kind"] == "Secret" and o["metadata"]["name"] == name
+        ]
+        assert len(copies) == 2
+        assert copies[0] == copies[1]
