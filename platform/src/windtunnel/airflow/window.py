@@ -34,8 +34,11 @@ class Window:
 
 
 def interval_window(start: datetime, end: datetime) -> Window:
-    """The days of a schedule's data interval [start, end); of an empty one, the last whole day before it."""
-    last = (end - timedelta(microseconds=1)).date() if end > start else end.date() - DAY
+    """The days that a schedule's interval completes: from its first day to the last whole day before its end.
+
+    Intervals that follow each other share no day and leave out none; an empty one is about yesterday.
+    """
+    last = end.date() - DAY
     return Window(min(start.date(), last), last)
 
 

@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import time
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from airflow.sdk import AssetAll
+from airflow.serialization.serialized_objects import DagSerialization
+
+from windtunnel.airflow.dag_factory import lifecycle_dags
+
+from .conftest import LIFECYCLE, write_lifecycle
+
+if TYPE_CHECKING:
+    from airflow.sdk import DAG
+
+REPOSITORY = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def dags(lifecycles: Path) -> dict[str, DAG]:
+    return lifecycle_dags(lifecycles)
+
+
+def arrows(dag: DAG) -> dict[str, set[str]]:
+    return {task.task_id: set(task.downstream_task_ids) for task in dag.tasks}
+
+
+def test_a_lifecycle_has_three_dags(dags: dict[str, DAG]) -> None:
+    assert sorted(dags) == ["wind__features", "wind__score", "wind__train"]
+    for dag in dags.values():
+        assert dag.max_active_runs == 1
+        assert dag.catchup is False
+        assert {"windtunnel", "wind"} <= set(dag.tags)
+        assert dag.owner == "wind-team"
+        assert "Trigger" in (dag.doc_md or "")
+
+
+def test_features_are_mapped_over_slices_then_views(dags: dict[str, DAG]) -> None:
+    dag = dags["wind__features"]
+    assert arrows(dag) == {
+        "plan": {"extract", "transform"},
+        "extract": {"transform"},
+        "transform": {"materialize.tower", "materialize.hour"},
+        "materialize.tower": set(),
+        "materialize.hour": set(),
+    }
+    assert dag.get_task("extract").is_mapped
+    assert dag.get_task("transform").is_mapped
+    assert dag.get_task("materialize.hour").stage_params == {"view": "hour"}
+    assert [asset.uri for asset in dag.get_task("materialize.hour").outlets] == ["x-windtunnel://wind/hour"]
+
+
+def test_features_run_by_cron_with_intervals(dags: dict[str, DAG]) -> None:
+    assert dags["wind__features"].timetable.expression == "0 3 * * 1"
+
+
+def test_training_waits_for_all_views(dags: dict[str, DAG]) -> None:
+    condition = dags["wind__train"].timetable.asset_condition
+    assert isinstance(condition, AssetAll)
+    assert {asset.uri for asset in condition.objects} == {
+        "x-windtunnel://wind/tower",
+        "x-windtunnel://wind/hour",
+    }
+
+
+def test_training_passes_on_references(dags: dict[str, DAG]) -> None:
+    dag = dags["wind__train"]
+    assert arrows(dag) == {
+        "snapshot": {"train", "evaluate"},
+        "train": {"evaluate", "rollout"},
+        "evaluate": {"rollout"},
+        "rollout": set(),
+    }
+    assert dag.get_task("evaluate").gate
+    assert list(dag.get_task("rollout").results) == ["evaluate", "train"]
+
+
+def test_an_approval_stands_between_verdict_and_rollout(tmp_path: Path) -> None:
+    write_lifecycle(tmp_path, text=LIFECYCLE + "  approval: {required: true}\n")
+    dag = lifecycle_dags(tmp_path)["wind__train"]
+    assert arrows(dag)["evaluate"] == {"approve", "rollout"}
+    assert arrows(dag)["approve"] == {"rollout"}
+
+
+def test_scoring_is_mapped_over_shards(dags: dict[str, DAG]) -> None:
+    score = dags["wind__score"].get_task("score")
+    assert score.expand_input.value["stage_params"] == [{"shard": shard, "shards": 3} for shard in range(3)]
+    assert dags["wind__score"].schedule is None
+
+
+def test_stages_take_class_time_and_retries_from_the_spec(dags: dict[str, DAG]) -> None:
+    train = dags["wind__train"].get_task("train")
+    assert train.executor_config == {"pod_template_file": "/opt/windtunnel/pod-templates/large.yaml"}
+    assert train.execution_timeout == timedelta(hours=2)
+    assert train.retries == 3
+    snapshot = dags["wind__train"].get_task("snapshot")
+    assert snapshot.executor_config == {"pod_template_file": "/opt/windtunnel/pod-templates/small.yaml"}
+    assert snapshot.retries == 1
+
+
+def test_only_the_rollout_has_the_class_that_reaches_kubernetes(dags: dict[str, DAG]) -> None:
+    with_rollout = {
+        task.task_id for dag in dags.values() for task in dag.tasks if "rollout" in str(task.executor_config)
+    }
+    assert with_rollout == {"rollout"}
+
+
+def test_a_broken_lifecycle_is_shown_and_leaves_the_others_alone(lifecycles: Path) -> None:
+    write_lifecycle(lifecycles, name="calm", text=LIFECYCLE.replace("views:", "veiws:"))
+    dags = lifecycle_dags(lifecycles)
+    assert sorted(dags) == ["calm__broken", "wind__features", "wind__score", "wind__train"]
+    broken = dags["calm__broken"]
+    assert "veiws" in (broken.doc_md or "")
+    assert "broken" in broken.tags
+
+
+def test_a_lifecycle_must_be_named_as_its_directory(tmp_path: Path) -> None:
+    write_lifecycle(tmp_path, name="wind").rename(tmp_path / "storm")
+    assert list(lifecycle_dags(tmp_path)) == ["storm__broken"]
+
+
+def test_a_worker_makes_only_the_lifecycle_of_its_task(
+    lifecycles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_lifecycle(lifecycles, name="calm")
+    monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", "calm__train")
+    assert sorted(lifecycle_dags(lifecycles)) == ["calm__features", "calm__score", "calm__train"]
+
+
+def test_airflow_can_store_the_dags(dags: dict[str, DAG]) -> None:
+    for dag in dags.values():
+        stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
+        assert stored.task_ids == [task.task_id for task in dag.tasks]
+
+
+def test_parsing_a_lifecycle_is_cheap(lifecycles: Path, dags: dict[str, DAG]) -> None:
+    assert dags
+    started = time.process_time()
+    lifecycle_dags(lifecycles)
+    # 10-15 ms of CPU; a heavy import or a look at a provider would cost hundreds.
+    assert time.process_time() - started < 0.15
+
+
+def test_the_example_lifecycle_has_its_dags() -> None:
+    dags = lifecycle_dags(REPOSITORY / "dags" / "lifecycles")
+    assert {"flight_delay__features", "flight_delay__train", "flight_delay__score"} <= set(dags)

@@ -1,0 +1,282 @@
+"""The operator with a real child process; only the stage environment's interpreter is a stand-in."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import threading
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from airflow.sdk import DAG, Asset
+from airflow.sdk.exceptions import (
+    AirflowException,
+    AirflowFailException,
+    DownstreamTasksSkipped,
+)
+from airflow.sdk.execution_time.timeout import timeout
+
+from windtunnel.airflow import stage_operator
+from windtunnel.airflow.plan_operator import PlanOperator
+from windtunnel.airflow.run_params import params_of
+from windtunnel.airflow.stage_operator import StageOperator
+
+if TYPE_CHECKING:
+    from .conftest import StagePython
+
+RESULT = {"outputs": {}, "facts": {}, "cached": False}
+SNAPSHOT = {"outputs": {"snapshot": {"kind": "snapshot", "uri": "s3://b/s", "digest": "sha256:1", "rows": 9}}}
+
+
+class TaskInstance:
+    """What the operator needs of Airflow's."""
+
+    run_id = "manual__2013-02-01T00:00:00+00:00"
+    try_number = 2
+
+    def __init__(self, map_index: int) -> None:
+        self.map_index = map_index
+        self.pushed: dict[str, Any] = {}
+
+    def xcom_push(self, key: str, value: Any) -> None:
+        self.pushed[key] = value
+
+
+def context(dag: str = "features", map_index: int = -1, events: Any = None, **conf: Any) -> Any:
+    defaults = {name: param.value for name, param in params_of(dag).items()}
+    return {
+        "ti": TaskInstance(map_index),
+        "params": {**defaults, **conf},
+        "dag_run": SimpleNamespace(
+            conf=conf,
+            data_interval_start=None,
+            data_interval_end=None,
+            run_after=datetime(2013, 2, 1, 9, tzinfo=UTC),
+        ),
+        "triggering_asset_events": events or {},
+        "outlet_events": defaultdict(lambda: SimpleNamespace(extra={})),
+    }
+
+
+def operator(stage: str, **kwargs: Any) -> StageOperator:
+    return StageOperator(
+        task_id=stage, lifecycle="wind", stage=stage, lifecycles="/lifecycles", stage_class="small", **kwargs
+    )
+
+
+def request_of(answer: dict[str, Any]) -> dict[str, Any]:
+    return dict(answer["facts"]["request"])
+
+
+ECHO = "result({'request': request, 'environment': dict(os.environ), 'argv': sys.argv[1:4]})"
+
+
+def test_a_stage_is_told_what_the_run_is_about(stage_python: StagePython) -> None:
+    stage_python.does(ECHO)
+    task = operator("extract", stage_params={"start": "2013-01-01", "end": "2013-01-07"})
+    answer = task.execute(context(map_index=3))
+    assert request_of(answer) == {
+        "lifecycle": "wind",
+        "stage": "extract",
+        "run_id": "manual__2013-02-01T00:00:00+00:00",
+        "try_number": 2,
+        "params": {"force": False, "start": "2013-01-01", "end": "2013-01-07", "map_index": 3},
+        "inputs": {},
+    }
+    assert answer["facts"]["argv"] == ["-m", "windtunnel.stages", "extract"]
+
+
+def test_references_are_handed_on(stage_python: StagePython) -> None:
+    stage_python.does(ECHO)
+    answer = operator("train", results={"snapshot": SNAPSHOT}).execute(context("train"))
+    assert request_of(answer)["inputs"]["snapshot"]["uri"] == "s3://b/s"
+    assert request_of(answer)["inputs"]["snapshot"]["rows"] == 9
+
+
+def test_an_input_that_is_not_there_is_named(stage_python: StagePython) -> None:
+    stage_python.does(ECHO)
+    with pytest.raises(
+        AirflowFailException, match="train takes 'snapshot' from snapshot, whose result lacks it"
+    ):
+        operator("train", results={"snapshot": None}).execute(context("train"))
+
+
+def test_the_stage_sees_no_secret_of_the_worker(
+    stage_python: StagePython, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AIRFLOW__API_AUTH__JWT_SECRET", "hidden-jwt")
+    monkeypatch.setenv("AIRFLOW_CONN_DB", "hidden-connection")
+    monkeypatch.setenv("DATABASE_PASSWORD", "hidden-password")
+    monkeypatch.setenv("WINDTUNNEL_STORE", "s3://b")
+    stage_python.does(ECHO)
+    environment = operator("extract").execute(context())["facts"]["environment"]
+    assert "hidden" not in json.dumps(environment)
+    assert not [name for name in environment if name.startswith("AIRFLOW")]
+    assert environment["WINDTUNNEL_STORE"] == "s3://b"
+    assert environment["WINDTUNNEL_LIFECYCLES"] == "/lifecycles"
+    assert environment["PATH"].split(os.pathsep)[0] == str(stage_python.path.parent)
+
+
+def test_its_lines_are_in_the_task_log(stage_python: StagePython, capfd: pytest.CaptureFixture[str]) -> None:
+    stage_python.does("print('14:00:00 read 3 partitions'); print('WARNING: one is late'); result()")
+    operator("extract").execute(context())
+    logged = "".join(capfd.readouterr())
+    assert "read 3 partitions" in logged
+    assert "14:00:00" not in logged
+    assert "one is late" in logged
+
+
+def test_a_view_is_materialized_for_all_days_and_its_readers_hear_of_them(stage_python: StagePython) -> None:
+    stage_python.does(ECHO)
+    asset = Asset(name="wind/tower", uri="x-windtunnel://wind/tower")
+    task = operator(
+        "materialize", stage_params={"view": "tower"}, window_params=("start", "end"), outlets=[asset]
+    )
+    run = context(start="2013-01-01", end="2013-01-31")
+    assert request_of(task.execute(run))["params"] == {
+        "force": False, "start": "2013-01-01", "end": "2013-01-31", "view": "tower",
+    }  # fmt: skip
+    assert run["outlet_events"][asset].extra == {"start": "2013-01-01", "end": "2013-01-31"}
+
+
+def test_training_that_assets_started_ends_where_the_newest_one_does(stage_python: StagePython) -> None:
+    stage_python.does(ECHO)
+    events = {
+        "tower": [SimpleNamespace(timestamp=datetime(2013, 2, 2, tzinfo=UTC), extra={"end": "2013-02-01"})],
+        "hour": [SimpleNamespace(timestamp=datetime(2013, 2, 1, tzinfo=UTC), extra={"end": "2013-01-31"})],
+    }
+    task = operator("snapshot", window_params=("end",))
+    assert request_of(task.execute(context("train", events=events)))["params"]["end"] == "2013-02-01"
+    by_hand = context("train", events=events, end="2013-01-15")
+    assert request_of(task.execute(by_hand))["params"]["end"] == "2013-01-15"
+
+
+def test_a_wrong_param_fails_the_run_at_once_and_says_how_to_mend_it(stage_python: StagePython) -> None:
+    stage_python.does(ECHO)
+    with pytest.raises(AirflowFailException, match="no param 'edn'; did you mean 'end'"):
+        operator("snapshot", window_params=("end",)).execute(context("train", edn="2013-01-01"))
+    with pytest.raises(AirflowFailException, match="start 2013-02-02 lies after end 2013-01-01"):
+        PlanOperator(task_id="plan", slice_days=7).execute(context(start="2013-02-02", end="2013-01-01"))
+
+
+def test_the_plan_is_made_of_slices() -> None:
+    plan = PlanOperator(task_id="plan", slice_days=14)
+    assert plan.execute(context(start="2013-01-01", end="2013-01-20")) == [
+        {"start": "2013-01-01", "end": "2013-01-14"},
+        {"start": "2013-01-15", "end": "2013-01-20"},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "words"),
+    [
+        (
+            "answer({'error': {'kind': 'DataError', 'what': 'no column late', 'fix': 'add it', 'permanent': True}});"
+            "sys.exit(2)",
+            AirflowFailException,
+            "extract: data error: no column late; add it",
+        ),
+        (
+            "answer({'error': {'kind': 'StoreError', 'what': 'no answer', 'permanent': False}}); sys.exit(75)",
+            AirflowException,
+            "extract: StoreError: no answer",
+        ),
+        ("1 / 0", AirflowException, "ZeroDivisionError: division by zero"),
+        ("os.kill(os.getpid(), 9)", AirflowException, "was killed from outside"),
+        ("pass", AirflowException, "ended without writing a result"),
+    ],
+)
+def test_a_failure_is_told_in_words_and_only_permanent_ones_forbid_a_retry(
+    stage_python: StagePython, code: str, error: type[Exception], words: str
+) -> None:
+    stage_python.does(code)
+    with pytest.raises(AirflowException, match=words) as raised:
+        operator("extract").execute(context())
+    assert raised.type is error
+
+
+def test_running_out_of_memory_is_named(stage_python: StagePython, monkeypatch: pytest.MonkeyPatch) -> None:
+    kills = iter([0, 1])
+    monkeypatch.setattr(stage_operator.cgroup, "oom_kills", lambda: next(kills))
+    monkeypatch.setattr(stage_operator.cgroup, "memory_limit", lambda: 256 << 20)
+    stage_python.does("os.kill(os.getpid(), 9)")
+    with pytest.raises(
+        AirflowException, match="out of memory: extract used its limit of 256 MiB; choose a class"
+    ):
+        operator("extract").execute(context())
+
+
+def test_a_pod_without_the_stage_environment_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WINDTUNNEL_STAGE_PYTHON", "/nowhere/python")
+    with pytest.raises(AirflowFailException, match="/nowhere/python: No such file.*must run the stage image"):
+        operator("extract").execute(context())
+
+
+def test_a_stage_that_takes_too_long_is_ended_and_named(stage_python: StagePython) -> None:
+    stage_python.does("import time; print('pid', os.getpid(), flush=True); time.sleep(60)")
+    task = operator("extract", execution_timeout=timedelta(minutes=30))
+    with pytest.raises(AirflowException, match="timeout: extract ran longer than 30 min"), timeout(1.0):
+        task.execute(context())
+    assert task._process is not None
+    assert not Path(f"/proc/{task._process.pid}").exists()
+
+
+def test_a_task_that_is_ended_ends_its_stage(stage_python: StagePython) -> None:
+    stage_python.does("import time; time.sleep(60)")
+    task = operator("extract")
+    # As Airflow does it: in a handler of SIGTERM, while execute reads.
+    before = signal.signal(signal.SIGTERM, lambda *_: task.on_kill())
+    try:
+        threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM)).start()
+        with pytest.raises(AirflowException, match="extract was stopped"):
+            task.execute(context())
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert task._process is not None
+    assert not Path(f"/proc/{task._process.pid}").exists()
+
+
+@pytest.fixture
+def gate() -> StageOperator:
+    with DAG("wind__train", schedule=None):
+        evaluate = operator("evaluate", gate=True, results={"snapshot": SNAPSHOT, "train": _trained()})
+        evaluate >> operator("rollout")
+    return evaluate
+
+
+def _trained() -> dict[str, Any]:
+    return {
+        "outputs": {
+            name: {"kind": name, "uri": f"s3://b/{name}", "digest": "d"} for name in ("model", "bundle")
+        }
+    }
+
+
+def test_a_refusal_skips_what_follows_and_keeps_its_result(
+    stage_python: StagePython, gate: StageOperator, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stage_python.does("result({'decision': 'refuse', 'reasons': ['worse by 0.02']}, verdict=1)")
+    run = context("train")
+    with pytest.raises(DownstreamTasksSkipped) as skipped:
+        gate.execute(run)
+    assert skipped.value.tasks == ["rollout"]
+    assert run["ti"].pushed["return_value"]["outputs"]["verdict"]["uri"] == "s3://b/verdict"
+    assert "worse by 0.02" in "".join(capfd.readouterr())
+
+
+def test_a_promotion_lets_the_rollout_go_on(stage_python: StagePython, gate: StageOperator) -> None:
+    stage_python.does("result({'decision': 'promote'}, verdict=1)")
+    assert gate.execute(context("train"))["facts"]["decision"] == "promote"
+
+
+def test_an_answer_from_the_cache_is_told(
+    stage_python: StagePython, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stage_python.does("answer({'outputs': {}, 'facts': {}, 'cached': True})")
+    operator("extract").execute(context())
+    assert "had this result already" in "".join(capfd.readouterr())

@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from windtunnel.airflow import stage_process
+from windtunnel.airflow.stage_process import StageProcess, stage_environment
+
+STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
+WAITS = "import time; print('ready', flush=True); time.sleep(60)"
+
+
+def start(code: str) -> StageProcess:
+    return StageProcess([sys.executable, "-c", code], stage_environment(os.environ, {}))
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"
+
+
+def wait_until_gone(pid: int, seconds: float = 5.0) -> None:
+    deadline = time.monotonic() + seconds
+    while is_alive(pid):
+        assert time.monotonic() < deadline, f"{pid} is still there"
+        time.sleep(0.02)
+
+
+def test_lines_come_in_order_from_both_streams() -> None:
+    process = start("import sys; print('one'); print('two', file=sys.stderr); print('a\\rb'); sys.exit(7)")
+    assert list(process.lines()) == ["one", "two", "a", "b"]
+    assert process.close() == 7
+
+
+def test_lines_come_while_it_runs() -> None:
+    process = start(WAITS)
+    assert next(process.lines()) == "ready"
+    process.close()
+
+
+def test_what_is_no_utf8_or_has_no_end_is_still_passed_on() -> None:
+    process = start("import os; os.write(1, b'\\xff ' + b'x' * 100_000)")
+    text = "".join(process.lines())
+    assert text.startswith("\ufffd ")
+    assert text.count("x") == 100_000
+    process.close()
+
+
+def test_stop_ends_it_by_sigterm() -> None:
+    process = start(WAITS)
+    lines = process.lines()
+    next(lines)
+    process.stop()
+    assert list(lines) == []
+    assert process.close() == -signal.SIGTERM
+
+
+def test_the_whole_group_ends_even_when_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage_process, "KILL_AFTER", 0.3)
+    grandchild = (
+        f"import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', {STUBBORN + WAITS!r}]); "
+    )
+    process = start(STUBBORN + grandchild + "print(p.pid, flush=True); p.wait()")
+    lines = process.lines()
+    pid = int(next(line for line in lines if line.isdigit()))
+    started = time.monotonic()
+    process.stop()
+    list(lines)
+    assert process.close() == -signal.SIGKILL
+    assert 0.3 <= time.monotonic() - started < 5
+    wait_until_gone(pid)
+
+
+def test_a_grandchild_that_holds_the_pipe_does_not_hold_up_the_task() -> None:
+    code = f"import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', {WAITS!r}]); print(p.pid, flush=True)"
+    process = start(code)
+    started = time.monotonic()
+    lines = list(process.lines())
+    assert time.monotonic() - started < 10
+    assert process.close() == 0
+    wait_until_gone(int(lines[0]))
+
+
+def test_stop_may_be_called_from_elsewhere_while_lines_are_read() -> None:
+    process = start(WAITS)
+    threading.Timer(0.3, process.stop).start()
+    assert list(process.lines()) == ["ready"]
+    assert process.stopped
+    process.close()
+
+
+def test_it_leads_a_session_of_its_own() -> None:
+    process = start("import os; print(os.getsid(0) == os.getpid())")
+    assert list(process.lines()) == ["True"]
+    process.close()
+
+
+def test_the_environment_carries_no_secret_of_airflow() -> None:
+    environ = {
+        "PATH": "/bin",
+        "WINDTUNNEL_STORE": "s3://b",
+        "AWS_ACCESS_KEY_ID": "key",
+        "POD_NAME": "p",
+        "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": "postgresql://user:password@host/db",
+        "AIRFLOW__CORE__FERNET_KEY": "fernet",
+        "AIRFLOW_CONN_X": "password",
+        "AIRFLOW_CTX_DAG_ID": "d",
+        "SOME_TOKEN": "token",
+        "PYTHONPATH": "/opt/windtunnel/src",
+    }
+    assert stage_environment(environ, {"EXTRA": "1"}) == {
+        "PATH": "/bin",
+        "WINDTUNNEL_STORE": "s3://b",
+        "AWS_ACCESS_KEY_ID": "key",
+        "POD_NAME": "p",
+        "PYTHONUNBUFFERED": "1",
+        "EXTRA": "1",
+    }
