@@ -1,0 +1,41 @@
+"""`python -m windtunnel.controller`: keep the ServedModels of one namespace."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from typing import Final
+
+import kopf
+
+from windtunnel.controller.cluster import Cluster
+from windtunnel.controller.config import ControllerConfig
+from windtunnel.controller.handlers import register
+from windtunnel.controller.keeper import Keeper
+from windtunnel.errors import EXIT_PERMANENT, WindtunnelError
+from windtunnel.kube import KubernetesApi
+
+_LIVENESS: Final = "http://0.0.0.0:8080/healthz"
+
+
+def main() -> int:
+    """Returns the process's exit code."""
+    logging.basicConfig(
+        level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
+    )
+    logging.getLogger("kopf").setLevel(logging.WARNING)
+    try:
+        config = ControllerConfig.from_environment(os.environ)
+        cluster = Cluster(KubernetesApi.connect(os.environ), config.namespace)
+    except WindtunnelError as error:
+        logging.getLogger(__name__).error("%s", error)
+        return EXIT_PERMANENT
+    registry = kopf.OperatorRegistry()
+    register(registry, lambda: Keeper(cluster, config))
+    kopf.run(registry=registry, standalone=True, namespaces=[config.namespace], liveness_endpoint=_LIVENESS)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,78 @@
+"""Glue to kopf: it watches ServedModels, and each gets a task that keeps it.
+
+Only kopf's low-level events are used: they write nothing to the object, in particular no finalizer, so that a
+ServedModel can be deleted while no controller runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from typing import TYPE_CHECKING, Any
+
+import kopf
+
+from windtunnel.spec.servedmodel import GROUP, PLURAL, VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from windtunnel.controller.keeper import Keeper
+
+
+class _Kept:
+    """One ServedModel and the task that keeps it."""
+
+    def __init__(self, value: dict[str, Any], keeper: Keeper) -> None:
+        self._value = value
+        self._keeper = keeper
+        self._changed = asyncio.Event()
+        self._task = asyncio.create_task(self._keep())
+
+    def update(self, value: dict[str, Any]) -> None:
+        # our own status writes come back as events, too: they are no reason to hurry
+        if value["metadata"].get("generation") != self._value["metadata"].get("generation"):
+            self._changed.set()
+        self._value = value
+
+    def end(self) -> None:
+        self._task.cancel()
+
+    async def _keep(self) -> None:
+        while True:
+            self._changed.clear()
+            pause = await asyncio.to_thread(self._keeper.round, self._value)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), pause)
+
+
+def register(registry: kopf.OperatorRegistry, make_keeper: Callable[[], Keeper]) -> None:
+    """Let the registry's operator keep every ServedModel that it sees."""
+    kept: dict[str, _Kept] = {}
+
+    async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
+        settings.posting.enabled = False
+        settings.scanning.disabled = True
+        settings.networking.request_timeout = 30
+        # what ends a silent watch after the API server has gone without a word
+        settings.watching.server_timeout = 60
+        settings.watching.client_timeout = 75
+
+    async def changed(event: kopf.RawEvent, **_: Any) -> None:
+        value: dict[str, Any] = dict(event["object"])
+        uid = value["metadata"]["uid"]
+        if event["type"] == "DELETED":
+            if uid in kept:
+                kept.pop(uid).end()
+        elif uid in kept:
+            kept[uid].update(value)
+        else:
+            kept[uid] = _Kept(value, make_keeper())
+
+    async def end(**_: Any) -> None:
+        for one in kept.values():
+            one.end()
+
+    kopf.on.startup(registry=registry)(configure)
+    kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(changed)
+    kopf.on.cleanup(registry=registry)(end)

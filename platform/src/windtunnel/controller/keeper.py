@@ -1,0 +1,130 @@
+"""Keeps one ServedModel as it should be: apply, look, say what was seen."""
+
+from __future__ import annotations
+
+import logging
+import time
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final, Protocol
+
+from pydantic import ValidationError
+
+from windtunnel.controller.reconcile import desired
+from windtunnel.controller.status import Problem, failed, observed
+from windtunnel.errors import PermanentError, WindtunnelError
+from windtunnel.spec.servedmodel import Metadata, ServedModel, ServedModelStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from windtunnel.controller.config import ControllerConfig
+    from windtunnel.controller.reconcile import Object
+    from windtunnel.controller.status import PodView
+
+log = logging.getLogger(__name__)
+
+PROGRESSING_SECONDS: Final = 1.0
+"""Until the next round while something is going on."""
+STEADY_SECONDS: Final = 2.0
+FAILED_SECONDS: Final = 5.0
+_REAPPLY_SECONDS: Final = 60.0
+"""What others have changed in the objects is taken back after this."""
+
+
+class ClusterAccess(Protocol):
+    """What a keeper needs of the cluster (see cluster.Cluster)."""
+
+    def apply(self, wanted: Object) -> None: ...
+    def deployment(self, name: str) -> Object | None: ...
+    def pods(self, name: str, lifecycle: str) -> list[PodView]: ...
+    def write_status(self, name: str, status: ServedModelStatus) -> None: ...
+    def tell(self, about: Metadata, kind: str, reason: str, message: str) -> None: ...
+
+
+class Keeper:
+    """Not for use by several threads at a time."""
+
+    def __init__(
+        self, cluster: ClusterAccess, config: ControllerConfig, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._cluster = cluster
+        self._config = config
+        self._clock = clock
+        self._status: ServedModelStatus | None = None
+        """As written last; newer than that of the object, which comes by the watch."""
+        self._applied: tuple[int | None, float] | None = None
+        """(generation, when)"""
+
+    def round(self, value: Mapping[str, Any]) -> float:
+        """Do what is to do now for the object; returns the seconds until the next round. Never raises."""
+        name = value["metadata"]["name"]
+        try:
+            metadata = Metadata.model_validate(value["metadata"])
+            if self._status is None and value.get("status"):
+                self._status = ServedModelStatus.model_validate(value["status"])
+            status = self._look(metadata, value)
+            self._write(metadata, status)
+        except PermanentError as error:
+            log.error("%s: %s", name, error)
+            return FAILED_SECONDS
+        except WindtunnelError as error:
+            log.warning("%s: %s", name, error)
+            return FAILED_SECONDS
+        except Exception:
+            log.exception("%s: unexpected error", name)
+            return FAILED_SECONDS
+        return STEADY_SECONDS if status.phase == "Ready" else PROGRESSING_SECONDS
+
+    def _look(self, metadata: Metadata, value: Mapping[str, Any]) -> ServedModelStatus:
+        """Apply what is due and return the status that the cluster shows."""
+        now = datetime.now(UTC)
+        try:
+            model = ServedModel.model_validate(value)
+            self._apply(model)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])
+            problem = Problem("InvalidSpec", f"{place}: {first['msg']}")
+            return failed(self._status, metadata.generation, problem, now)
+        except PermanentError as error:
+            return failed(self._status, metadata.generation, Problem("ApplyFailed", str(error)), now)
+        deployment = self._cluster.deployment(metadata.name)
+        if deployment is None:
+            self._applied = None
+        pods = self._cluster.pods(metadata.name, model.spec.lifecycle)
+        return observed(model, self._status, deployment, pods, now)
+
+    def _apply(self, model: ServedModel) -> None:
+        generation = model.metadata.generation
+        known, when = self._applied or (None, 0.0)
+        if self._applied and known == generation and self._clock() - when < _REAPPLY_SECONDS:
+            return
+        for wanted in desired(model, self._config):
+            self._cluster.apply(wanted)
+        self._applied = (generation, self._clock())
+
+    def _write(self, metadata: Metadata, status: ServedModelStatus) -> None:
+        old = self._status
+        if status == old:
+            return
+        self._cluster.write_status(metadata.name, status)
+        self._status = status
+        log.info("%s: %s, champion %s, %s ready", metadata.name, status.phase, status.champion, status.ready)
+        for kind, reason, message in news(old, status):
+            self._cluster.tell(metadata, kind, reason, message)
+
+
+def news(old: ServedModelStatus | None, new: ServedModelStatus) -> list[tuple[str, str, str]]:
+    """Events (kind, reason, message) that are worth telling when a status changes."""
+    events = []
+    before = old.champion if old else None
+    if new.champion and new.champion != before:
+        since = f" (before: {before})" if before else ""
+        events.append(("Normal", "ChampionServes", f"version {new.champion} serves{since}"))
+    was_degraded = old is not None and old.phase == "Degraded"
+    degraded = next((condition for condition in new.conditions if condition.type == "Degraded"), None)
+    if new.phase == "Degraded" and not was_degraded and degraded is not None:
+        events.append(("Warning", degraded.reason, degraded.message))
+    if was_degraded and new.phase == "Ready":
+        events.append(("Normal", "Recovered", "all pods serve the champion again"))
+    return events

@@ -1,0 +1,181 @@
+"""What was seen → status of the ServedModel. Pure: the clock is an argument."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from windtunnel.spec.servedmodel import Condition, ServedModelStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import Literal
+
+    from windtunnel.spec.servedmodel import Phase, ServedModel
+
+_STUCK: Final = frozenset(
+    {
+        "CrashLoopBackOff",
+        "ImagePullBackOff",
+        "ErrImagePull",
+        "InvalidImageName",
+        "CreateContainerConfigError",
+        "CreateContainerError",
+        "RunContainerError",
+    }
+)
+"""Reasons of a waiting container that no waiting mends."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a ServedModel is degraded: a reason in CamelCase, and a message for people."""
+
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True)
+class PodView:
+    """One serving pod as the controller sees it."""
+
+    name: str
+    ready: bool
+    champion: str | None = None
+    digest: str | None = None
+    failure: Mapping[str, str] | None = None
+    """{version, reason, message} of a version that the pod could not take in."""
+    waiting: Problem | None = None
+    """Why its container does not run."""
+
+    @classmethod
+    def from_pod(cls, pod: Mapping[str, Any], parameters: Mapping[str, Any] | None) -> PodView:
+        """From a Pod object and what the pod said of its model (None when it did not answer)."""
+        status = pod.get("status", {})
+        ready = any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", ()))
+        said = parameters or {}
+        return cls(
+            name=pod["metadata"]["name"],
+            ready=ready,
+            champion=said.get("champion"),
+            digest=said.get("digest"),
+            failure=said.get("failure"),
+            waiting=_waiting(status),
+        )
+
+
+def _waiting(status: Mapping[str, Any]) -> Problem | None:
+    for container in status.get("containerStatuses", ()):
+        waiting = container.get("state", {}).get("waiting", {})
+        if waiting.get("reason") in _STUCK:
+            return Problem(waiting["reason"], waiting.get("message", ""))
+    return None
+
+
+def observed(
+    model: ServedModel,
+    old: ServedModelStatus | None,
+    deployment: Mapping[str, Any] | None,
+    pods: Sequence[PodView],
+    now: datetime,
+) -> ServedModelStatus:
+    """The status that these observations justify, after the `old` one."""
+    wanted = model.spec.serving.replicas
+    target = model.spec.champion
+    ready = [pod for pod in pods if pod.ready]
+    serving = [pod for pod in ready if (pod.champion, pod.digest) == (target.version, target.digest)]
+    champions = {pod.champion for pod in ready}
+    champion = champions.pop() if len(champions) == 1 else None
+    problem = _problem(model, deployment, pods)
+    if problem is not None:
+        phase: Phase = "Degraded"
+    elif len(serving) >= wanted and len(serving) == len(ready) and _rolled_out(deployment, wanted):
+        phase = "Ready"
+    elif not ready and not (old and old.champion):
+        phase = "Pending"
+    else:
+        phase = "Progressing"
+    status = ServedModelStatus(
+        phase=phase,
+        champion=champion,
+        ready=f"{len(serving)}/{wanted}",
+        observed_generation=model.metadata.generation,
+    )
+    return _with_conditions(status, old, bool(ready), problem, now)
+
+
+def failed(
+    old: ServedModelStatus | None, generation: int | None, problem: Problem, now: datetime
+) -> ServedModelStatus:
+    """The status when the objects could not be applied; what is known of the pods stays."""
+    known = old or ServedModelStatus()
+    status = known.model_copy(update={"phase": "Degraded", "observed_generation": generation})
+    available = any(c.type == "Available" and c.status == "True" for c in known.conditions)
+    return _with_conditions(status, old, available, problem, now)
+
+
+def _problem(
+    model: ServedModel, deployment: Mapping[str, Any] | None, pods: Sequence[PodView]
+) -> Problem | None:
+    for pod in pods:
+        if pod.failure and pod.failure.get("version") in (model.spec.champion.version, ""):
+            return Problem(
+                pod.failure.get("reason", "LoadFailed"), f"{pod.name}: {pod.failure.get('message', '')}"
+            )
+        if pod.waiting:
+            return Problem(pod.waiting.reason, f"{pod.name}: {pod.waiting.message}")
+    for condition in (deployment or {}).get("status", {}).get("conditions", ()):
+        stuck = (condition["type"], condition["status"]) in (
+            ("ReplicaFailure", "True"),
+            ("Progressing", "False"),
+        )
+        if stuck:
+            return Problem(condition.get("reason", "ReplicaFailure"), condition.get("message", ""))
+    return None
+
+
+def _rolled_out(deployment: Mapping[str, Any] | None, wanted: int) -> bool:
+    if deployment is None:
+        return False
+    status = deployment.get("status", {})
+    return bool(
+        status.get("observedGeneration") == deployment["metadata"].get("generation")
+        and status.get("updatedReplicas", 0) == status.get("replicas", 0) == wanted
+    )
+
+
+def _with_conditions(
+    status: ServedModelStatus,
+    old: ServedModelStatus | None,
+    available: bool,
+    problem: Problem | None,
+    now: datetime,
+) -> ServedModelStatus:
+    reach = ("Serving", f"{status.champion or 'several versions'}: {status.ready} ready")
+    if not available:
+        reach = ("NoReadyPods", "no pod is ready to answer")
+    trouble = (problem.reason, problem.message) if problem else ("AsWanted", "")
+    conditions = [
+        _condition(old, "Available", available, *reach, now),
+        _condition(old, "Degraded", problem is not None, *trouble, now),
+    ]
+    return status.model_copy(update={"conditions": conditions})
+
+
+def _condition(
+    old: ServedModelStatus | None, kind: str, holds: bool, reason: str, message: str, now: datetime
+) -> Condition:
+    """The condition, with the time of its last change kept while it stays as it is."""
+    value: Literal["True", "False"] = "True" if holds else "False"
+    since = now
+    for before in old.conditions if old else ():
+        if before.type == kind and before.status == value:
+            since = before.last_transition_time
+    return Condition(
+        type=kind,
+        status=value,
+        reason=reason[:63] or "Unknown",
+        message=message[:1000],
+        last_transition_time=since.astimezone(UTC).replace(microsecond=0),
+    )
