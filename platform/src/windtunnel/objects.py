@@ -150,13 +150,14 @@ class ObjectStore:
         return check_key(uri.removeprefix(self.url + "/"))
 
 
-def open_store(url: str, environ: Mapping[str, str]) -> ObjectStore:
+def open_store(url: str, environ: Mapping[str, str], *, patience_seconds: float = 60) -> ObjectStore:
     """Open `s3://bucket[/prefix]` (credentials and endpoint by AWS_* in `environ`) or a directory.
 
-    The directory is made when it is absent. Nothing is asked of S3 yet.
+    The directory is made when it is absent. Nothing is asked of S3 yet; faults of it are retried until
+    `patience_seconds` have passed.
     """
     if url.startswith("s3://"):
-        return _open_s3(url, environ)
+        return _open_s3(url, environ, patience_seconds)
     if "://" in url and not url.startswith("file://"):
         raise PermanentError(
             f"{url!r} is no object store", where="WINDTUNNEL_STORE", fix="use s3://bucket[/prefix] or a path"
@@ -175,7 +176,7 @@ def _open_directory(path: str) -> ObjectStore:
     return ObjectStore("file://" + quote(str(directory)), LocalStore(directory))
 
 
-def _open_s3(url: str, environ: Mapping[str, str]) -> ObjectStore:
+def _open_s3(url: str, environ: Mapping[str, str], patience_seconds: float) -> ObjectStore:
     from obstore.store import S3Store
 
     parts = urlsplit(url)
@@ -196,7 +197,7 @@ def _open_s3(url: str, environ: Mapping[str, str]) -> ObjectStore:
         prefix=prefix or None,
         config=config,
         client_options={"allow_http": bool(endpoint and endpoint.startswith("http://")), "timeout": "120s"},
-        retry_config={"max_retries": 5, "retry_timeout": timedelta(seconds=60)},
+        retry_config={"max_retries": 8, "retry_timeout": timedelta(seconds=patience_seconds)},
     )
     return ObjectStore(f"s3://{parts.netloc}/{prefix}".rstrip("/"), backend)
 

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import json
+import logging
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from windtunnel.errors import StoreError
+from windtunnel.objects import check_key
+from windtunnel.records import StageRecord, Usage, read_records, run_folder, write_record
+from windtunnel.spec.stages import Reference, StageResult
+
+if TYPE_CHECKING:
+    from windtunnel.objects import ObjectStore
+
+LOG = logging.getLogger("test")
+
+
+def record(stage: str = "train", result: StageResult | None = None, minute: int = 0) -> StageRecord:
+    at = datetime(2026, 1, 1, 12, minute, tzinfo=UTC)
+    return StageRecord(
+        stage=stage,
+        run_id="manual__2026-01-01T00:00:00+00:00",
+        try_number=2,
+        map_index=None,
+        started=at,
+        ended=at,
+        usage=Usage().measure(),
+        result=result,
+        error="" if result else "orders: no rows",
+        pod="pod-1",
+        spec_digest="sha256:0",
+        code_version="v1",
+    )
+
+
+def test_a_record_says_what_came_out(store: ObjectStore) -> None:
+    outputs = {
+        "a": Reference("model", "u", "d", rows=3, bytes=10),
+        "b": Reference("bundle", "u", "d", rows=1),
+    }
+    write_record(store, "demo", record(result=StageResult(outputs, cached=True)), LOG)
+    [entry] = store.list("demo/runs")
+    assert entry.key == "demo/runs/manual__2026-01-01T00:00:00+00:00/train.2.json"
+    written = json.loads(store.get(entry.key))
+    assert (written["outcome"], written["cached"], written["rows"], written["bytes"]) == (
+        "success",
+        True,
+        4,
+        10,
+    )
+    assert written["max_memory_bytes"] > 1_000_000
+    assert written["seconds"] >= 0
+
+
+def test_a_failure_is_recorded_with_its_reason(store: ObjectStore) -> None:
+    write_record(store, "demo", record(), LOG)
+    [written] = read_records(store, "demo")
+    assert (written["outcome"], written["error"], written["outputs"]) == ("failed", "orders: no rows", {})
+
+
+def test_records_are_never_overwritten(store: ObjectStore) -> None:
+    write_record(store, "demo", record(), LOG)
+    write_record(store, "demo", record(result=StageResult()), LOG)
+    assert read_records(store, "demo")[0]["outcome"] == "failed"
+
+
+def test_records_come_in_the_order_of_their_start(store: ObjectStore) -> None:
+    write_record(store, "demo", record("train", minute=1), LOG)
+    write_record(store, "demo", record("snapshot", minute=0), LOG)
+    names = [one["stage"] for one in read_records(store, "demo", "manual__2026-01-01T00:00:00+00:00")]
+    assert names == ["snapshot", "train"]
+    assert read_records(store, "demo", "another") == []
+
+
+def test_a_record_that_cannot_be_written_fails_nothing(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(key: str, data: bytes) -> bool:
+        raise StoreError(f"{key} {len(data)}")
+
+    monkeypatch.setattr(store, "put_new", away)
+    write_record(store, "demo", record(), LOG)
+    assert "no stage record was written" in caplog.text
+
+
+@given(st.text())
+def test_any_run_id_is_one_segment_of_a_key(run_id: str) -> None:
+    assert "/" not in check_key(run_folder(run_id)[:800])

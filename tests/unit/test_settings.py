@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from windtunnel.errors import PermanentError
+from windtunnel.settings import Settings
+
+
+def test_the_store_is_the_only_thing_that_must_be_set() -> None:
+    settings = Settings.from_environment({"WINDTUNNEL_STORE": "s3://bucket"})
+    assert settings.store == "s3://bucket"
+    assert settings.lifecycles == Path("dags/lifecycles")
+    with pytest.raises(PermanentError, match="WINDTUNNEL_STORE is not set"):
+        Settings.from_environment({})
+
+
+def test_the_password_is_not_shown() -> None:
+    environ = {"WINDTUNNEL_STORE": "x", "WINDTUNNEL_ONLINE_STORE_PASSWORD": "hunter2"}
+    settings = Settings.from_environment(environ)
+    assert settings.online_store_password == "hunter2"
+    assert "hunter2" not in repr(settings)
