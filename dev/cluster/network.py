@@ -99,7 +99,10 @@ def remove_network() -> list[str]:
     removed = []
     for link in [*_links_of(POD_LINK), POD_LINK, NODE_LINK]:
         if _link_exists(link):
-            _ip("link", "delete", link)
+            # The kernel removes a dead pod's link by itself at some moment, which may be this one.
+            done = subprocess.run(["ip", "link", "delete", link], text=True, capture_output=True)
+            if _link_exists(link):
+                raise ClusterError(f"cannot remove the link {link}: {done.stderr.strip()}")
             removed.append(f"link {link}")
     for family in ("iptables", "ip6tables"):
         script, count = cleaning_script(_output([f"{family}-save"]))
