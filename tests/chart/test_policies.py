@@ -261,12 +261,16 @@ def test_every_arrow_has_both_ends(default_objects):
 
     out = {
         (source, component(peer), rule["ports"][0]["port"])
-        for source, spec in by_component.items() for rule in spec.get("egress", []) for peer in rule.get("to", [])
-    }  # fmt: skip
+        for source, spec in by_component.items()
+        for rule in spec.get("egress", [])
+        for peer in rule.get("to", [])
+    }
     into = {
         (component(peer), target, rule["ports"][0]["port"])
-        for target, spec in by_component.items() for rule in spec.get("ingress", []) for peer in rule["from"]
-    }  # fmt: skip
+        for target, spec in by_component.items()
+        for rule in spec.get("ingress", [])
+        for peer in rule["from"]
+    }
     # The controller writes the policies of the serving pods.
     out = {arrow for arrow in out if arrow[1] not in {"", "serving"}}
     into = {arrow for arrow in into if arrow[0] != "serving"}
