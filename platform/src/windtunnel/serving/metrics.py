@@ -13,7 +13,8 @@ class Metrics:
     """Metric objects by what they count. `version` is the model version, empty before one is loaded."""
 
     def __init__(self) -> None:
-        disable_created_metrics()  # one more series for each, that nobody reads
+        # one more series for each metric, that nobody reads
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)

@@ -1,0 +1,47 @@
+"""A real Redis (or Valkey) on a port of its own, if the machine has one."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import subprocess
+import time
+from typing import TYPE_CHECKING
+
+import redis
+from serving_process import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+BINARY = shutil.which("redis-server") or shutil.which("valkey-server")
+MISSING = "no redis-server or valkey-server on this machine: apt-get install redis-server"
+
+
+@contextlib.contextmanager
+def redis_process() -> Iterator[int]:
+    """Its port."""
+    assert BINARY, MISSING
+    port = free_port()
+    command = [BINARY, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--loglevel", "warning"]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    try:
+        with redis.Redis(port=port) as client:
+            _wait(client)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+def _wait(client: redis.Redis) -> None:
+    deadline = time.monotonic() + 10
+    while True:
+        try:
+            client.ping()
+        except redis.ConnectionError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.02)
+        else:
+            return

@@ -1,0 +1,214 @@
+"""What callers get, from a real process: good answers, and for bad requests an error that they can act on."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+from typing import Any
+
+import pytest
+from served_bundle import FEATURES, answers, matrix_request, tensor
+from serving_process import ServingProcess
+
+ROW = [0.1, 2.0, 0.3, 4.0, 0.5]
+
+
+def by_column(row: list[float], datatype: str = "FP64") -> dict[str, Any]:
+    return {"inputs": [tensor(name, datatype, [value]) for name, value in zip(FEATURES, row, strict=True)]}
+
+
+def test_answers_a_row(server: ServingProcess) -> None:
+    status, answer = server.infer({**matrix_request(ROW), "id": "mine"})
+    assert status == 200
+    assert (answer["model_name"], answer["model_version"], answer["id"]) == ("flight_delay", "1", "mine")
+    (output,) = answer["outputs"]
+    assert (output["name"], output["shape"], output["datatype"]) == ("probability", [1], "FP64")
+    assert output["data"] == pytest.approx(answers([ROW], 1.0), abs=1e-6)
+    assert answer["parameters"]["role"] == "champion"
+    assert answer["parameters"]["missing_features"] == 0
+    assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", prediction_id(answer))
+
+
+def prediction_id(answer: dict[str, Any]) -> str:
+    return str(answer["parameters"]["prediction_id"])
+
+
+def test_prediction_ids_differ_and_sort_by_time(server: ServingProcess) -> None:
+    ids = [prediction_id(server.infer(matrix_request(ROW))[1]) for _ in range(20)]
+    assert len(set(ids)) == 20
+    assert [one[:13] for one in ids] == sorted(one[:13] for one in ids)
+
+
+@pytest.mark.parametrize("datatype", ["FP64", "FP32"])
+def test_answers_one_tensor_per_feature_in_any_order(server: ServingProcess, datatype: str) -> None:
+    request = by_column(ROW, datatype)
+    request["inputs"].reverse()
+    status, answer = server.infer(request)
+    assert status == 200
+    assert answer["outputs"][0]["data"] == pytest.approx(answers([ROW], 1.0), abs=1e-6)
+
+
+def test_answers_nested_rows_and_columns_of_one(server: ServingProcess) -> None:
+    nested = {"inputs": [tensor("features", "FP64", [ROW, ROW], [2, 5])]}
+    columns = {
+        "inputs": [tensor(name, "FP64", [[1.0], [2.0]], [2, 1]) for name in FEATURES],
+    }
+    assert server.infer(nested)[0] == 200
+    assert server.infer(columns)[1]["outputs"][0]["data"] == pytest.approx(answers([[1] * 5, [2] * 5], 1.0), abs=1e-6)
+
+
+def test_takes_integers_and_booleans_as_numbers(server: ServingProcess) -> None:
+    request = by_column(ROW)
+    request["inputs"][3] = tensor("hour", "INT64", [4])
+    request["inputs"][4] = tensor("distance", "BOOL", [True])
+    assert server.infer(request)[1]["outputs"][0]["data"] == pytest.approx(answers([[0.1, 2, 0.3, 4, 1]], 1.0), abs=1e-6)
+
+
+def test_null_is_a_missing_number_and_is_counted(server: ServingProcess) -> None:
+    status, answer = server.infer(matrix_request([None, 2.0, 0.3, 4.0, None], ROW))
+    assert status == 200
+    assert answer["parameters"]["missing_features"] == 2
+    assert answer["outputs"][0]["data"][0] == pytest.approx(answers([[0, 2, 0.3, 4, 0]], 1.0)[0], abs=1e-6)
+
+
+def test_large_batches_are_answered_in_order(server: ServingProcess) -> None:
+    rows = [[i / 1000, 0.0, 0.0, 0.0, 0.0] for i in range(3000)]
+    data = server.infer(matrix_request(*rows))[1]["outputs"][0]["data"]
+    assert data == pytest.approx(answers(rows, 1.0), abs=1e-6)
+
+
+BAD = {
+    "not JSON": (b"{", "not valid JSON"),
+    "empty": (b"", "not valid JSON"),
+    "no object": (b"[]", "Expected `object`"),
+    "NaN": (b'{"inputs": [NaN]}', "send null for a missing number"),
+    "not UTF-8": (b'{"inputs": "\xff"}', ""),
+    "deep": (b"[" * 100_000, ""),
+    "deep in data": (
+        b'{"inputs": [{"name": "features", "datatype": "FP64", "shape": [1, 5], "data": ' + b"[" * 50_000,
+        "",
+    ),
+    "no inputs": ({"inputs": []}, "missing: carrier_delay"),
+    "a text": (matrix_request([0.1, 2.0, 0.3, 4.0, "5"]), "Expected `float | null`, got `str` - at `data[4]`"),  # type: ignore[list-item]
+    "a boolean": (matrix_request([0.1, 2.0, 0.3, 4.0, True]), "got `bool`"),
+    "infinite": (b'{"inputs": [{"name": "features", "datatype": "FP64", "shape": [1, 5], "data": [1,2,3,4,1e999]}]}',
+                 "Number out of range"),
+    "too large for the model": (matrix_request([1e300, 2.0, 0.3, 4.0, 5.0]), "too large for this model"),
+    "four features": (
+        {"inputs": [tensor("features", "FP64", [1, 2, 3, 4], [1, 4])]}, "the model has 5 features"),
+    "shape without rows": ({"inputs": [tensor("features", "FP64", ROW, [5])]}, "send shape [rows, 5]"),
+    "no rows": ({"inputs": [tensor("features", "FP64", [], [0, 5])]}, "send 1 to 10000 rows"),
+    "too many rows": ({"inputs": [tensor("features", "FP64", [], [10_001, 5])]}, "send 1 to 10000 rows"),
+    "negative rows": ({"inputs": [tensor("features", "FP64", [], [-1, 5])]}, "send 1 to 10000 rows"),
+    "data and shape differ": ({"inputs": [tensor("features", "FP64", ROW, [2, 5])]}, "data has 5 values"),
+    "ragged rows": ({"inputs": [tensor("features", "FP64", [ROW, ROW[:4]], [2, 5])]}, "a row has not 5 values"),
+    "three dimensions": ({"inputs": [tensor("features", "FP64", ROW, [1, 5, 1])]}, "send shape [rows, 5]"),
+    "unknown datatype": ({"inputs": [tensor("features", "FP16", ROW, [1, 5])]}, "holds no numbers"),
+    "text as feature": ({"inputs": [tensor("features", "BYTES", ["a"] * 5, [1, 5])]}, "holds no numbers"),
+    "sent twice": ({"inputs": [tensor("hour", "FP64", [1]), tensor("hour", "FP64", [1])]}, "same name"),
+    "missing column": ({"inputs": by_column(ROW)["inputs"][1:]}, "missing: carrier_delay"),
+    "misspelt column": (
+        {"inputs": [*by_column(ROW)["inputs"][:4], tensor("distence", "FP64", [1])]}, "is it distance?"),
+    "columns of unequal rows": (
+        {"inputs": [*by_column(ROW)["inputs"][:4], tensor("distance", "FP64", [1, 2])]}, "send shape [1]"),
+    "key of the wrong type": (
+        {"inputs": [tensor("carrier", "INT64", [1]), tensor("route_id", "INT64", [1]),
+                    tensor("hour", "FP64", [1]), tensor("distance", "FP64", [1])]}, "send datatype BYTES"),
+    "key of the wrong integer type": (
+        {"inputs": [tensor("carrier", "BYTES", ["UA"]), tensor("route_id", "BYTES", ["1"]),
+                    tensor("hour", "FP64", [1]), tensor("distance", "FP64", [1])]}, "send datatype INT64"),
+    "key is null": (
+        {"inputs": [tensor("carrier", "BYTES", [None]), tensor("route_id", "INT64", [1]),
+                    tensor("hour", "FP64", [1]), tensor("distance", "FP64", [1])]}, "send JSON strings"),
+    "key too large": (
+        {"inputs": [tensor("carrier", "BYTES", ["UA"]), tensor("route_id", "INT64", [2**63]),
+                    tensor("hour", "FP64", [1]), tensor("distance", "FP64", [1])]}, "out of range"),
+    "key without request features": ({"inputs": [tensor("carrier", "BYTES", ["UA"])]}, "missing: distance, hour, route_id"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_refuses_with_an_error_to_act_on(server: ServingProcess, case: str) -> None:
+    body, message = BAD[case]
+    status, answer = server.infer(body)
+    assert status == 400
+    assert set(answer) == {"error"}
+    assert message in answer["error"]
+    assert "Traceback" not in answer["error"]
+
+
+def test_an_online_store_that_is_away_is_a_temporary_error(server: ServingProcess) -> None:
+    request = {
+        "inputs": [tensor("carrier", "BYTES", ["UA"]), tensor("route_id", "INT64", [1]),
+                   tensor("hour", "FP64", [1]), tensor("distance", "FP64", [1])]
+    }  # fmt: skip
+    status, answer = server.infer(request)
+    assert status == 503
+    assert "the online store did not answer" in answer["error"]
+
+
+def test_unknown_names_and_methods(server: ServingProcess) -> None:
+    assert server.infer(matrix_request(ROW), model="nobody")[0] == 404
+    status, answer = server.infer(matrix_request(ROW), version="7")
+    assert (status, "ask for '1'" in answer["error"]) == (404, True)
+    assert server.infer(matrix_request(ROW), version="1")[0] == 200
+    assert server.get("/v2/models/flight_delay/infer")[0] == 405
+    assert server.get("/nothing")[0] == 404
+    assert server.get("/v2/models/flight_delay/versions/1/a/b")[0] == 404
+
+
+@pytest.mark.parametrize("chunked", [False, True])
+def test_a_large_body_is_refused_and_not_kept(server: ServingProcess, chunked: bool) -> None:
+    body = b" " * 10_000_000
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    sent = (body[i : i + 65536] for i in range(0, len(body), 65536)) if chunked else body
+    connection.request("POST", "/v2/models/flight_delay/infer", sent, encode_chunked=chunked,
+                       headers={"Transfer-Encoding": "chunked"} if chunked else {})  # fmt: skip
+    response = connection.getresponse()
+    assert response.status == 413
+    assert "larger than 4 MiB" in json.loads(response.read())["error"]
+    connection.close()
+
+
+def test_compressed_and_binary_bodies_are_refused(server: ServingProcess) -> None:
+    for header in ("Content-Encoding", "Inference-Header-Content-Length"):
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        connection.request("POST", "/v2/models/flight_delay/infer", b"{}", headers={header: "7"})
+        assert connection.getresponse().status == 415
+        connection.close()
+
+
+def test_metadata_says_how_to_ask(server: ServingProcess) -> None:
+    status, metadata = server.get("/v2/models/flight_delay")
+    assert status == 200
+    assert (metadata["name"], metadata["versions"], metadata["platform"]) == ("flight_delay", ["1"], "onnx")
+    inputs = {item["name"]: item for item in metadata["inputs"]}
+    assert inputs["features"]["shape"] == [-1, 5]
+    assert inputs["carrier"]["datatype"] == "BYTES"
+    assert inputs["route_id"]["datatype"] == "INT64"
+    assert metadata["parameters"]["champion"] == "1"
+    assert metadata["parameters"]["generation"] == 1
+    assert metadata["parameters"]["failure"] is None
+    assert server.get("/v2/models/flight_delay/versions/1") == (status, metadata)
+
+
+def test_health(server: ServingProcess) -> None:
+    assert server.get("/v2/health/live") == (200, {"live": True})
+    assert server.get("/v2/health/ready") == (200, {"ready": True})
+    assert server.get("/v2/models/flight_delay/ready")[0] == 200
+    assert server.get("/v2")[1]["name"] == "windtunnel"
+
+
+def test_metrics_count_by_version_and_code(server: ServingProcess) -> None:
+    server.infer(matrix_request(ROW))
+    server.infer(b"{")
+    metrics = server.get("/metrics")[1]
+    assert 'windtunnel_serving_requests_total{code="200",model="flight_delay",version="1"}' in metrics
+    assert 'windtunnel_serving_requests_total{code="400",model="flight_delay",version="1"}' in metrics
+    assert 'role="champion",version="1"} 1.0' in metrics
+
+
+def test_nothing_has_ended_the_process(server: ServingProcess) -> None:
+    assert server.process.poll() is None
+    assert "unexpected error" not in server.log
