@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.errors import SpecError
-from windtunnel.features import feast_import  # noqa: F401 - first
+from windtunnel.features.feast_import import prepare_feast
 from windtunnel.usercode import load_module
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ class Definitions:
 
 def load_definitions(directory: Path, lifecycle: Lifecycle) -> Definitions:
     """Import features.py and collect what it defines; raises SpecError."""
+    prepare_feast()
     import feast
 
     spec = lifecycle.spec.features

@@ -2,7 +2,8 @@
 
 Feast decorates its classes with typeguard's `typechecked`, which rewrites and recompiles their source: 4 of the 8
 CPU-seconds that `import feast` takes (0.67). The checks guard calls of Feast's own constructors; a wrong argument
-then fails a little later. Import this module before anything that may import Feast, user code included.
+then fails a little later. Call `prepare_feast` before anything that may import Feast, user code included; and not
+before it is needed, so that a stage whose result is found again stays cheap.
 """
 
 from __future__ import annotations
@@ -17,7 +18,10 @@ def _unchecked(target: Any = None, **_options: Any) -> Any:
     return _unchecked if target is None else target
 
 
-def _import_feast() -> None:
+def prepare_feast() -> None:
+    """Import Feast, once."""
+    if "feast" in sys.modules:
+        return
     real = sys.modules.get("typeguard")
     stand_in = types.ModuleType("typeguard")
     stand_in.typechecked = _unchecked  # type: ignore[attr-defined]
@@ -30,7 +34,3 @@ def _import_feast() -> None:
             del sys.modules["typeguard"]
         else:
             sys.modules["typeguard"] = real
-
-
-if "feast" not in sys.modules:
-    _import_feast()

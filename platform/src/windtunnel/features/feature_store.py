@@ -11,11 +11,11 @@ import contextlib
 import copy
 import io
 import json
+import warnings
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from windtunnel.errors import PermanentError
-from windtunnel.features import feast_import  # noqa: F401 - first
 from windtunnel.features.daily import feature_rows_of
 
 if TYPE_CHECKING:
@@ -129,6 +129,8 @@ def published_registry(store: FeatureStore, rows_uri: str) -> bytes:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Feast prints coloured progress to standard output; a stage logs its own."""
-    with contextlib.redirect_stdout(io.StringIO()):
+    """Feast prints coloured progress, and warns of what its own dependencies deprecate; a stage logs its own."""
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        warnings.simplefilter("ignore", FutureWarning)
         yield

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from windtunnel.errors import DataError
-from windtunnel.features import feast_import  # noqa: F401 - before the user's code imports Feast
 from windtunnel.features.daily import days_between, feature_rows_of, partitions_of, span
 from windtunnel.features.definitions import EVENT_TIMESTAMP, load_definitions
 from windtunnel.features.feature_rows import (

@@ -15,8 +15,8 @@ import polars as pl
 
 from windtunnel.digests import canonical_json, digest
 from windtunnel.errors import DataError
-from windtunnel.features import feast_import  # noqa: F401 - before the user's code imports Feast
 from windtunnel.features.daily import Sidecar, days_between, digest_of, partitions_of, span, to_parquet
+from windtunnel.features.feast_import import prepare_feast
 from windtunnel.features.row_checks import as_schema, split_rows
 from windtunnel.features.sources import RawPartitions
 from windtunnel.stages.base import Reference, StageResult, platform_digest
@@ -49,6 +49,7 @@ def still_there(result: StageResult, env: StageEnv) -> bool:
 
 def run(request: StageRequest, env: StageEnv) -> StageResult:
     days = _days(request)
+    prepare_feast()  # the user's schemas stand beside Feast's definitions
     done = {name: _Extraction(name, env, days, force=bool(request.params.get("force"))) for name in _sources(env)}
     for extraction in done.values():
         extraction.run()

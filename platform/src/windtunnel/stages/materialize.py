@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from windtunnel.errors import DataError, SpecError
-from windtunnel.features import feast_import  # noqa: F401 - before the user's code imports Feast
 from windtunnel.features.daily import Sidecar, days_between, digest_of, feature_rows_of, span
 from windtunnel.features.definitions import EVENT_TIMESTAMP, load_definitions
 from windtunnel.features.feature_store import (
@@ -105,5 +104,5 @@ def _extent(directory: Path, view: View) -> tuple[datetime | None, datetime | No
     """First and last event timestamp, and how many keys there are."""
     rows = pl.scan_parquet(directory / "*.parquet")
     times = rows.select(first=pl.col(EVENT_TIMESTAMP).min(), last=pl.col(EVENT_TIMESTAMP).max()).collect()
-    keys = rows.select(view.join_keys).unique().select(pl.len()).collect().item()
+    keys = rows.select(*view.join_keys).unique().select(pl.len()).collect().item()
     return times["first"][0], times["last"][0], keys

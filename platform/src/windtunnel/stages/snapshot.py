@@ -19,10 +19,12 @@ import polars as pl
 
 from windtunnel.digests import canonical_json, digest
 from windtunnel.errors import DataError
-from windtunnel.features.daily import days_between, digest_of, partitions_of, span, to_parquet
+from windtunnel.features.daily import (
+    days_between, digest_of, feature_rows_of, partitions_of, span, to_parquet,
+)  # fmt: skip
 from windtunnel.features.definitions import load_definitions
 from windtunnel.features.describe import model_features
-from windtunnel.features.point_in_time import entity_columns, feature_files, point_in_time, read_entity_rows
+from windtunnel.features.point_in_time import entity_columns, point_in_time, read_entity_rows
 from windtunnel.stages.base import Reference, StageResult
 
 if TYPE_CHECKING:
@@ -63,8 +65,16 @@ def identity(request: StageRequest, env: StageEnv) -> dict[str, Any]:
         source: partitions_of(env.store, env.lifecycle.name, source).sidecars(days)
         for source in env.lifecycle.spec.sources
     }
-    features = feature_files(env, windows.training[0], windows.evaluation[-1])
-    return {"end": str(end), "partitions": digest_of(partitions), "features": digest_of(features)}
+    return {"end": str(end), "partitions": digest_of(partitions), "features": _feature_rows_up_to(env, end)}
+
+
+def _feature_rows_up_to(env: StageEnv, end: date) -> dict[str, list[Any]]:
+    """All feature rows by entity tag, one listing per view: which of them a ttl lets in is found out later."""
+    rows = {}
+    for view in env.lifecycle.spec.features.views:
+        files = feature_rows_of(env.store, env.lifecycle.name, view)
+        rows[view] = [[e.key, e.size, e.etag] for e in env.store.list(files.prefix) if e.key <= files.key(end)]
+    return rows
 
 
 def run(request: StageRequest, env: StageEnv) -> StageResult:

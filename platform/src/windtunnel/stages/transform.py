@@ -14,7 +14,6 @@ import polars as pl
 
 from windtunnel.digests import canonical_json, digest
 from windtunnel.errors import DataError
-from windtunnel.features import feast_import  # noqa: F401 - before the user's code imports Feast
 from windtunnel.features.daily import (
     DailyFiles, Sidecar, days_between, digest_of, feature_rows_of, partitions_of, span,
 )  # fmt: skip
