@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Build, push and lock Windtunnel's images; `dev/images.py --help` teaches how. The work is done in dev/imaging/."""
+"""Build, push and lock Windtunnel's images: `dev/images.py --help` teaches how (code: dev/imaging/)."""
 
 from __future__ import annotations
 

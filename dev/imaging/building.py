@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -42,16 +41,18 @@ class Target:
     tag: str
     base: str
     push: bool
+    name: str = ""
+    """The whole reference of the only image, where registry and tag are not to make it."""
 
     @classmethod
-    def of(cls, address: str, tag: str, base: str, push: bool) -> Target:
+    def of(cls, address: str, tag: str, base: str, push: bool, name: str = "") -> Target:
         """The target; without a base, what goes to a registry on this machine stands on one made here."""
-        chosen = base or (DEBIAN if registry.is_loopback(address) else UPSTREAM_BASE)
-        return cls(address.rstrip("/"), tag, chosen, push)
+        chosen = base or (DEBIAN if registry.is_loopback(address or name) else UPSTREAM_BASE)
+        return cls(address.rstrip("/"), tag, chosen, push, name)
 
     @property
     def is_here(self) -> bool:
-        return registry.is_loopback(self.registry)
+        return registry.is_loopback(self.name or self.registry)
 
     def tag_of(self, made: Context) -> str:
         return self.tag or made.key
@@ -59,30 +60,35 @@ class Target:
     def repository(self, image: Image) -> str:
         return f"{self.registry}/{image.repository}" if self.registry else image.repository
 
+    def reference(self, made: Context) -> str:
+        """The name under which a cluster pulls the image."""
+        return self.name or f"{self.repository(made.image)}:{self.tag_of(made)}"
+
     def holds(self, made: Context) -> bool:
         """Whether the registry surely has this very image; a given tag says nothing of what is behind it."""
         return (
             self.push
             and self.is_here
-            and not self.tag
+            and not (self.tag or self.name)
             and registry.has(self.registry, made.image.repository, made.key)
         )
 
 
 class Contexts:
-    """The contexts of the images on one base; safe for threads."""
+    """The contexts of the images on one base, each made once."""
 
     def __init__(self, base: str, environ: Mapping[str, str]) -> None:
+        self._root = f"windtunnel/debian:{debian.recipe_key()}" if base == DEBIAN else base
         self._environ = environ
-        root = f"windtunnel/debian:{debian.recipe_key()}" if base == DEBIAN else base
-        self.base = context(IMAGES["base"], root)
+        self._made: dict[str, Context] = {}
 
     def of(self, image: Image) -> Context:
         """Raises ImageError if a program that belongs into the image can't be built."""
-        if image.stands_on is None:
-            return self.base
-        extra = {"images/versitygw/versitygw": self._versitygw()} if image.name == "versitygw" else None
-        return context(image, self.base.reference, extra)
+        if image.name not in self._made:
+            needs = {argument: self.of(IMAGES[name]).reference for argument, name in image.needs.items()}
+            extra = {"images/versitygw/versitygw": self._versitygw()} if image.name == "versitygw" else None
+            self._made[image.name] = context(image, needs or {"BASE_IMAGE": self._root}, extra)
+        return self._made[image.name]
 
     def _versitygw(self) -> File:
         """The S3 gateway's binary, built from its Go module once and then cached."""
@@ -105,29 +111,37 @@ class Factory:
         self._cache = cache
         self._environ = environ
         self._contexts = Contexts(target.base, environ)
-        self._base_lock = threading.Lock()
         self._builder_found: Builder | None = None
 
     def make(self, images: Sequence[Image]) -> None:
-        """Build and push what is missing, two at a time. Raises the first ImageError, after what runs has ended."""
+        """Build and push what is missing, two at a time. Raises ImageError once nothing runs any more."""
+        missing = [image for image in images if not self._is_there(image)]
+        if not missing:
+            return
+        # What others are built with comes first, one by one.
+        for name in dict.fromkeys(name for image in missing for name in image.needs.values()):
+            self._build(self._contexts.of(IMAGES[name]))
         with ThreadPoolExecutor(_AT_A_TIME) as pool:
-            jobs = [pool.submit(self._make_one, image) for image in images]
+            jobs = [pool.submit(self._build_and_push, self._contexts.of(image)) for image in missing]
             done, waiting = wait(jobs, return_when=FIRST_EXCEPTION)
             for job in waiting:
                 job.cancel()
             for job in done:
                 job.result()
 
-    def _make_one(self, image: Image) -> None:
+    def _is_there(self, image: Image) -> bool:
         made = self._contexts.of(image)
-        name = f"{self._target.repository(image)}:{self._target.tag_of(made)}"
-        if self._target.holds(made):
-            say(f"{name}: is there")
-            return
+        there = self._target.holds(made)
+        if there:
+            say(f"{self._target.reference(made)}: is there")
+        return there
+
+    def _build_and_push(self, made: Context) -> None:
         self._build(made)
         if self._target.push:
             started = time.monotonic()
-            self._builder().push(made.reference, name, self._target.is_here, self._log(image))
+            name = self._target.reference(made)
+            self._builder().push(made.reference, name, self._target.is_here, self._log(made.image))
             say(f"{name}: pushed in {time.monotonic() - started:.0f} s")
 
     def _build(self, made: Context) -> None:
@@ -135,24 +149,26 @@ class Factory:
         if builder.has(made.reference):
             say(f"{made.reference}: is built")
             return
-        if made.image.stands_on is not None:
-            with self._base_lock:
-                self._build(self._contexts.base)
-        elif self._target.base == DEBIAN and not builder.has(made.beneath):
-            builder.import_root(debian.root_filesystem(self._cache), made.beneath, self._log(made.image))
+        if self._target.base == DEBIAN and made.image.name == "base":
+            self._import_debian(made.arguments["BASE_IMAGE"])
         started = time.monotonic()
-        log = self._log(made.image)
         with tempfile.TemporaryDirectory(prefix="windtunnel-image-") as scratch:
             directory = Path(scratch) / "context"
             directory.mkdir()
             made.write(directory)
-            options = [
-                *write_secrets(self._environ, Path(scratch)),
-                f"--build-arg=BASE_IMAGE={builder.local(made.beneath)}",
-                f"--label=org.opencontainers.image.version={made.key}",
-            ]
+            options = write_secrets(self._environ, Path(scratch))
+            options += [f"--build-arg={name}={builder.local(of)}" for name, of in made.arguments.items()]
+            if made.image.runs:  # on what others are built with it would void their cached layers
+                options.append(f"--label=org.opencontainers.image.version={made.key}")
+            log = self._log(made.image)
             builder.build(directory, made.image.containerfile, made.reference, options, log)
         say(f"{made.reference}: built in {time.monotonic() - started:.0f} s with {builder.name}")
+
+    def _import_debian(self, reference: str) -> None:
+        builder = self._builder()
+        if not builder.has(reference):
+            tar = debian.root_filesystem(self._cache)
+            builder.import_root(tar, reference, self._cache / "log" / "debian.log")
 
     def _builder(self) -> Builder:
         """Found when first needed: where everything is pushed already, no builder is asked for."""

@@ -10,7 +10,6 @@ from dev.imaging.errors import ImageError
 ROOT = Path(__file__).resolve().parents[2]
 UPSTREAM_BASE = "python:3.13-slim-trixie"
 
-_INSTALL = ("dev/uv.txt", "images/fetch-uv.sh", "images/install.sh")
 _CODE = "platform/src"
 _DAGS = "dags"
 _PACKAGE = "platform/src/windtunnel"
@@ -29,9 +28,9 @@ class Lock:
 class Image:
     """One image.
 
-    sources: files and directories (from the repository's root) that its Containerfile copies, beside its own directory.
-    without: parts of the sources that the image never imports; leaving them out spares it rebuilds (and its pods
-    restarts) when only they change. Layers as in docs/architecture.md; import-linter keeps them.
+    sources: files and directories (from the repository's root) that its Containerfile copies, beside its own.
+    without: parts of the sources that the image never imports; leaving them out spares it rebuilds (and its
+    pods restarts) when only they change. Layers as in docs/architecture.md; import-linter keeps them.
     """
 
     name: str
@@ -54,9 +53,16 @@ class Image:
         return f"windtunnel/{self.name}"
 
     @property
-    def stands_on(self) -> str | None:
-        """The image of ours beneath this one; None for the base itself."""
-        return None if self.name == "base" else "base"
+    def needs(self) -> dict[str, str]:
+        """The images of ours that its build begins with, by the build argument that names them."""
+        if self.name == "base":
+            return {}
+        return {"BASE_IMAGE": "base"} | ({"INSTALLER_IMAGE": "installer"} if self.locks else {})
+
+    @property
+    def runs(self) -> bool:
+        """Whether pods run it; the others are only built upon."""
+        return self.store or bool(self.locks)
 
 
 def _without(*packages: str) -> tuple[str, ...]:
@@ -65,33 +71,33 @@ def _without(*packages: str) -> tuple[str, ...]:
 
 _ALL = (
     Image("base"),
+    Image("installer", ("dev/uv.txt",)),
     Image(
         "airflow",
-        (*_INSTALL, _CODE, _DAGS),
+        (_CODE, _DAGS),
         _without("cli", "controller", "local", "serving", "stages"),
         (Lock("images/airflow/requirements.lock", ("airflow",), "images/airflow/requirements.in"),),
     ),
     Image(
         "stage",
-        (*_INSTALL, _CODE, _DAGS),
+        (_CODE, _DAGS),
         _without("controller"),
         (Lock("images/stage/worker.lock", ("worker",)), Lock("images/stage/stages.lock", ("stages",))),
     ),
     Image(
         "serving",
-        (*_INSTALL, _CODE),
+        (_CODE,),
         _without("airflow", "cli", "controller", "local", "stages"),
         (Lock("images/serving/requirements.lock", ("serving", "serving-sklearn")),),
     ),
     Image(
         "controller",
-        (*_INSTALL, _CODE),
+        (_CODE,),
         _without("airflow", "cli", "local", "serving", "stages"),
         (Lock("images/controller/requirements.lock", ("controller",)),),
     ),
     Image(
         "mlflow",
-        _INSTALL,
         locks=(Lock("images/mlflow/requirements.lock", (), "images/mlflow/requirements.in"),),
     ),
     Image("postgres", store=True),
@@ -104,6 +110,7 @@ IMAGES = {image.name: image for image in _ALL}
 # Heavy first: two are built at a time, and the longest should not be last.
 ORDER = (
     "base",
+    "installer",
     "stage",
     "airflow",
     "mlflow",
@@ -115,9 +122,9 @@ ORDER = (
     "versitygw",
 )
 GROUPS = {
-    "platform": tuple(name for name in ORDER if not IMAGES[name].store and name != "base"),
+    "platform": tuple(name for name in ORDER if IMAGES[name].runs and not IMAGES[name].store),
     "stores": tuple(name for name in ORDER if IMAGES[name].store),
-    "all": tuple(name for name in ORDER if name != "base"),
+    "all": tuple(name for name in ORDER if IMAGES[name].runs),
 }
 
 

@@ -1,32 +1,37 @@
 """Build, push and lock Windtunnel's images, with docker (if its daemon answers) or buildah.
 
-  dev/images.py build                                    build the platform's images, on upstream's slim Python
-  dev/images.py build --push --registry registry.example.com/team      and push them there
-  dev/images.py build --push --registry 127.0.0.1:5000   for a cluster on this machine: also the embedded stores,
-                                                         on a base made here from Debian packages
-  dev/images.py values --registry 127.0.0.1:5000 > images.yaml         what `helm install -f` needs to use them
-  dev/images.py lock                                     resolve the lock files anew (after pyproject.toml changed)
+  dev/images.py build                     build the platform's images, on upstream's slim Python
+  dev/images.py build --push --registry registry.example.com/team
+                                          and push them there
+  dev/images.py build --push --registry 127.0.0.1:5000
+                                          for a cluster on this machine: also the embedded stores,
+                                          on a base made here from Debian packages
+  dev/images.py values --registry 127.0.0.1:5000 > images.yaml
+                                          what `helm install -f` needs to use them
+  dev/images.py lock                      resolve the lock files anew (after pyproject.toml changed)
 
-An image's tag is a key of all that it is made from: Containerfile, lock, code, base. So a change gives another tag
-(and the pods that run it are replaced), and what is built or pushed already costs nothing.
-Images: base, airflow, stage, serving, controller, mlflow (group `platform`), and, for clusters that can't pull
-upstream's, postgres, valkey, versitygw, prometheus (group `stores`); `all` is both groups.
+An image's tag is a key of all that it is made from: Containerfile, lock, code, base. So a change gives
+another tag (and the pods that run it are replaced), and what is built or pushed already costs nothing.
+Images: base, airflow, stage, serving, controller, mlflow (group `platform`), and, for clusters that can't
+pull upstream's, postgres, valkey, versitygw, prometheus (group `stores`); `all` is both groups.
 
 Environment:
-  XDG_CACHE_HOME        layers, package caches and logs lie in its windtunnel/ (default /var/cache/windtunnel)
-  PIP_INDEX_URL, UV_INDEX_URL, UV_DEFAULT_INDEX, HTTPS_PROXY …   reach package indexes; handed to the build as a
-  SSL_CERT_FILE, PIP_CERT, REQUESTS_CA_BUNDLE                    secret, so that no image keeps them
+  XDG_CACHE_HOME     layers, package caches and logs lie in its windtunnel/ (default /var/cache/windtunnel)
+  PIP_INDEX_URL, UV_INDEX_URL, UV_DEFAULT_INDEX, HTTPS_PROXY …    how package indexes are reached; handed to
+  SSL_CERT_FILE, PIP_CERT, REQUESTS_CA_BUNDLE                     the build as secrets, so no image keeps them
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 from pathlib import Path
 
 from dev.imaging.building import Contexts, Factory, Target
-from dev.imaging.catalog import GROUPS, IMAGES, ORDER, select
+from dev.imaging.catalog import GROUPS, IMAGES, ORDER, ROOT, select
+from dev.imaging.context import own_files
 from dev.imaging.errors import ImageError
 from dev.imaging.locks import lock_all
 from dev.imaging.terminal import say
@@ -77,18 +82,27 @@ def _parser() -> argparse.ArgumentParser:
     add_target(build)
     build.add_argument("--push", action="store_true", help="push to the registry")
     build.add_argument("--builder", choices=("auto", "docker", "buildah"), default="auto")
+    build.add_argument(
+        "--as", dest="name", default="", metavar="REFERENCE", help="push one image under exactly this name"
+    )
     add_target(add("values", _values, "print the Helm values that name these images"))
     lock = add("lock", _lock, "resolve every lock file anew")
     lock.add_argument(
         "--upgrade", action="store_true", help="take the newest versions instead of keeping what fits"
     )
+    files = add("files", _files, "print the files that an image is made from, as JSON (for skaffold)")
+    files.add_argument("names", nargs=1, metavar="NAME")
     add("list", _list, "print the images and what each is for")
     return parser
 
 
 def _build(options: argparse.Namespace) -> None:
-    if options.push and not options.registry:
+    if options.push and not (options.registry or options.name):
         raise ImageError("--push needs to know where to: add --registry registry.example.com/team")
+    if options.name and len(options.names) != 1:
+        raise ImageError(
+            "--as names one image: give its NAME too, as in `build --push --as HOST/NAME:TAG stage`"
+        )
     target = _target(options, push=options.push)
     images = select(options.names or _wanted(target))
     Factory(target, options.builder, _cache(), os.environ).make(images)
@@ -105,6 +119,12 @@ def _lock(options: argparse.Namespace) -> None:
     lock_all(_cache(), options.upgrade)
 
 
+def _files(options: argparse.Namespace) -> None:
+    (image,) = select(options.names)
+    paths = [path for needed in image.needs.values() for path in own_files(IMAGES[needed])]
+    print(json.dumps([str(path.relative_to(ROOT)) for path in [*paths, *own_files(image)]]))
+
+
 def _list(_: argparse.Namespace) -> None:
     for name in ORDER:
         group = next((group for group in GROUPS if group != "all" and name in GROUPS[group]), "")
@@ -112,7 +132,7 @@ def _list(_: argparse.Namespace) -> None:
 
 
 def _target(options: argparse.Namespace, push: bool) -> Target:
-    return Target.of(options.registry, options.tag, options.base, push)
+    return Target.of(options.registry, options.tag, options.base, push, getattr(options, "name", ""))
 
 
 def _wanted(target: Target) -> list[str]:

@@ -47,10 +47,11 @@ class File:
 
 @dataclass(frozen=True)
 class Context:
-    """Files by their place in the context, and the key: 12 hex digits over them and what the image stands on."""
+    """Files by their place in the context, and the key: 12 hex digits over them and what is beneath."""
 
     image: Image
-    beneath: str
+    arguments: dict[str, str]
+    """Build arguments: the images beneath, by reference."""
     key: str
     files: dict[str, File] = field(repr=False)
 
@@ -69,16 +70,17 @@ class Context:
                 os.utime(path, (_EPOCH, _EPOCH))
 
 
-def context(image: Image, beneath: str, extra: dict[str, File] | None = None) -> Context:
-    """The context of an image on top of `beneath` (a reference), with files from elsewhere in `extra`."""
-    files = {str(path.relative_to(ROOT)): File.read(path) for path in _own_files(image)} | (extra or {})
-    digest = hashlib.sha256(f"{image.name}\n{beneath}\n".encode())
+def context(image: Image, arguments: dict[str, str], extra: dict[str, File] | None = None) -> Context:
+    """The context of an image that is built with these arguments, with files from elsewhere in `extra`."""
+    files = {str(path.relative_to(ROOT)): File.read(path) for path in own_files(image)} | (extra or {})
+    digest = hashlib.sha256(f"{image.name}\n{arguments}\n".encode())
     for place, file in sorted(files.items()):
         digest.update(f"{place} {file.mode:o} {file.digest()}\n".encode())
-    return Context(image, beneath, digest.hexdigest()[:12], files)
+    return Context(image, arguments, digest.hexdigest()[:12], files)
 
 
-def _own_files(image: Image) -> Iterator[Path]:
+def own_files(image: Image) -> Iterator[Path]:
+    """The files of the repository that an image is made from."""
     skipped = tuple(ROOT / part for part in image.without)
     # A lock's input is for people and `lock`, not for the image.
     inputs = {ROOT / lock.additions for lock in image.locks}

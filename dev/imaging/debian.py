@@ -31,7 +31,7 @@ _EPOCH = "1700000000"
 
 
 def recipe_key() -> str:
-    """Changes with what the base is made of, not with Debian's updates: delete the cached tar to take those in."""
+    """Changes with what the base is made of, not with Debian's updates: to take those in, delete the tar."""
     return hashlib.sha256(" ".join((_SUITE, _EPOCH, *_OPTIONS)).encode()).hexdigest()[:12]
 
 

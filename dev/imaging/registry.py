@@ -9,7 +9,7 @@ _ACCEPT = "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.di
 
 
 def is_loopback(registry: str) -> bool:
-    """Whether the registry is on this machine: then it is spoken to without TLS, and nothing is compressed for it."""
+    """Whether the registry is on this machine: then it needs no TLS, and nothing is compressed for it."""
     host = registry.split("/", 1)[0].rsplit(":", 1)[0]
     return host in {"localhost", "127.0.0.1", "[::1]"}
 

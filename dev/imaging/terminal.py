@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 import threading
@@ -45,7 +46,8 @@ def run(command: Sequence[str], what: str, log: Path, environment: Mapping[str, 
                     process.wait(_SECONDS_BETWEEN_REPORTS)
                     break
                 except subprocess.TimeoutExpired:
-                    say(f"{what}: {time.monotonic() - started:.0f} s; {_last_step(log)}")
+                    step = _last_step(log)
+                    say(f"{what}: {time.monotonic() - started:.0f} s{f', {step}' if step else ''}")
         except BaseException:
             process.terminate()
             raise
@@ -63,7 +65,9 @@ def capture(command: Sequence[str], what: str, environment: Mapping[str, str]) -
 
 
 def _last_step(log: Path) -> str:
-    """The last line of a builder's log that begins a step, shortened to a line of the terminal."""
-    lines = log.read_text(errors="replace").splitlines()
-    steps = [line.strip() for line in lines if "STEP" in line or line.startswith(("#", "Step"))]
-    return " ".join((steps or lines or [""])[-1].split())[:90]
+    """How far a builder is: "step 6 of 15" of the stage it is in, or its last line."""
+    text = log.read_text(errors="replace")
+    steps = re.findall(r"(?:STEP |Step |\[[^]]*?)(\d+)/(\d+)\]?[: ](?!STEP)", text)
+    if steps:
+        return "step {} of {}".format(*steps[-1])
+    return " ".join((text.strip().splitlines() or [""])[-1].split())[:80]

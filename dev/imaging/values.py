@@ -15,10 +15,10 @@ _KEYS = {"versitygw": "objectStore"}
 
 
 def values(images: Sequence[Image], target: Target, contexts: Contexts) -> str:
-    """A values file with the registry and each image's repository and tag. The base is in no pod."""
+    """A values file with the registry and each image's repository and tag."""
     lines = ["images:", f'  registry: "{target.registry}"']
     for image in images:
-        if image.stands_on is None:
+        if not image.runs:
             continue
         # Own images are named below the registry, the stores' in full, since upstream's come from elsewhere.
         repository = target.repository(image) if image.store else image.repository
