@@ -154,6 +154,13 @@ def test_changed_configuration_restarts_who_reads_it(render):
     assert {name for name in before if before[name] != after[name]} == {"windtunnel-airflow-scheduler"}
 
 
+def test_a_new_version_of_the_chart_alone_restarts_no_store(default_objects):
+    for item in default_objects:
+        if item["kind"] == "StatefulSet":
+            labels = item["spec"]["template"]["metadata"]["labels"]
+            assert not {"helm.sh/chart", "app.kubernetes.io/version"} & set(labels)
+
+
 def test_data_survives_an_uninstall_only_together_with_what_opens_it(render):
     def kept(values: dict) -> set[str]:
         return {

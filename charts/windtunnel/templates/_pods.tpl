@@ -34,10 +34,13 @@ priorityClassName: {{ . }}
 {{- end }}
 {{- end }}
 
-{{/* Metadata of a pod template: (list $ "component" checksums), checksums a dict. */}}
+{{/* Metadata of a pod template: (list $ "component" checksums), checksums a dict. No versions among the labels: a new
+     chart alone must not restart the stores. */}}
 {{- define "windtunnel.podMetadata" -}}
 {{- $root := index . 0 -}}
-labels: {{- include "windtunnel.labels" . | nindent 2 }}
+labels:
+  {{- include "windtunnel.selector" . | nindent 2 }}
+  app.kubernetes.io/part-of: windtunnel
 {{- with merge (dict) $root.Values.pods.annotations (index . 2) }}
 annotations: {{- toYaml . | nindent 2 }}
 {{- end }}

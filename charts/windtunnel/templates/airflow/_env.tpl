@@ -66,6 +66,8 @@ AIRFLOW__CORE__EXECUTOR: KubernetesExecutor
 AIRFLOW__CORE__LOAD_EXAMPLES: "False"
 AIRFLOW__CORE__AUTH_MANAGER: airflow.providers.fab.auth_manager.fab_auth_manager.FabAuthManager
 AIRFLOW__CORE__EXECUTION_API_SERVER_URL: {{ include "windtunnel.airflow.executionUrl" . }}
+# Also the api-server's: it reads the logs of running stages there.
+AIRFLOW__KUBERNETES_EXECUTOR__NAMESPACE: {{ include "windtunnel.stages.namespace" . }}
 AIRFLOW__CORE__PARALLELISM: {{ .Values.airflow.parallelism | quote }}
 AIRFLOW__CORE__MAX_ACTIVE_TASKS_PER_DAG: {{ .Values.airflow.parallelism | quote }}
 {{ include "windtunnel.airflow.dagsEnv" . }}
