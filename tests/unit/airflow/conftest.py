@@ -6,9 +6,12 @@ import os
 import stat
 import sys
 import tempfile
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 # Airflow reads these when it is imported, which the test modules do while they are collected.
 os.environ.setdefault("AIRFLOW_HOME", tempfile.mkdtemp(prefix="windtunnel-airflow-"))

@@ -24,8 +24,8 @@ def test_a_result_and_code_0_are_no_failure() -> None:
 def test_running_out_of_memory_is_named_with_the_limit_and_the_way_out(code: int) -> None:
     found = failure(code, oom_kills=1, memory_limit=512 << 20)
     assert found == Failure(
-        "out of memory: train used its limit of 512 MiB; choose a class larger than 'small' in lifecycle.yaml "
-        "stages.train.class"
+        "out of memory: train used its limit of 512 MiB; choose a class larger than 'small' in "
+        "lifecycle.yaml stages.train.class"
     )
 
 
@@ -36,9 +36,7 @@ def test_a_kill_without_want_of_memory_is_not_called_one() -> None:
 
 def test_a_time_limit_is_named() -> None:
     found = failure(143, timed_out="30 min", stopped=True)
-    assert found.message.startswith(
-        "timeout: train ran longer than 30 min; give it more time in lifecycle.yaml"
-    )
+    assert found.message.startswith("timeout: train ran longer than 30 min; give it more time in")
     assert not found.permanent
 
 

@@ -100,9 +100,7 @@ def test_references_are_handed_on(stage_python: StagePython) -> None:
 
 def test_an_input_that_is_not_there_is_named(stage_python: StagePython) -> None:
     stage_python.does(ECHO)
-    with pytest.raises(
-        AirflowFailException, match="train takes 'snapshot' from snapshot, whose result lacks it"
-    ):
+    with pytest.raises(AirflowFailException, match="train takes 'snapshot' from snapshot, whose"):
         operator("train", results={"snapshot": None}).execute(context("train"))
 
 
@@ -176,13 +174,12 @@ def test_the_plan_is_made_of_slices() -> None:
     ("code", "error", "words"),
     [
         (
-            "answer({'error': {'kind': 'DataError', 'what': 'no column late', 'fix': 'add it', 'permanent': True}});"
-            "sys.exit(2)",
+            "answer({'error': {'kind': 'DataError', 'what': 'no rows', 'fix': 'add some'}}); sys.exit(2)",
             AirflowFailException,
-            "extract: data error: no column late; add it",
+            "extract: data error: no rows; add some",
         ),
         (
-            "answer({'error': {'kind': 'StoreError', 'what': 'no answer', 'permanent': False}}); sys.exit(75)",
+            "answer({'error': {'kind': 'StoreError', 'what': 'no answer'}}); sys.exit(75)",
             AirflowException,
             "extract: StoreError: no answer",
         ),
@@ -205,15 +202,15 @@ def test_running_out_of_memory_is_named(stage_python: StagePython, monkeypatch: 
     monkeypatch.setattr(stage_operator.cgroup, "oom_kills", lambda: next(kills))
     monkeypatch.setattr(stage_operator.cgroup, "memory_limit", lambda: 256 << 20)
     stage_python.does("os.kill(os.getpid(), 9)")
-    with pytest.raises(
-        AirflowException, match="out of memory: extract used its limit of 256 MiB; choose a class"
-    ):
+    with pytest.raises(AirflowException, match="out of memory: extract used its limit of 256 MiB"):
         operator("extract").execute(context())
 
 
 def test_a_pod_without_the_stage_environment_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WINDTUNNEL_STAGE_PYTHON", "/nowhere/python")
-    with pytest.raises(AirflowFailException, match="/nowhere/python: No such file.*must run the stage image"):
+    with pytest.raises(
+        AirflowFailException, match=r"/nowhere/python: No such file.*must run the stage image"
+    ):
         operator("extract").execute(context())
 
 

@@ -6,11 +6,13 @@ import sys
 import threading
 import time
 from pathlib import Path
-
-import pytest
+from typing import TYPE_CHECKING
 
 from windtunnel.airflow import stage_process
 from windtunnel.airflow.stage_process import StageProcess, stage_environment
+
+if TYPE_CHECKING:
+    import pytest
 
 STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); "
 WAITS = "import time; print('ready', flush=True); time.sleep(60)"
@@ -18,6 +20,10 @@ WAITS = "import time; print('ready', flush=True); time.sleep(60)"
 
 def start(code: str) -> StageProcess:
     return StageProcess([sys.executable, "-c", code], stage_environment(os.environ, {}))
+
+
+def starts_another(code: str) -> str:
+    return f"import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', {code!r}]); "
 
 
 def is_alive(pid: int) -> bool:
@@ -66,10 +72,7 @@ def test_stop_ends_it_by_sigterm() -> None:
 
 def test_the_whole_group_ends_even_when_nobody_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stage_process, "KILL_AFTER", 0.3)
-    grandchild = (
-        f"import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', {STUBBORN + WAITS!r}]); "
-    )
-    process = start(STUBBORN + grandchild + "print(p.pid, flush=True); p.wait()")
+    process = start(STUBBORN + starts_another(STUBBORN + WAITS) + "print(p.pid, flush=True); p.wait()")
     lines = process.lines()
     pid = int(next(line for line in lines if line.isdigit()))
     started = time.monotonic()
@@ -81,8 +84,7 @@ def test_the_whole_group_ends_even_when_nobody_listens(monkeypatch: pytest.Monke
 
 
 def test_a_grandchild_that_holds_the_pipe_does_not_hold_up_the_task() -> None:
-    code = f"import subprocess, sys; p = subprocess.Popen([sys.executable, '-c', {WAITS!r}]); print(p.pid, flush=True)"
-    process = start(code)
+    process = start(starts_another(WAITS) + "print(p.pid, flush=True)")
     started = time.monotonic()
     lines = list(process.lines())
     assert time.monotonic() - started < 10

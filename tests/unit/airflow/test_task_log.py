@@ -128,3 +128,12 @@ remote.upload({LOG!r})
     }
     subprocess.run([sys.executable, "-c", code], env=environment, check=True, timeout=60)
     assert open_store(str(tmp_path / "store"), {}).get(f"logs/{LOG}") == b"done\n"
+
+
+def test_a_container_that_starts_again_does_not_double_its_log(
+    store: ObjectStore, log_file: Path, tmp_path: Path
+) -> None:
+    store.put(f"logs/{LOG}", b"one\n")
+    log_file.write_bytes(b"one\ntwo\n")
+    assert TaskLogUploader(lambda: store, tmp_path / "logs").flush(5.0)
+    assert store.get(f"logs/{LOG}") == b"one\ntwo\n"

@@ -1,7 +1,7 @@
 """`python -m windtunnel.airflow.admin_user`: makes Airflow's administrator, or gives it its password again.
 
-For the installation's job, after `airflow db migrate`. Airflow's own commands take two processes and the password
-as an argument, where everybody who lists processes reads it; here it comes by the environment.
+For the installation's job, after `airflow db migrate`. Airflow's own commands take two processes, and the
+password as an argument, where everybody who lists processes reads it; here it comes by the environment.
 """
 
 from __future__ import annotations

@@ -10,9 +10,9 @@ if TYPE_CHECKING:
     from windtunnel.spec import Lifecycle
 
 PURPOSES = {
-    "features": "sources to feature rows, offline and online",
-    "train": "train a challenger, judge it against the champion, roll it out",
-    "score": "batch scoring of past days by the champion",
+    "features": "From sources to feature rows, offline and online.",
+    "train": "Trains a challenger, judges it against the champion, rolls it out.",
+    "score": "Scores past days with the champion, in batches.",
 }
 
 STAGES = {
@@ -46,7 +46,7 @@ _LIFECYCLE = """\
 
 Owner: {owner} · spec `{digest}` · one of the DAGs that Windtunnel makes from `lifecycle.yaml`.
 
-**What it does**: {purpose}.
+**What it does**: {purpose}
 
 **When**: {schedule}
 

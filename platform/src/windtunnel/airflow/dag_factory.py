@@ -82,6 +82,7 @@ def _broken(name: str, error: Exception) -> DAG:
         f"{name}__broken",
         description=str(error).partition("\n")[0],
         schedule=None,
+        is_paused_upon_creation=False,
         tags=["windtunnel", "broken", name],
         doc_md=dag_docs.broken(name, error),
     )
@@ -150,7 +151,7 @@ class LifecycleDags:
         metadata = self.lifecycle.metadata
         return DAG(
             f"{metadata.name}__{dag}",
-            description=f"{metadata.description or metadata.name}: {dag_docs.PURPOSES[dag]}",
+            description=f"{dag_docs.PURPOSES[dag]} {metadata.description}".strip(),
             schedule=schedule,
             start_date=_START,
             catchup=False,

@@ -49,7 +49,9 @@ def params_of(dag: str) -> dict[str, Param]:
 
 
 def _day_param(description: str) -> Param:
-    return Param(None, type=["null", "string"], format="date", description=description)
+    return Param(
+        None, type=["null", "string"], format="date", examples=["2013-01-31"], description=description
+    )
 
 
 def check_known(dag: str, conf: Mapping[str, Any] | None) -> None:

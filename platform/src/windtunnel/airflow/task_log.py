@@ -93,9 +93,9 @@ class TaskLogUploader:
         try:
             if self._store is None:
                 self._store = self._open()
-            if path not in self._before:
-                self._before[path] = _stored(self._store, key)
             data = path.read_bytes()
+            if path not in self._before:
+                self._before[path] = _from_before(self._store, key, data)
             self._store.put(key, self._before[path] + data)
             self._uploaded[path] = len(data)
         except Exception as error:
@@ -103,12 +103,14 @@ class TaskLogUploader:
             log.warning("the task log was not uploaded: %s", error)
 
 
-def _stored(store: ObjectStore, key: str) -> bytes:
-    """What an earlier pod of the same try uploaded: a task that waited for a human goes on in another."""
+def _from_before(store: ObjectStore, key: str, data: bytes) -> bytes:
+    """What another pod of the same try uploaded: a task that waited for a human goes on in a second pod."""
     try:
-        return store.get(key)
+        stored = store.get(key)
     except NotFoundError:
         return b""
+    # Of this very file, when its container was started again.
+    return b"" if data.startswith(stored) else stored
 
 
 def _size(path: Path) -> int:
