@@ -31,6 +31,8 @@ lint: venv ## Formatting, types, layers, shell scripts, Containerfiles
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
+	MYPYPATH=platform/src:. $(BIN)/mypy dev/demo dev/imaging dev/images.py
+	cd dev/cluster && ../../$(BIN)/mypy --strict *.py
 	$(BIN)/lint-imports
 	git ls-files -z '*.sh' .ci/run 'images/**/docker-entrypoint*' | xargs -0 $(BIN)/shellcheck
 	git ls-files -z 'images/*/Containerfile' | xargs -0 $(BIN)/hadolint

@@ -51,13 +51,13 @@ def dev_cluster() -> Target:
 
     def images() -> None:
         run_labelled("tools", _cluster("build", "versitygw"))
-        run_labelled("images", _images("build"))
+        run_labelled("images", _images("build", "--registry", LOCAL_REGISTRY))
         run_labelled("tools", _cluster("build", "helm"))
 
     side_by_side(partial(run_labelled, "cluster", _cluster("up")), images)
     run_labelled("images", _images("build", "--push", "--registry", LOCAL_REGISTRY))
     kubeconfig = f"--kubeconfig={_said(_cluster('kubeconfig'))}"
-    kubectl = Kubectl((_said(_cluster("path", "kube")), "kubectl"), (kubeconfig,))
+    kubectl = Kubectl((_said(_cluster("path", "kubectl")),), (kubeconfig,))
     helm = (_said(_cluster("path", "helm")), kubeconfig)
     return Target(kubectl, helm, LOCAL_REGISTRY, (ROOT / "dev/values-dev.yaml",))
 
