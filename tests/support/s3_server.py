@@ -1,6 +1,6 @@
 """A small S3 server in memory, in a thread: objects with conditional puts, listings, and faults on demand.
 
-It knows what the object store of Windtunnel asks of one, over real HTTP; the real server is tested in the cluster.
+It knows what the object store asks of one, over real HTTP; the real server is tested in the cluster.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ import logging
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +14,8 @@ from windtunnel.records import StageRecord, Usage, read_records, run_folder, wri
 from windtunnel.spec.stages import Reference, StageResult
 
 if TYPE_CHECKING:
+    import pytest
+
     from windtunnel.objects import ObjectStore
 
 LOG = logging.getLogger("test")

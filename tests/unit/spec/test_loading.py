@@ -1,5 +1,7 @@
 """What a user reads when lifecycle.yaml is wrong."""
 
+# ruff: noqa: E501 - a table of messages reads best with one in each line
+
 from __future__ import annotations
 
 from pathlib import Path

@@ -41,5 +41,6 @@ def test_importing_the_spec_stays_light() -> None:
     heavy = ["airflow", "feast", "mlflow", "numpy", "obstore", "pandas", "polars", "sklearn"]
     code = f"import sys, windtunnel.spec; print([name for name in {heavy} if name in sys.modules])"
     path = str(ROOT / "platform" / "src")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={"PYTHONPATH": path}, check=True)  # fmt: skip
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": path}, check=True)
     assert done.stdout.strip() == "[]"

@@ -133,7 +133,7 @@ def test_a_bad_lifecycle_is_refused_by_line(process: Process, lifecycle_director
         "time.sleep(60)",
         "[time.sleep(0.001) for _ in iter(int, 1)]",
         # Swallows the exception, as a careless user's code may.
-        "\n    while True:\n        try:\n            time.sleep(60)\n        except BaseException:\n            pass",
+        "\n    while True:\n        try: time.sleep(60)\n        except BaseException: pass",
         # Native code that does not return, so that no Python handler runs in the main thread.
         "__import__('ctypes').CDLL(None).sleep(60)",
     ],

@@ -38,7 +38,7 @@ def run_child(
     environment: Mapping[str, str],
     directory: Path,
     log_file: Path,
-    on_line: Callable[[str], None],
+    on_line: Callable[[str], object],
 ) -> Ended:
     """Run it to its end; `on_line` gets every line, in this thread.
 

@@ -1,0 +1,144 @@
+"""The commands: what users see, and exit codes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from windtunnel.cli import main
+from windtunnel.spec import load_lifecycle
+
+SOURCE = Path(__file__).parents[3] / "platform" / "src"
+
+
+class Shell:
+    """Calls the command line in this process, in a directory of its own."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+        self._monkeypatch = monkeypatch
+        self._capsys = capsys
+
+    def __call__(self, *arguments: str) -> tuple[int, str]:
+        """Exit code and output of `windtunnel ARGUMENTS`."""
+        self._monkeypatch.setattr(sys, "argv", ["windtunnel", *arguments])
+        with pytest.raises(SystemExit) as leave:
+            main()
+        output, errors = self._capsys.readouterr()
+        return int(leave.value.code or 0), output + errors
+
+
+@pytest.fixture
+def windtunnel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
+    for name in [name for name in os.environ if name.startswith("WINDTUNNEL_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    return Shell(monkeypatch, capsys)
+
+
+def test_an_error_ends_the_process_without_a_traceback(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "windtunnel.cli", "validate"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stdout == ""
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+
+
+def test_help_teaches_the_first_steps(windtunnel: Shell) -> None:
+    code, output = windtunnel("--help")
+    assert code == 0
+    for command in (
+        "windtunnel init my_model",
+        "windtunnel run my_model",
+        "windtunnel status",
+        "windtunnel validate",
+    ):
+        assert command in output
+    assert windtunnel("run", "--help")[1].count("--from") >= 2
+
+
+def test_init_writes_a_lifecycle_that_is_valid(windtunnel: Shell, tmp_path: Path) -> None:
+    code, output = windtunnel("init", "churn_eu")
+    assert code == 0
+    assert "next: windtunnel run churn_eu" in output
+    lifecycle = load_lifecycle(tmp_path / "lifecycles" / "churn_eu")
+    assert lifecycle.name == "churn_eu"
+    assert "__NAME__" not in "".join(
+        path.read_text() for path in (tmp_path / "lifecycles" / "churn_eu").iterdir()
+    )
+    assert windtunnel("validate")[0] == 0
+
+
+def test_init_overwrites_nothing(windtunnel: Shell) -> None:
+    windtunnel("init", "churn")
+    code, output = windtunnel("init", "churn")
+    assert code == 2
+    assert "it exists already" in output
+
+
+def test_init_goes_where_the_lifecycles_are(windtunnel: Shell, tmp_path: Path) -> None:
+    (tmp_path / "dags" / "lifecycles").mkdir(parents=True)
+    windtunnel("init", "churn")
+    assert (tmp_path / "dags" / "lifecycles" / "churn" / "lifecycle.yaml").is_file()
+
+
+@pytest.mark.parametrize("name", ["Churn", "churn-eu", "1st", "", "../x"])
+def test_init_refuses_a_bad_name(windtunnel: Shell, name: str) -> None:
+    code, output = windtunnel("init", name)
+    assert code == 2
+    assert "is no name of a lifecycle" in output
+
+
+def test_validate_tells_every_problem_and_ends_with_2(windtunnel: Shell, tmp_path: Path) -> None:
+    windtunnel("init", "good")
+    windtunnel("init", "bad")
+    path = tmp_path / "lifecycles" / "bad" / "lifecycle.yaml"
+    path.write_text(path.read_text().replace("owner", "ownr").replace("kind: binary", "kind: binry"))
+    code, output = windtunnel("validate")
+    assert code == 2
+    assert "did you mean 'owner'?" in output
+    assert "did you mean 'binary'?" in output
+    assert "✓ good" in output
+    assert "Traceback" not in output
+    assert windtunnel("validate", "good")[0] == 0
+    assert windtunnel("validate", str(path.parent))[0] == 2
+
+
+@pytest.mark.parametrize("command", ["run", "validate", "status"])
+def test_an_unknown_name_gets_the_nearest_one(windtunnel: Shell, command: str) -> None:
+    windtunnel("init", "churn")
+    code, output = windtunnel(command, "chrun")
+    assert code == 2
+    assert "there is no lifecycle 'chrun'" in output
+    assert "did you mean 'churn'?" in output
+
+
+def test_run_refuses_what_it_does_not_know(windtunnel: Shell) -> None:
+    windtunnel("init", "churn")
+    code, output = windtunnel("run", "churn", "--from", "trian")
+    assert code == 2
+    assert "there is no stage 'trian'" in output
+    assert windtunnel("run", "churn", "--start", "yesterday")[0] == 2
+
+
+def test_status_before_any_run_says_what_to_do(windtunnel: Shell) -> None:
+    windtunnel("init", "churn")
+    code, output = windtunnel("status")
+    assert code == 0
+    assert "`windtunnel run NAME`" in output
+
+
+def test_validate_without_lifecycles_says_how_to_begin(windtunnel: Shell) -> None:
+    code, output = windtunnel("validate")
+    assert code == 2
+    assert "`windtunnel init NAME`" in output

@@ -1,0 +1,109 @@
+"""The runner, with a lifecycle's own loader and a stage that fails."""
+
+from __future__ import annotations
+
+from datetime import date
+from typing import TYPE_CHECKING
+
+import pytest
+
+from windtunnel.errors import NotFoundError, SpecError
+from windtunnel.local.home import Home
+from windtunnel.local.runner import Runner, StepFailedError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from windtunnel.spec.stages import StageResult
+
+
+class Recorder:
+    """A reporter that remembers."""
+
+    def __init__(self) -> None:
+        self.events: list[str] = []
+
+    def planned(self, names: Sequence[str]) -> None:
+        self.events.append(f"planned {len(names)}")
+
+    def started(self, name: str) -> None:
+        self.events.append(f"started {name}")
+
+    def line(self, name: str, text: str) -> None:
+        self.events.append(f"{name}: {text}")
+
+    def ended(self, name: str, seconds: float, result: StageResult | None) -> None:
+        self.events.append(f"ended {name}")
+
+    def failed(self, name: str, seconds: float) -> None:
+        self.events.append(f"failed {name}")
+
+    def skipped(self, name: str, reason: str) -> None:
+        self.events.append(f"skipped {name}: {reason}")
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    return Recorder()
+
+
+@pytest.fixture
+def runner(lifecycle_directory: Path, tmp_path: Path, recorder: Recorder) -> Runner:
+    return Runner(lifecycle_directory, Home.at(tmp_path / "home"), recorder)
+
+
+LOADER = """
+from datetime import date
+START, END = date(2026, 1, 1), date(2026, 1, 2)
+def load(store, start, end):
+    print("loading", start, end)
+    store.put(f"sources/orders/{start}.parquet", b"")
+"""
+
+
+def test_without_data_it_says_what_to_do(runner: Runner) -> None:
+    with pytest.raises(NotFoundError, match=r"or write a load_sources\.py"):
+        runner.run(None, None, None)
+
+
+def test_the_lifecycles_loader_is_asked_for_missing_data_and_a_stage_that_fails_ends_the_run(
+    runner: Runner, lifecycle_directory: Path, recorder: Recorder
+) -> None:
+    # The stage's process looks at the lifecycle before it imports anything heavy, and finds this.
+    breaks = f"    import pathlib; pathlib.Path({str(lifecycle_directory)!r}, 'features.py').unlink()\n"
+    (lifecycle_directory / "load_sources.py").write_text(LOADER + breaks)
+    with pytest.raises(StepFailedError) as caught:
+        runner.run(None, None, None)
+    assert recorder.events[:5] == [
+        "started sources",
+        "sources: loading 2026-01-01 2026-01-02",
+        "ended sources",
+        "planned 9",
+        "started extract",
+    ]
+    assert caught.value.step == "extract"
+    assert isinstance(caught.value.error, SpecError)
+    assert recorder.events[-1] == "failed extract"
+
+
+def test_a_day_that_was_asked_for_is_loaded(
+    runner: Runner, lifecycle_directory: Path, recorder: Recorder
+) -> None:
+    (lifecycle_directory / "load_sources.py").write_text(LOADER + "    raise SystemExit('enough')\n")
+    with pytest.raises(StepFailedError):
+        runner.run(date(2026, 3, 1), date(2026, 3, 1), None)
+    assert "sources: loading 2026-03-01 2026-03-01" in recorder.events
+
+
+def test_a_loader_that_fails_is_told_with_its_lines(
+    runner: Runner, lifecycle_directory: Path, recorder: Recorder
+) -> None:
+    (lifecycle_directory / "load_sources.py").write_text(
+        "START = END = None\ndef load(*_): raise OSError('no network')"
+    )
+    with pytest.raises(StepFailedError, match=r"load_sources\.py ended with code 1") as caught:
+        runner.run(None, None, None)
+    assert caught.value.ended.lines[-1] == "OSError: no network"
+    assert "OSError: no network" in caught.value.log_file.read_text()
+    assert recorder.events[-1] == "failed sources"
