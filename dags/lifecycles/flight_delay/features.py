@@ -5,8 +5,8 @@ It is asked at the top of the hour that the flight is scheduled to leave in. Two
 - a day's delays are known at 6 o'clock (New York) the next morning, when the last of its flights has landed;
 - an hour's weather is known when that hour is over: a forecast would help, but this data has none.
 
-Feast joins each question with the newest feature row whose `event_timestamp` is not after it, so a feature row must
-carry the time at which it was known, not the time that it speaks of.
+Feast joins each question with the newest feature row whose `event_timestamp` is not after it, so a feature
+row must carry the time at which it was known, not the time that it speaks of.
 """
 
 from __future__ import annotations
@@ -80,7 +80,9 @@ WEATHER = ["wind_speed", "wind_gust", "precip", "visib"]
 views = [
     _view("route", [origin, dest], ["route_late_14d", "route_delay_14d"], timedelta(days=7)),
     _view("carrier", [carrier, origin], ["carrier_late_14d", "carrier_late_2d"], timedelta(days=7)),
-    _view("airport_hour", [origin, hour], ["airport_hour_late_14d", "airport_hour_late_2d"], timedelta(days=7)),
+    _view(
+        "airport_hour", [origin, hour], ["airport_hour_late_14d", "airport_hour_late_2d"], timedelta(days=7)
+    ),
     _view("weather", [origin], WEATHER, timedelta(hours=6)),
 ]
 service = FeatureService(name="flight_delay", features=views)
@@ -91,18 +93,24 @@ service = FeatureService(name="flight_delay", features=views)
 
 def transform(partitions: Mapping[str, pl.DataFrame], day: date) -> dict[str, pl.DataFrame]:
     """Feature rows that the partitions of `day` add; `partitions` hold the rows of two weeks up to `day`."""
-    flights = partitions["flights"].filter(pl.col("arr_delay").is_not_null()).with_columns(
-        late=_late(),
-        # Within two hours of its scheduled arrival a delay is known up to here, so it is known in time.
-        delay=pl.col("arr_delay").clip(-30, 120).cast(pl.Float64),
-        age=(pl.lit(day) - pl.date("year", "month", "day")).dt.total_days(),
+    flights = (
+        partitions["flights"]
+        .filter(pl.col("arr_delay").is_not_null())
+        .with_columns(
+            late=_late(),
+            # Within two hours of its scheduled arrival a delay is known up to here, so it is known in time.
+            delay=pl.col("arr_delay").clip(-30, 120).cast(pl.Float64),
+            age=(pl.lit(day) - pl.date("year", "month", "day")).dt.total_days(),
+        )
     )
     known = datetime.combine(day + timedelta(days=1), time(6), NEW_YORK)
     usual = flights["late"].mean()  # for keys with few flights
 
     def history(keys: list[str], **features: pl.Expr) -> pl.DataFrame:
         rows = flights.group_by(keys).agg(**features)
-        return rows.with_columns(event_timestamp=pl.lit(known).dt.convert_time_zone("UTC").dt.cast_time_unit("us"))
+        return rows.with_columns(
+            event_timestamp=pl.lit(known).dt.convert_time_zone("UTC").dt.cast_time_unit("us")
+        )
 
     def late_share(days: int) -> pl.Expr:
         late = pl.col("late").filter(pl.col("age") < days)
@@ -133,24 +141,29 @@ def _weather_of(weather: pl.DataFrame, day: date) -> pl.DataFrame:
     )
 
 
-# ---- What is asked on a day: join keys, the moment, request features, slice columns and, once known, the label.
+# ---- What is asked on a day: join keys, the moment, request features, slices and, once known, the label.
 
 
 def entity_rows(partitions: Mapping[str, pl.DataFrame], day: date) -> pl.DataFrame:
     """One row per flight scheduled on `day`.
 
-    The label of a cancelled or diverted flight stays null, and the platform leaves such rows out: the model says how
-    late a flight will be if it flies. Whether it flies is another question, and on a day of snow the bigger one.
+    The label of a cancelled or diverted flight stays null, and the platform leaves such rows out: the model
+    says how late a flight will be if it flies. Whether it flies is another question, and on a day of snow the
+    bigger one.
     """
     on_day = pl.date("year", "month", "day") == day
-    return partitions["flights"].filter(on_day).select(
-        "origin",
-        "dest",
-        "carrier",
-        "hour",
-        event_timestamp=pl.col("time_hour"),
-        minute_of_day=(pl.col("hour") * 60 + pl.col("minute")).cast(pl.Float64),
-        weekday=pl.lit(float(day.weekday())),  # Monday is 0
-        distance=pl.col("distance").cast(pl.Float64),
-        late=_late(),
+    return (
+        partitions["flights"]
+        .filter(on_day)
+        .select(
+            "origin",
+            "dest",
+            "carrier",
+            "hour",
+            event_timestamp=pl.col("time_hour"),
+            minute_of_day=(pl.col("hour") * 60 + pl.col("minute")).cast(pl.Float64),
+            weekday=pl.lit(float(day.weekday())),  # Monday is 0
+            distance=pl.col("distance").cast(pl.Float64),
+            late=_late(),
+        )
     )

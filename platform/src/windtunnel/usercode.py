@@ -59,7 +59,7 @@ def load_module(directory: Path, name: str) -> ModuleType:
 
 
 def features_digest(directory: Path, lifecycle: Lifecycle) -> str:
-    """Digest of the files that features may depend on: an edit of the training code makes none of them stale."""
+    """Digest of the files that features may depend on: editing the training code makes none stale."""
     training = lifecycle.spec.training.function.partition(":")[0]
     used = {ref.partition(":")[0] for ref in _feature_functions(lifecycle)}
     ignored = {*_NOT_FEATURES} | ({f"{training}.py"} - {f"{module}.py" for module in used})
@@ -69,7 +69,11 @@ def features_digest(directory: Path, lifecycle: Lifecycle) -> str:
 
 def _feature_functions(lifecycle: Lifecycle) -> list[str]:
     spec = lifecycle.spec
-    return [spec.features.transform, spec.label.rows, *(source.schema_ref for source in spec.sources.values())]
+    return [
+        spec.features.transform,
+        spec.label.rows,
+        *(source.schema_ref for source in spec.sources.values()),
+    ]
 
 
 def _counts(relative: Path, ignored: set[str]) -> bool:
@@ -94,7 +98,9 @@ def _forget_other_lifecycles(root: Path, name: str) -> None:
 
 def _import_error(error: Exception, root: Path, name: str) -> SpecError:
     if isinstance(error, ModuleNotFoundError) and error.name == name:
-        return SpecError(f"there is no module {name!r}", where=str(root), fix=f"add {name}.py to the lifecycle")
+        return SpecError(
+            f"there is no module {name!r}", where=str(root), fix=f"add {name}.py to the lifecycle"
+        )
     if isinstance(error, SyntaxError):
         return SpecError(f"this is not Python: {error.msg}", where=f"{error.filename}:{error.lineno}")
     frames = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename).is_relative_to(root)]

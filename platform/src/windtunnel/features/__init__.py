@@ -1,8 +1,8 @@
 """Features: partitions, feature rows and what Feast makes of them.
 
-Here belongs everything between a clean partition and the features that a model reads, offline and online. What a
-stage does with it, in which order and with which facts, belongs into `stages`; how the serving runtime reads the
-online store, into `features.online_reader`, which imports none of the other modules here.
+Here belongs everything between a clean partition and the features that a model reads, offline and online.
+What a stage does with it, in which order and with which facts, belongs into `stages`; how the serving runtime
+reads the online store, into `features.online_reader`, which imports none of the other modules here.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Daily files in the object store: clean partitions, and the feature rows of a view.
 
-`<prefix>/<date>.parquet` with a sidecar `<prefix>/<date>.json` that says what is in it and what it was made of. The
-sidecar is written last, so a file without one was not finished and counts as absent.
+`<prefix>/<date>.parquet` with a sidecar `<prefix>/<date>.json` that says what is in it and what it was made
+of. The sidecar is written last, so a file without one was not finished and counts as absent.
 """
 
 from __future__ import annotations
@@ -105,7 +105,9 @@ def feature_rows_of(store: ObjectStore, lifecycle: str, view: str) -> DailyFiles
 def days_between(start: date, end: date) -> list[date]:
     """Both ends included; raises DataError when there is no day."""
     if end < start:
-        raise DataError(f"there is no day from {start} to {end}", where="params", fix="let end be start or later")
+        raise DataError(
+            f"there is no day from {start} to {end}", where="params", fix="let end be start or later"
+        )
     return [start + timedelta(days=count) for count in range((end - start).days + 1)]
 
 
@@ -122,7 +124,9 @@ def span(days: Iterable[date]) -> str:
 
 def digest_of(sidecars: dict[str, dict[date, Sidecar]]) -> str:
     """One digest over files by group (source or view) and day."""
-    names = {group: {str(day): item.digest for day, item in items.items()} for group, items in sidecars.items()}
+    names = {
+        group: {str(day): item.digest for day, item in items.items()} for group, items in sidecars.items()
+    }
     return digest(canonical_json(names))
 
 

@@ -27,7 +27,7 @@ CREATED = "created"
 
 @dataclass(frozen=True)
 class View:
-    """What the platform needs to know of a feature view; types are Feast's names, such as STRING or FLOAT64."""
+    """What the platform needs to know of a feature view; types are Feast's names, such as STRING."""
 
     name: str
     join_keys: dict[str, str]
@@ -104,7 +104,9 @@ def _view(view: FeatureView, entities: dict[str, Entity], where: str) -> View:
         keys[entity.join_key] = _key_type(entity, declared.get(entity.join_key), where)
     features = {field.name: _type_name(field.dtype) for field in view.features}
     if not features:
-        raise SpecError(f"feature view {view.name!r} has no features", where=where, fix="give it a schema=[Field(…)]")
+        raise SpecError(
+            f"feature view {view.name!r} has no features", where=where, fix="give it a schema=[Field(…)]"
+        )
     return View(view.name, keys, features, view.ttl if view.ttl else None)
 
 
@@ -134,18 +136,22 @@ def _check_service(
     for view, feature in served:
         if view not in views:
             raise SpecError(
-                f"feature service {spec.service!r} reads view {view!r}, which spec.features.views does not name",
+                f"feature service {spec.service!r} reads view {view!r}, which the lifecycle does not name",
                 where=where,
                 fix=f"add {view!r} to spec.features.views",
             )
         if feature in taken:
             raise SpecError(
-                f"feature {feature!r} is in {taken[feature]} and in {view}", where=where, fix="rename one of them"
+                f"feature {feature!r} is in {taken[feature]} and in {view}",
+                where=where,
+                fix="rename one of them",
             )
         taken[feature] = view
     keys = {key for view in views.values() for key in view.join_keys}
     clash = sorted(keys & set(taken))
     if clash:
         raise SpecError(
-            f"{clash[0]!r} is a join key and a feature", where=where, fix="rename the feature (a column has one meaning)"
+            f"{clash[0]!r} is a join key and a feature",
+            where=where,
+            fix="rename the feature (a column has one meaning)",
         )

@@ -1,4 +1,4 @@
-"""What a bundle's manifest says of its features: their order and origin, and where the online store has them."""
+"""What a bundle's manifest says of its features: order, origin, and place in the online store."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ def describe_online(directory: Path, lifecycle: Lifecycle) -> dict[str, Any]:
         "features": model_features(definitions, lifecycle),
         "online": {
             "project": lifecycle.name,
-            "views": [_online_view(definitions, name) for name in dict.fromkeys(v for v, _ in definitions.served)],
+            "views": [
+                _online_view(definitions, name) for name in dict.fromkeys(v for v, _ in definitions.served)
+            ],
         },
     }
 

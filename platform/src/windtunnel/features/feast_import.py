@@ -1,9 +1,9 @@
 """Import Feast without the half of its import time that checks its own types.
 
-Feast decorates its classes with typeguard's `typechecked`, which rewrites and recompiles their source: 4 of the 8
-CPU-seconds that `import feast` takes (0.67). The checks guard calls of Feast's own constructors; a wrong argument
-then fails a little later. Call `prepare_feast` before anything that may import Feast, user code included; and not
-before it is needed, so that a stage whose result is found again stays cheap.
+Feast decorates its classes with typeguard's `typechecked`, which rewrites and recompiles their source: 4 of
+the 8 CPU-seconds that `import feast` takes (0.67). The checks guard calls of Feast's own constructors; a
+wrong argument then fails a little later. Call `prepare_feast` before anything that may import Feast, user
+code included; and not before it is needed, so that a stage whose result is found again stays cheap.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Check what a user's `transform` returned for a day, and bring it into the form that Feast reads.
 
-The checks are those that keep the future out and every key in: a feature row that is dated before its day would be
-joined to questions that came before it.
+The checks are those that keep the future out and every key in: a feature row that is dated before its day
+would be joined to questions that came before it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ TIMESTAMP = pl.Datetime("us", "UTC")
 # A local day begins at most 14 hours before the UTC day of its name, and ends at most 12 hours after it.
 DAY_BEGINS = -timedelta(hours=14)
 DAY_ENDS = timedelta(days=1, hours=12)
-# Until when the rows of a day may say that they were known; later ones are a mistake in a time zone or a unit.
+# Until when the rows of a day may say that they were known; later ones are a mistake in a time zone or a
+# unit.
 LATEST = timedelta(days=3)
 TYPES: dict[str, Any] = {
     "DOUBLE": pl.Float64, "FLOAT": pl.Float32, "INT64": pl.Int64, "INT32": pl.Int32, "STRING": pl.String,
@@ -32,7 +33,9 @@ TYPES: dict[str, Any] = {
 }  # fmt: skip
 
 
-def check_feature_rows(returned: Any, day: date, definitions: Definitions, where: str) -> dict[str, pl.DataFrame]:
+def check_feature_rows(
+    returned: Any, day: date, definitions: Definitions, where: str
+) -> dict[str, pl.DataFrame]:
     """One frame per view: join keys, features, event_timestamp, created; sorted. Raises DataError."""
     if not isinstance(returned, dict):
         raise DataError(
@@ -42,13 +45,20 @@ def check_feature_rows(returned: Any, day: date, definitions: Definitions, where
     for name in sorted(set(returned) - set(views)):
         near = difflib.get_close_matches(name, views, n=1)
         fix = f"did you mean {near[0]!r}?" if near else "name it in spec.features.views, or do not return it"
-        raise DataError(f"it returned view {name!r} for {day}, which the lifecycle does not have", where=where, fix=fix)
+        raise DataError(
+            f"it returned view {name!r} for {day}, which the lifecycle does not have", where=where, fix=fix
+        )
     missing = sorted(set(views) - set(returned))
     if missing:
         raise DataError(
-            f"it returned no view {missing[0]!r} for {day}", where=where, fix="return a frame, without rows if need be"
+            f"it returned no view {missing[0]!r} for {day}",
+            where=where,
+            fix="return a frame, without rows if need be",
         )
-    return {name: _check_view(returned[name], day, view, f"{where}, view {name!r}") for name, view in views.items()}
+    return {
+        name: _check_view(returned[name], day, view, f"{where}, view {name!r}")
+        for name, view in views.items()
+    }
 
 
 def _check_view(frame: Any, day: date, view: View, where: str) -> pl.DataFrame:
@@ -57,18 +67,20 @@ def _check_view(frame: Any, day: date, view: View, where: str) -> pl.DataFrame:
     types = {**view.join_keys, **view.features}
     require_columns(frame, [*types, EVENT_TIMESTAMP], where)
     require_timestamp(frame, where)
-    frame = frame.select(*(_cast(frame, name, TYPES.get(kind), where) for name, kind in types.items()), EVENT_TIMESTAMP)
+    frame = frame.select(
+        *(_cast(frame, name, TYPES.get(kind), where) for name, kind in types.items()), EVENT_TIMESTAMP
+    )
     keys = [*view.join_keys, EVENT_TIMESTAMP]
     require_values(frame, keys, where)
     midnight = datetime.combine(day, time(), UTC)
     when = frame[EVENT_TIMESTAMP]
-    if frame.height and when.min() < midnight + DAY_BEGINS:  # type: ignore[operator]
+    if when.lt(midnight + DAY_BEGINS).any():
         raise DataError(
             f"a row of {day} has event_timestamp {when.min()}, before its day began: the future would leak",
             where=where,
-            fix="event_timestamp is when the row was known, which is never before the data that it is made of",
+            fix="event_timestamp is when the row was known: never before the data that it is made of",
         )
-    if frame.height and when.max() > midnight + LATEST:  # type: ignore[operator]
+    if when.gt(midnight + LATEST).any():
         raise DataError(
             f"a row of {day} has event_timestamp {when.max()}, more than {LATEST.days} days later",
             where=where,
@@ -77,19 +89,24 @@ def _check_view(frame: Any, day: date, view: View, where: str) -> pl.DataFrame:
     twice = frame.filter(frame.select(keys).is_duplicated())
     if twice.height:
         raise DataError(
-            f"{twice.height} rows of {day} share their join keys and event_timestamp, such as {_show(twice, keys)}",
+            f"{twice.height} rows of {day} share key and event_timestamp, such as {_show(twice, keys)}",
             where=where,
             fix="aggregate to one row per key and moment",
         )
-    # Known and written at the same moment: equal partitions give equal bytes, and nothing is known too early.
-    return frame.sort(keys).with_columns(pl.col(EVENT_TIMESTAMP).alias(CREATED))
+    # Written when it was known: equal partitions give equal bytes, and no row counts as a later correction.
+    known: pl.DataFrame = frame.sort(keys).with_columns(pl.col(EVENT_TIMESTAMP).alias(CREATED))
+    return known
 
 
 def require_columns(frame: pl.DataFrame, names: list[str], where: str) -> None:
     for name in names:
         if name not in frame.columns:
             near = difflib.get_close_matches(name, frame.columns, n=1)
-            fix = f"it has {near[0]!r}: rename that?" if near else f"it has {', '.join(frame.columns) or 'none'}"
+            fix = (
+                f"it has {near[0]!r}: rename that?"
+                if near
+                else f"it has {', '.join(frame.columns) or 'none'}"
+            )
             raise DataError(f"there is no column {name!r}", where=where, fix=fix)
 
 
@@ -107,7 +124,9 @@ def require_values(frame: pl.DataFrame, names: list[str], where: str) -> None:
     for name in names:
         empty = frame[name].null_count()
         if empty:
-            raise DataError(f"column {name!r} is null in {empty} rows", where=where, fix="leave such rows out")
+            raise DataError(
+                f"column {name!r} is null in {empty} rows", where=where, fix="leave such rows out"
+            )
 
 
 def cast_column(frame: pl.DataFrame, name: str, dtype: Any, where: str) -> pl.Series:

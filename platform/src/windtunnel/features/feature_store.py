@@ -1,8 +1,10 @@
-"""Feast's FeatureStore for one stage: a registry made from the lifecycle's code, and files of the days that it needs.
+"""Feast's FeatureStore for one stage: a registry made from the lifecycle's code, and files of the days that
+it needs.
 
-The registry is derived: every stage applies the definitions to a file of its own, so no stage needs a database and no
-two stages share state. Feature rows are copied from the object store first, because Feast's DuckDB store would
-download an extension to read S3. (Its Dask store drops entity rows that have no features: never for training.)
+The registry is derived: every stage applies the definitions to a file of its own, so no stage needs a
+database and no two stages share state. Feature rows are copied from the object store first, because Feast's
+DuckDB store would download an extension to read S3. (Its Dask store drops entity rows that have no features:
+never for training.)
 """
 
 from __future__ import annotations
@@ -47,9 +49,14 @@ def stage_feature_rows(
 
 
 def open_feature_store(
-    definitions: Definitions, project: str, rows: dict[str, Path], work: Path, online: dict[str, Any] | None = None
+    definitions: Definitions,
+    project: str,
+    rows: dict[str, Path],
+    work: Path,
+    online: dict[str, Any] | None = None,
 ) -> FeatureStore:
-    """Apply all definitions; `rows` says where the files of the views are that will be read (view → directory).
+    """Apply all definitions; `rows` says where the files of the views are that will be read (view →
+    directory).
 
     `online` is what `online_store_config` makes; without it nothing may be written or read online.
     """
@@ -59,7 +66,9 @@ def open_feature_store(
     views = [_view_over(definitions.feast_views[name], rows.get(name)) for name in definitions.views]
     with quiet():
         # skip_feature_view_validation: it only warns, of names that differ in case.
-        store.apply([*definitions.entities, *views, definitions.feast_service], skip_feature_view_validation=True)
+        store.apply(
+            [*definitions.entities, *views, definitions.feast_service], skip_feature_view_validation=True
+        )
     return store
 
 
@@ -93,7 +102,10 @@ def _connection_string(url: str, settings: Settings) -> str:
     options = {"db": int(parts.path.strip("/") or 0), "socket_connect_timeout": 5, "socket_timeout": 60}
     if parts.scheme == "rediss":
         options["ssl"] = True
-    text = [f"{parts.hostname}:{parts.port or 6379}", *(f"{key}={json.dumps(value)}" for key, value in options.items())]
+    text = [
+        f"{parts.hostname}:{parts.port or 6379}",
+        *(f"{key}={json.dumps(value)}" for key, value in options.items()),
+    ]
     if settings.online_store_password:
         # Feast splits at commas and reads values as JSON: a quoted string without a comma passes unchanged.
         text.append("password=" + json.dumps(settings.online_store_password).replace(",", "\\u002c"))
@@ -116,12 +128,15 @@ def _config(project: str, work: Path, online: dict[str, Any] | None) -> RepoConf
 
 
 def published_registry(store: FeatureStore, rows_uri: str) -> bytes:
-    """The registry with sources where the feature rows are for everybody, not where this stage copied them to."""
+    """The registry, with the places that everybody can read the feature rows from instead of our copies."""
     proto = store.registry.proto()
     published = type(proto).FromString(proto.SerializeToString())
     for view in published.feature_views:
         view.spec.batch_source.file_options.uri = f"{rows_uri}/{view.spec.name}"
-    places = {view.spec.batch_source.name: view.spec.batch_source.file_options.uri for view in published.feature_views}
+    places = {
+        view.spec.batch_source.name: view.spec.batch_source.file_options.uri
+        for view in published.feature_views
+    }
     for source in published.data_sources:
         source.file_options.uri = places.get(source.name, source.file_options.uri)
     return bytes(published.SerializeToString())
@@ -129,7 +144,7 @@ def published_registry(store: FeatureStore, rows_uri: str) -> bytes:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Feast prints coloured progress, and warns of what its own dependencies deprecate; a stage logs its own."""
+    """Feast prints coloured progress and passes on its dependencies' warnings; a stage logs its own."""
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)
         warnings.simplefilter("ignore", FutureWarning)

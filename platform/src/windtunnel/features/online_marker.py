@@ -1,7 +1,8 @@
 """Markers in the online store: what each view was last filled with.
 
-They live beside the features, so that they are lost together with them: a marker is what makes a materialization
-that is found again true. In Redis a key `windtunnel:materialized:<lifecycle>:<view>`, in SQLite a table.
+They live beside the features, so that they are lost together with them: a marker is what makes a
+materialization that is found again true. In Redis a key `windtunnel:materialized:<lifecycle>:<view>`, in
+SQLite a table.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ _TABLE = "CREATE TABLE IF NOT EXISTS windtunnel_materialized (name TEXT PRIMARY 
 
 @dataclass(frozen=True)
 class Marker:
-    """`digest` over the feature files, `end`: the newest day (ISO date) that the view was ever filled up to."""
+    """`digest` over the feature files; `end`: the newest day (ISO date) that the view was filled up to."""
 
     digest: str
     end: str

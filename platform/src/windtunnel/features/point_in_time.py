@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, time, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import polars as pl
 
@@ -11,28 +11,51 @@ from windtunnel.errors import DataError
 from windtunnel.features.daily import days_between, feature_rows_of, partitions_of, span
 from windtunnel.features.definitions import EVENT_TIMESTAMP, load_definitions
 from windtunnel.features.feature_rows import (
-    DAY_BEGINS, DAY_ENDS, LATEST, TYPES, cast_column, require_columns, require_timestamp, require_values,
+    DAY_BEGINS,
+    DAY_ENDS,
+    LATEST,
+    TYPES,
+    cast_column,
+    require_columns,
+    require_timestamp,
+    require_values,
 )  # fmt: skip
 from windtunnel.features.feature_store import open_feature_store, quiet, stage_feature_rows
 from windtunnel.usercode import load_object
 
 if TYPE_CHECKING:
     from datetime import date
+    from pathlib import Path
 
     from windtunnel.features.daily import Sidecar
     from windtunnel.features.definitions import Definitions
-    from windtunnel.stages.base import StageEnv
+    from windtunnel.objects import ObjectStore
+    from windtunnel.spec.lifecycle import Lifecycle
+
+
+class FeatureEnv(Protocol):
+    """What is needed of a stage's environment."""
+
+    @property
+    def store(self) -> ObjectStore: ...
+    @property
+    def lifecycle(self) -> Lifecycle: ...
+    @property
+    def directory(self) -> Path: ...
+    @property
+    def work(self) -> Path: ...
+
 
 _ROW = "windtunnel_row"
 # Feature rows that never expire are looked for this far back.
 NEVER_EXPIRES = timedelta(days=3660)
 
 
-def read_entity_rows(env: StageEnv, day: date) -> pl.DataFrame:
-    """What is asked on `day`, checked: join keys, event_timestamp, request features (float64), slice columns, label.
+def read_entity_rows(env: FeatureEnv, day: date) -> pl.DataFrame:
+    """What is asked on `day`: join keys, event_timestamp, request features (float64), slices, label.
 
-    Rows are in the order of the user's function; a day in quarantine has none. The label is float64, null where it
-    is not known. Raises DataError.
+    Rows are in the order of the user's function; a day in quarantine has none. The label is float64, null
+    where it is not known. Raises DataError.
     """
     spec = env.lifecycle.spec
     definitions = load_definitions(env.directory, env.lifecycle)
@@ -49,8 +72,8 @@ def read_entity_rows(env: StageEnv, day: date) -> pl.DataFrame:
     return _check(rows, day, definitions, env)
 
 
-def entity_columns(definitions: Definitions, env: StageEnv) -> dict[str, pl.DataType | None]:
-    """Columns of entity rows in order, with the type that each is brought to; None keeps what the user returned."""
+def entity_columns(definitions: Definitions, env: FeatureEnv) -> dict[str, pl.DataType | None]:
+    """Columns of entity rows in order, with their type; None keeps the user's."""
     spec = env.lifecycle.spec
     columns = {key: TYPES[kind] for key, kind in definitions.join_keys.items()}
     columns[EVENT_TIMESTAMP] = None
@@ -61,12 +84,12 @@ def entity_columns(definitions: Definitions, env: StageEnv) -> dict[str, pl.Data
     return columns
 
 
-def _nothing(definitions: Definitions, env: StageEnv) -> pl.DataFrame:
+def _nothing(definitions: Definitions, env: FeatureEnv) -> pl.DataFrame:
     types = {name: dtype or pl.String() for name, dtype in entity_columns(definitions, env).items()}
     return pl.DataFrame(schema={**types, EVENT_TIMESTAMP: pl.Datetime("us", "UTC")})
 
 
-def _check(rows: pl.DataFrame, day: date, definitions: Definitions, env: StageEnv) -> pl.DataFrame:
+def _check(rows: pl.DataFrame, day: date, definitions: Definitions, env: FeatureEnv) -> pl.DataFrame:
     spec = env.lifecycle.spec
     where = f"{spec.label.rows} for {day}"
     if not isinstance(rows, pl.DataFrame):
@@ -76,16 +99,21 @@ def _check(rows: pl.DataFrame, day: date, definitions: Definitions, env: StageEn
     require_timestamp(rows, where)
     require_values(rows, [*definitions.join_keys, EVENT_TIMESTAMP], where)
     when, midnight = rows[EVENT_TIMESTAMP], datetime.combine(day, time(), UTC)
-    if rows.height and when.max() >= midnight + DAY_ENDS:  # type: ignore[operator]
+    if when.ge(midnight + DAY_ENDS).any():
         raise DataError(
-            f"a row asks at {when.max()}, after the day: its label would come from the future",
+            f"a row asks at {when.max()!s}, after the day: its label would come from the future",
             where=where,
             fix="return the rows of that day only",
         )
-    if rows.height and when.min() < midnight + DAY_BEGINS:  # type: ignore[operator]
-        raise DataError(f"a row asks at {when.min()}, before the day", where=where, fix="return the rows of that day only")
+    if when.lt(midnight + DAY_BEGINS).any():
+        raise DataError(
+            f"a row asks at {when.min()!s}, before the day",
+            where=where,
+            fix="return the rows of that day only",
+        )
     rows = rows.select(
-        rows[name] if dtype is None else cast_column(rows, name, dtype, where) for name, dtype in columns.items()
+        rows[name] if dtype is None else cast_column(rows, name, dtype, where)
+        for name, dtype in columns.items()
     )
     _check_label(rows[spec.label.column], spec.label.kind, where)
     return rows
@@ -96,10 +124,12 @@ def _check_label(label: pl.Series, kind: str, where: str) -> None:
     if kind == "binary" and not known.is_in([0.0, 1.0]).all():
         raise DataError(f"label {label.name!r} holds values other than 0 and 1", where=where)
     if not known.is_finite().all():
-        raise DataError(f"label {label.name!r} holds NaN or infinity", where=where, fix="unknown labels are null")
+        raise DataError(
+            f"label {label.name!r} holds NaN or infinity", where=where, fix="unknown labels are null"
+        )
 
 
-def feature_files(env: StageEnv, first: date, last: date) -> dict[str, dict[date, Sidecar]]:
+def feature_files(env: FeatureEnv, first: date, last: date) -> dict[str, dict[date, Sidecar]]:
     """Per served view, the feature files that moments of [first, last] may be joined with."""
     definitions = load_definitions(env.directory, env.lifecycle)
     found = {}
@@ -117,11 +147,11 @@ def feature_files(env: StageEnv, first: date, last: date) -> dict[str, dict[date
     return found
 
 
-def point_in_time(env: StageEnv, rows: pl.DataFrame) -> pl.DataFrame:
+def point_in_time(env: FeatureEnv, rows: pl.DataFrame) -> pl.DataFrame:
     """`rows` (as `read_entity_rows` makes them) with the stored features that were known at each moment.
 
-    Every row comes back, in order. Features are float64 in the order of the feature service, null where none was
-    known or it had expired.
+    Every row comes back, in order. Features are float64 in the order of the feature service, null where none
+    was known or it had expired.
     """
     definitions = load_definitions(env.directory, env.lifecycle)
     names = [feature for _, feature in definitions.served]
@@ -139,7 +169,8 @@ def point_in_time(env: StageEnv, rows: pl.DataFrame) -> pl.DataFrame:
     questions = rows.select(keys).unique(maintain_order=True).with_row_index(_ROW)
     with quiet():
         job = store.get_historical_features(
-            entity_df=questions.to_pandas(), features=store.get_feature_service(definitions.feast_service.name)
+            entity_df=questions.to_pandas(),
+            features=store.get_feature_service(definitions.feast_service.name),
         )
         answers = pl.from_arrow(job.to_arrow())
     assert isinstance(answers, pl.DataFrame)

@@ -48,7 +48,9 @@ def split_rows(frame: pl.DataFrame, schema: DataFrameSchema, where: str) -> Spli
         return Split(schema.validate(frame, lazy=True), frame.clear().with_columns(pl.lit("").alias(REASON)))
     except pandera.errors.SchemaErrors as error:
         reasons = _reasons(error.failure_cases, where)
-    positioned = frame.with_row_index(_POSITION).join(reasons, on=_POSITION, how="left", maintain_order="left")
+    positioned = frame.with_row_index(_POSITION).join(
+        reasons, on=_POSITION, how="left", maintain_order="left"
+    )
     bad = positioned.filter(pl.col(REASON).is_not_null()).drop(_POSITION)
     clean = positioned.filter(pl.col(REASON).is_null()).drop(_POSITION, REASON)
     return Split(schema.validate(clean), bad)
@@ -66,7 +68,9 @@ def _reasons(cases: pl.DataFrame, where: str) -> pl.DataFrame:
     about_columns = cases.filter(pl.col("index").is_null())
     if about_columns.height:
         first = about_columns.row(0, named=True)
-        raise DataError(_column_problem(first), where=where, fix="mend the source, or its schema in the lifecycle")
+        raise DataError(
+            _column_problem(first), where=where, fix="mend the source, or its schema in the lifecycle"
+        )
     reason = pl.format("{}: {}", pl.col("column"), pl.col("check"))
     return (
         cases.group_by(pl.col("index").cast(pl.UInt32).alias(_POSITION))

@@ -1,4 +1,4 @@
-"""Raw partitions, where a lifecycle says that they are: below the object store, or in a bucket of their own."""
+"""Raw partitions, where a lifecycle says that they are: in the object store or in another bucket."""
 
 from __future__ import annotations
 

@@ -43,14 +43,19 @@ def still_there(result: StageResult, env: StageEnv) -> bool:
     """Whether the partitions are still those of the result, and not of a run with other code since."""
     output = result.outputs["partitions"]
     days = days_between(date.fromisoformat(output.meta["start"]), date.fromisoformat(output.meta["end"]))
-    now = {name: partitions_of(env.store, env.lifecycle.name, name).sidecars(days) for name in output.meta["rows"]}
+    now = {
+        name: partitions_of(env.store, env.lifecycle.name, name).sidecars(days)
+        for name in output.meta["rows"]
+    }
     return digest_of(now) == output.digest
 
 
 def run(request: StageRequest, env: StageEnv) -> StageResult:
     days = _days(request)
     prepare_feast()  # the user's schemas stand beside Feast's definitions
-    done = {name: _Extraction(name, env, days, force=bool(request.params.get("force"))) for name in _sources(env)}
+    done = {
+        name: _Extraction(name, env, days, force=bool(request.params.get("force"))) for name in _sources(env)
+    }
     for extraction in done.values():
         extraction.run()
     sidecars = {name: extraction.present() for name, extraction in done.items()}
@@ -77,7 +82,9 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
 
 
 def _days(request: StageRequest) -> list[date]:
-    return days_between(date.fromisoformat(request.params["start"]), date.fromisoformat(request.params["end"]))
+    return days_between(
+        date.fromisoformat(request.params["start"]), date.fromisoformat(request.params["end"])
+    )
 
 
 def _sources(env: StageEnv) -> dict[str, Source]:
@@ -116,7 +123,11 @@ class _Extraction:
         for day in self.days:
             made_of = digest(canonical_json([entries[day].size, entries[day].etag, policy, code]))
             old = None if self.force else self.files.sidecar(day)
-            if old and old.input == made_of and (not old.present or self.env.store.exists(self.files.key(day))):
+            if (
+                old
+                and old.input == made_of
+                and (not old.present or self.env.store.exists(self.files.key(day)))
+            ):
                 self.sidecars[day] = old
                 self.unchanged += 1
             else:

@@ -1,12 +1,12 @@
 """materialize: the newest feature row of every key → the online store, by Feast.
 
-It always goes through to the newest day that the online store has been filled up to, also when asked for older days:
-so a backfill never puts an old value over a newer one, and computing a day again replaces what it gave before. (Feast
-by itself keeps a stored value that has the same event timestamp, so a corrected day would change nothing; and its
-incremental form starts at now minus ttl, which is not what a backfill means.)
+It always goes through to the newest day that the online store has been filled up to, also when asked for
+older days: so a backfill never puts an old value over a newer one, and computing a day again replaces what it
+gave before. (Feast by itself keeps a stored value that has the same event timestamp, so a corrected day would
+change nothing; and its incremental form starts at now minus ttl, which is not what a backfill means.)
 
-A result is found again only when the online store itself says that this is what it was last filled with: it may have
-been emptied since.
+A result is found again only when the online store itself says that this is what it was last filled with: it
+may have been emptied since.
 """
 
 from __future__ import annotations
@@ -21,7 +21,11 @@ from windtunnel.errors import DataError, SpecError
 from windtunnel.features.daily import Sidecar, days_between, digest_of, feature_rows_of, span
 from windtunnel.features.definitions import EVENT_TIMESTAMP, load_definitions
 from windtunnel.features.feature_store import (
-    online_store_config, open_feature_store, published_registry, quiet, stage_feature_rows,
+    online_store_config,
+    open_feature_store,
+    published_registry,
+    quiet,
+    stage_feature_rows,
 )  # fmt: skip
 from windtunnel.features.online_marker import Marker, online_faults, open_markers
 from windtunnel.stages.base import Reference, StageResult
@@ -36,7 +40,11 @@ if TYPE_CHECKING:
 
 def identity(request: StageRequest, env: StageEnv) -> dict[str, Any]:
     view, days = _asked(request, env)
-    return {"view": view, "rows": digest_of({view: _sidecars(env, view, days)}), "online": env.settings.online_store}
+    return {
+        "view": view,
+        "rows": digest_of({view: _sidecars(env, view, days)}),
+        "online": env.settings.online_store,
+    }
 
 
 def still_there(result: StageResult, env: StageEnv) -> bool:
@@ -83,16 +91,22 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
         rows=keys,
         meta={"view": view, "start": str(days[0]), "end": str(through), "newest_event": str(newest)},
     )
-    return StageResult(outputs={"online": reference}, facts={"rows": keys, "newest_event": str(newest), "seconds": seconds})
+    return StageResult(
+        outputs={"online": reference}, facts={"rows": keys, "newest_event": str(newest), "seconds": seconds}
+    )
 
 
 def _asked(request: StageRequest, env: StageEnv) -> tuple[str, list[date]]:
     view = str(request.params["view"])
     if view not in env.lifecycle.spec.features.views:
         raise SpecError(
-            f"there is no view {view!r}", where="params", fix=f"views are {', '.join(env.lifecycle.spec.features.views)}"
+            f"there is no view {view!r}",
+            where="params",
+            fix=f"views are {', '.join(env.lifecycle.spec.features.views)}",
         )
-    return view, days_between(date.fromisoformat(request.params["start"]), date.fromisoformat(request.params["end"]))
+    return view, days_between(
+        date.fromisoformat(request.params["start"]), date.fromisoformat(request.params["end"])
+    )
 
 
 def _sidecars(env: StageEnv, view: str, days: list[date]) -> dict[date, Sidecar]:

@@ -5,8 +5,8 @@ The windows, for a snapshot of the data up to and including `end`:
     | training window | labels on their way | evaluation window | labels on their way |
                                             ^ cutoff                            end ^
 
-The last `delayDays` days have no labels yet. The evaluation window lies before them, and the training window ends
-`delayDays` before that: a model trained at the cutoff could not have known fresher labels either.
+The last `delayDays` days have no labels yet. The evaluation window lies before them, and the training window
+ends `delayDays` before that: a model trained at the cutoff could not have known fresher labels either.
 """
 
 from __future__ import annotations
@@ -20,7 +20,12 @@ import polars as pl
 from windtunnel.digests import canonical_json, digest
 from windtunnel.errors import DataError
 from windtunnel.features.daily import (
-    days_between, digest_of, feature_rows_of, partitions_of, span, to_parquet,
+    days_between,
+    digest_of,
+    feature_rows_of,
+    partitions_of,
+    span,
+    to_parquet,
 )  # fmt: skip
 from windtunnel.features.definitions import load_definitions
 from windtunnel.features.describe import model_features
@@ -69,11 +74,13 @@ def identity(request: StageRequest, env: StageEnv) -> dict[str, Any]:
 
 
 def _feature_rows_up_to(env: StageEnv, end: date) -> dict[str, list[Any]]:
-    """All feature rows by entity tag, one listing per view: which of them a ttl lets in is found out later."""
+    """All feature rows by entity tag, one listing per view; which of them a ttl lets in is seen later."""
     rows = {}
     for view in env.lifecycle.spec.features.views:
         files = feature_rows_of(env.store, env.lifecycle.name, view)
-        rows[view] = [[e.key, e.size, e.etag] for e in env.store.list(files.prefix) if e.key <= files.key(end)]
+        rows[view] = [
+            [e.key, e.size, e.etag] for e in env.store.list(files.prefix) if e.key <= files.key(end)
+        ]
     return rows
 
 
@@ -85,9 +92,12 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
     label = env.lifecycle.spec.label.column
     labelled = {day: rows.filter(pl.col(label).is_not_null()) for day, rows in asked.items()}
     unlabelled = sum(rows.height for rows in asked.values()) - sum(rows.height for rows in labelled.values())
-    training = pl.concat([labelled[day] for day in windows.training], how="vertical_relaxed")
-    evaluation = pl.concat([labelled[day] for day in windows.evaluation], how="vertical_relaxed")
-    for name, rows, days in (("training", training, windows.training), ("evaluation", evaluation, windows.evaluation)):
+    training = _together(labelled, windows.training)
+    evaluation = _together(labelled, windows.evaluation)
+    for name, rows, days in (
+        ("training", training, windows.training),
+        ("evaluation", evaluation, windows.evaluation),
+    ):
         if rows.is_empty():
             raise DataError(
                 f"there is no labelled row in the {name} window {span(days)}",
@@ -100,7 +110,9 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
     )  # fmt: skip
     joined = point_in_time(env, pl.concat([training, evaluation], how="vertical_relaxed"))
     joined = joined.select(_columns(env))
-    reference = _freeze(env, windows, joined.head(training.height), joined.tail(evaluation.height), unlabelled)
+    reference = _freeze(
+        env, windows, joined.head(training.height), joined.tail(evaluation.height), unlabelled
+    )
     facts = {
         "train_rows": training.height,
         "evaluation_rows": evaluation.height,
@@ -109,6 +121,12 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
     }
     env.log.info("snapshot %s", reference.digest)
     return StageResult(outputs={"snapshot": reference}, facts=facts)
+
+
+def _together(rows: dict[date, pl.DataFrame], days: list[date]) -> pl.DataFrame:
+    """Rows of the days in order; a day without rows knows the columns but not all of their types."""
+    frames = [rows[day] for day in days if rows[day].height]
+    return pl.concat(frames, how="vertical_relaxed") if frames else rows[days[0]]
 
 
 def _columns(env: StageEnv) -> list[str]:
@@ -175,7 +193,7 @@ def _refuse_missing(windows: Windows, env: StageEnv) -> None:
             raise DataError(
                 f"source {source!r} has no clean partition for {span(missing)}",
                 where=env.store.uri(files.prefix),
-                fix="run the features stages for those days, or choose another end, or shorter windows in lifecycle.yaml",
+                fix="run the features stages for those days, or choose another end or shorter windows",
             )
 
 

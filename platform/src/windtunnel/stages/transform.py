@@ -1,7 +1,7 @@
 """transform: clean partitions → feature rows, by the user's function, one day at a time.
 
-The function sees the rows of the day and of the days before it that the lifecycle asks for, never of a later day.
-A day whose partitions and whose code did not change is left alone.
+The function sees the rows of the day and of the days before it that the lifecycle asks for, never of a later
+day. A day whose partitions and whose code did not change is left alone.
 """
 
 from __future__ import annotations
@@ -15,7 +15,13 @@ import polars as pl
 from windtunnel.digests import canonical_json, digest
 from windtunnel.errors import DataError
 from windtunnel.features.daily import (
-    DailyFiles, Sidecar, days_between, digest_of, feature_rows_of, partitions_of, span,
+    DailyFiles,
+    Sidecar,
+    days_between,
+    digest_of,
+    feature_rows_of,
+    partitions_of,
+    span,
 )  # fmt: skip
 from windtunnel.features.definitions import Definitions, load_definitions
 from windtunnel.features.feature_rows import check_feature_rows
@@ -38,7 +44,10 @@ def still_there(result: StageResult, env: StageEnv) -> bool:
     """Whether the feature rows are still those of the result, and not of a run with other code since."""
     output = result.outputs["features"]
     days = days_between(date.fromisoformat(output.meta["start"]), date.fromisoformat(output.meta["end"]))
-    now = {view: feature_rows_of(env.store, env.lifecycle.name, view).sidecars(days) for view in output.meta["rows"]}
+    now = {
+        view: feature_rows_of(env.store, env.lifecycle.name, view).sidecars(days)
+        for view in output.meta["rows"]
+    }
     return digest_of(now) == output.digest
 
 
@@ -98,7 +107,9 @@ class _Transformation:
     def do(self, day: date) -> None:
         lookback = self.env.lifecycle.spec.features.lookback_days
         window = days_between(day - timedelta(days=lookback), day)
-        seen = {source: {d: s for d, s in all_.items() if d in window} for source, all_ in self.available.items()}
+        seen = {
+            source: {d: s for d, s in all_.items() if d in window} for source, all_ in self.available.items()
+        }
         if any(len(items) < len(window) for items in seen.values()):
             self.short_lookback += 1
         made_of = digest(canonical_json([digest_of(seen), self.code]))
@@ -136,7 +147,9 @@ class _Transformation:
 
 
 def _days(request: StageRequest) -> list[date]:
-    return days_between(date.fromisoformat(request.params["start"]), date.fromisoformat(request.params["end"]))
+    return days_between(
+        date.fromisoformat(request.params["start"]), date.fromisoformat(request.params["end"])
+    )
 
 
 def _available(env: StageEnv, days: list[date]) -> dict[str, dict[date, Sidecar]]:
@@ -154,7 +167,7 @@ def _sidecars(files: DailyFiles, window: list[date]) -> dict[date, Sidecar]:
 
 
 def _refuse_nothing(available: dict[str, dict[date, Sidecar]], env: StageEnv, days: list[date]) -> None:
-    """A single day without a readable partition is the quarantine's business; a day never extracted is not."""
+    """A day whose partition is in quarantine is known and empty; a day never extracted is a mistake."""
     for source in available:
         files = partitions_of(env.store, env.lifecycle.name, source)
         missing = set(days) - files.known_days()
