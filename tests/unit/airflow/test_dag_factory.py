@@ -9,6 +9,7 @@ import pytest
 from airflow.sdk import AssetAll
 from airflow.serialization.serialized_objects import DagSerialization
 
+from windtunnel.airflow import dag_factory
 from windtunnel.airflow.dag_factory import lifecycle_dags
 
 from .conftest import LIFECYCLE, write_lifecycle
@@ -120,6 +121,24 @@ def test_a_broken_lifecycle_is_shown_and_leaves_the_others_alone(lifecycles: Pat
 def test_a_lifecycle_must_be_named_as_its_directory(tmp_path: Path) -> None:
     write_lifecycle(tmp_path, name="wind").rename(tmp_path / "storm")
     assert list(lifecycle_dags(tmp_path)) == ["storm__broken"]
+
+
+def test_a_class_that_the_platform_lacks_is_named_when_it_is_known(
+    lifecycles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dag_factory, "POD_TEMPLATES", tmp_path / "pod-templates")
+    assert "wind__train" in lifecycle_dags(lifecycles)
+    (tmp_path / "pod-templates").mkdir()
+    for name in ("small", "gpu", "rollout"):
+        (tmp_path / "pod-templates" / f"{name}.yaml").touch()
+    broken = lifecycle_dags(lifecycles)["wind__broken"]
+    assert "stages.train.class: there is no stage class 'large'; there are gpu, small" in str(broken.doc_md)
+
+
+def test_user_code_does_not_get_the_rights_of_the_rollout(tmp_path: Path) -> None:
+    write_lifecycle(tmp_path, text=LIFECYCLE.replace("class: large", "class: rollout"))
+    broken = lifecycle_dags(tmp_path)["wind__broken"]
+    assert "class 'rollout' is for the rollout alone" in str(broken.doc_md)
 
 
 def test_a_worker_makes_only_the_lifecycle_of_its_task(

@@ -106,7 +106,7 @@ def test_it_leads_a_session_of_its_own() -> None:
     process.close()
 
 
-def test_the_environment_carries_no_secret_of_airflow() -> None:
+def test_the_environment_carries_what_is_for_stages_and_no_secret_of_airflow() -> None:
     environ = {
         "PATH": "/bin",
         "WINDTUNNEL_STORE": "s3://b",
@@ -118,12 +118,18 @@ def test_the_environment_carries_no_secret_of_airflow() -> None:
         "AIRFLOW_CTX_DAG_ID": "d",
         "SOME_TOKEN": "token",
         "PYTHONPATH": "/opt/windtunnel/src",
+        "WINDTUNNEL_STAGE_ENV": "TEAM_URL, TEAM_MODE",
+        "TEAM_URL": "http://team",
+        "TEAM_MODE": "1",
     }
     assert stage_environment(environ, {"EXTRA": "1"}) == {
         "PATH": "/bin",
         "WINDTUNNEL_STORE": "s3://b",
         "AWS_ACCESS_KEY_ID": "key",
         "POD_NAME": "p",
+        "WINDTUNNEL_STAGE_ENV": "TEAM_URL, TEAM_MODE",
+        "TEAM_URL": "http://team",
+        "TEAM_MODE": "1",
         "PYTHONUNBUFFERED": "1",
         "EXTRA": "1",
     }

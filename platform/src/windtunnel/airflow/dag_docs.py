@@ -16,6 +16,7 @@ PURPOSES = {
 }
 
 STAGES = {
+    "plan": "Says which days the run is about, and cuts them into slices.",
     "extract": "Reads the sources' partitions of these days, checks their schema, sets bad rows aside.",
     "transform": "Calls the lifecycle's `transform` for each of these days and writes feature rows.",
     "materialize": "Writes the feature view's rows to the online store, where serving reads them.",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, get_parsing_context
@@ -21,15 +22,14 @@ from windtunnel.spec import load_lifecycle
 from windtunnel.spec.stages import STAGES
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from airflow.sdk import BaseOperator
 
     from windtunnel.spec import Lifecycle
 
 log = logging.getLogger(__name__)
 
-POD_TEMPLATES = "/opt/windtunnel/pod-templates"
+POD_TEMPLATES = Path("/opt/windtunnel/pod-templates")
+"""One file per stage class; mounted where DAGs are parsed and pods are made, not in the pods themselves."""
 ROLLOUT_CLASS = "rollout"
 """The one stage class whose pods may reach the Kubernetes API."""
 # For any scheme without the x- Airflow imports every provider, to ask whether it normalises such URIs: half a
@@ -70,11 +70,29 @@ def _dags_of(directory: Path) -> list[DAG]:
                 where=str(directory / "lifecycle.yaml"),
                 fix="give both the same name",
             )
+        _check_classes(lifecycle, directory)
         factory = LifecycleDags(lifecycle, directory)
         return [factory.features(), factory.train(), factory.score()]
     except Exception as error:
         log.exception("lifecycle %s is broken; its DAGs are not made", directory.name)
         return [_broken(directory.name, error)]
+
+
+def _check_classes(lifecycle: Lifecycle, directory: Path) -> None:
+    """Raises SpecError for a class that the platform lacks, or that a stage must not have."""
+    known = {path.stem for path in POD_TEMPLATES.glob("*.yaml")}
+    for name, settings in lifecycle.spec.stages.items():
+        where = f"{directory / 'lifecycle.yaml'}: stages.{name}.class"
+        offered = ", ".join(sorted(known - {ROLLOUT_CLASS}))
+        if settings.stage_class == ROLLOUT_CLASS and name != "rollout":
+            # Its pods may change what serves; user code must not run in them.
+            raise SpecError(
+                f"class {ROLLOUT_CLASS!r} is for the rollout alone", where=where, fix="use another"
+            )
+        if known and settings.stage_class not in known:
+            raise SpecError(
+                f"there is no stage class {settings.stage_class!r}", where=where, fix=f"there are {offered}"
+            )
 
 
 def _broken(name: str, error: Exception) -> DAG:
@@ -104,7 +122,12 @@ class LifecycleDags:
         features = self.lifecycle.spec.features
         with self._dag("features", _cron(features.schedule)) as dag:
             plan = PlanOperator(
-                task_id="plan", slice_days=features.slice_days, executor_config=_pod("small"), retries=1
+                task_id="plan",
+                slice_days=features.slice_days,
+                executor_config=_pod("small"),
+                retries=1,
+                retry_delay=_RETRY_DELAY,
+                doc_md=dag_docs.STAGES["plan"],
             )
             slice_name = "{{ task.stage_params.start }} to {{ task.stage_params.end }}"
             extract, transform = (
@@ -193,6 +216,7 @@ class LifecycleDags:
             body=dag_docs.APPROVAL_BODY,
             executor_config=_pod("small"),
             retries=1,
+            retry_delay=_RETRY_DELAY,
             doc_md=dag_docs.STAGES["approve"],
         )
 

@@ -36,11 +36,16 @@ _ALLOWED_PREFIXES = (
 
 
 def stage_environment(environ: Mapping[str, str], extra: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a stage: what the allow-list lets through of `environ`, and `extra`."""
+    """The environment of a stage: what the allow-list lets through of `environ`, and `extra`.
+
+    WINDTUNNEL_STAGE_ENV holds the names of more, comma-separated: those that the platform's values give to
+    stages.
+    """
+    given = {name.strip() for name in environ.get("WINDTUNNEL_STAGE_ENV", "").split(",")}
     allowed = {
         name: value
         for name, value in environ.items()
-        if name in _ALLOWED or name.startswith(_ALLOWED_PREFIXES)
+        if name in _ALLOWED or name in given or name.startswith(_ALLOWED_PREFIXES)
     }
     return {**allowed, "PYTHONUNBUFFERED": "1", **extra}
 
