@@ -34,7 +34,10 @@ VIEWS = [
         "name": "carrier_day",
         "join_keys": [{"name": "carrier", "type": "STRING"}],
         "ttl_seconds": 86400,
-        "features": [{"name": "carrier_delay", "type": "Float64"}, {"name": "carrier_flights", "type": "Int64"}],
+        "features": [
+            {"name": "carrier_delay", "type": "Float64"},
+            {"name": "carrier_flights", "type": "Int64"},
+        ],
     },
     {
         "name": "route_day",

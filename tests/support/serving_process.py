@@ -28,7 +28,9 @@ def free_port() -> int:
 class ServingProcess:
     """A context manager; the process has ended when it is left."""
 
-    def __init__(self, served_model: Path, store: Path, *, online_store: str = "", prefix: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, served_model: Path, store: Path, *, online_store: str = "", prefix: tuple[str, ...] = ()
+    ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.log_path = served_model.parent / f"serving-{self.port}.log"
@@ -48,7 +50,9 @@ class ServingProcess:
 
     def __enter__(self) -> Self:
         self._log = self.log_path.open("wb")
-        self.process = subprocess.Popen(self._command, env=self._environment, stderr=self._log, stdout=self._log)
+        self.process = subprocess.Popen(
+            self._command, env=self._environment, stderr=self._log, stdout=self._log
+        )
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -75,7 +79,9 @@ class ServingProcess:
                 return time.monotonic() - started
             assert self.process.poll() is None, self.log
             time.sleep(0.02)
-        raise AssertionError(f"{path} did not answer {status} within {seconds} s: {self.get(path)}\n{self.log}")
+        raise AssertionError(
+            f"{path} did not answer {status} within {seconds} s: {self.get(path)}\n{self.log}"
+        )
 
     def get(self, path: str) -> tuple[int, Any]:
         """(status, decoded body); status 0 when nothing listens."""

@@ -27,7 +27,9 @@ def test_answers_a_row(server: ServingProcess) -> None:
     assert output["data"] == pytest.approx(answers([ROW], 1.0), abs=1e-6)
     assert answer["parameters"]["role"] == "champion"
     assert answer["parameters"]["missing_features"] == 0
-    assert re.fullmatch(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", prediction_id(answer))
+    assert re.fullmatch(
+        r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}", prediction_id(answer)
+    )
 
 
 def prediction_id(answer: dict[str, Any]) -> str:
@@ -55,14 +57,18 @@ def test_answers_nested_rows_and_columns_of_one(server: ServingProcess) -> None:
         "inputs": [tensor(name, "FP64", [[1.0], [2.0]], [2, 1]) for name in FEATURES],
     }
     assert server.infer(nested)[0] == 200
-    assert server.infer(columns)[1]["outputs"][0]["data"] == pytest.approx(answers([[1] * 5, [2] * 5], 1.0), abs=1e-6)
+    assert server.infer(columns)[1]["outputs"][0]["data"] == pytest.approx(
+        answers([[1] * 5, [2] * 5], 1.0), abs=1e-6
+    )
 
 
 def test_takes_integers_and_booleans_as_numbers(server: ServingProcess) -> None:
     request = by_column(ROW)
     request["inputs"][3] = tensor("hour", "INT64", [4])
     request["inputs"][4] = tensor("distance", "BOOL", [True])
-    assert server.infer(request)[1]["outputs"][0]["data"] == pytest.approx(answers([[0.1, 2, 0.3, 4, 1]], 1.0), abs=1e-6)
+    assert server.infer(request)[1]["outputs"][0]["data"] == pytest.approx(
+        answers([[0.1, 2, 0.3, 4, 1]], 1.0), abs=1e-6
+    )
 
 
 def test_null_is_a_missing_number_and_is_counted(server: ServingProcess) -> None:

@@ -24,7 +24,8 @@ def main() -> int:
     logging.basicConfig(
         level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s: %(message)s", stream=sys.stderr
     )
-    logging.getLogger("kopf").setLevel(logging.WARNING)
+    for name in ("kopf", "aiohttp.access"):
+        logging.getLogger(name).setLevel(logging.WARNING)
     try:
         config = ControllerConfig.from_environment(os.environ)
         cluster = Cluster(KubernetesApi.connect(os.environ), config.namespace)

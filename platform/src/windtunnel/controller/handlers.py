@@ -58,6 +58,9 @@ def register(registry: kopf.OperatorRegistry, make_keeper: Callable[[], Keeper])
         settings.watching.server_timeout = 60
         settings.watching.client_timeout = 75
 
+    async def log_in(**kwargs: Any) -> kopf.ConnectionInfo | None:
+        return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
+
     async def changed(event: kopf.RawEvent, **_: Any) -> None:
         value: dict[str, Any] = dict(event["object"])
         uid = value["metadata"]["uid"]
@@ -74,5 +77,6 @@ def register(registry: kopf.OperatorRegistry, make_keeper: Callable[[], Keeper])
             one.end()
 
     kopf.on.startup(registry=registry)(configure)
+    kopf.on.login(registry=registry)(log_in)
     kopf.on.event(GROUP, VERSION, PLURAL, registry=registry)(changed)
     kopf.on.cleanup(registry=registry)(end)
