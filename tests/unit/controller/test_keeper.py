@@ -1,0 +1,206 @@
+"""One round for one ServedModel, against a cluster that is a small product of its own."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from windtunnel.controller.config import ControllerConfig
+from windtunnel.controller.keeper import FAILED_SECONDS, PROGRESSING_SECONDS, STEADY_SECONDS, Keeper
+from windtunnel.controller.status import PodView
+from windtunnel.errors import PermanentError, TemporaryError, WindtunnelError
+from windtunnel.spec.servedmodel import Metadata, ServedModelStatus
+
+CONFIG = ControllerConfig.from_environment(
+    {
+        "POD_NAMESPACE": "windtunnel",
+        "WINDTUNNEL_SERVING_IMAGE": "windtunnel/serving:1",
+        "WINDTUNNEL_SERVING_SERVICE_ACCOUNT": "serving",
+    }
+)
+DIGEST = "sha256:" + "a" * 64
+
+
+class FakeCluster:
+    """Keeps what is applied; its Deployment rolls out at once, its pods serve what `serves` says."""
+
+    def __init__(self) -> None:
+        self.objects: dict[str, dict[str, Any]] = {}
+        self.applies = 0
+        self.serves: tuple[str, str] | None = None
+        self.status: ServedModelStatus | None = None
+        self.events: list[tuple[str, str, str]] = []
+        self.broken: WindtunnelError | None = None
+
+    def apply(self, wanted: dict[str, Any]) -> None:
+        if self.broken:
+            raise self.broken
+        self.applies += 1
+        self.objects[wanted["kind"]] = wanted
+
+    def deployment(self, name: str) -> dict[str, Any] | None:
+        if self.broken and isinstance(self.broken, TemporaryError):
+            raise self.broken
+        made = self.objects.get("Deployment")
+        if made is None or made["metadata"]["name"] != name:
+            return None
+        replicas = made["spec"]["replicas"]
+        status = {"observedGeneration": 1, "updatedReplicas": replicas, "replicas": replicas}
+        return {"metadata": {"generation": 1}, "status": status}
+
+    def pods(self, name: str, lifecycle: str) -> list[PodView]:
+        assert (name, lifecycle) == ("flight-delay", "flight_delay")
+        return [PodView("pod", True, *self.serves)] if self.serves else []
+
+    def write_status(self, name: str, status: ServedModelStatus) -> None:
+        assert name == "flight-delay"
+        self.status = status
+
+    def tell(self, about: Metadata, kind: str, reason: str, message: str) -> None:
+        assert about.name == "flight-delay"
+        self.events.append((kind, reason, message))
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def served_model(version: str = "1", generation: int = 1, **spec: Any) -> dict[str, Any]:
+    return {
+        "metadata": {"name": "flight-delay", "uid": "a-uid", "generation": generation, "resourceVersion": "5"},
+        "spec": {
+            "lifecycle": "flight_delay",
+            "champion": {"version": version, "bundle": "s3://b/1", "digest": DIGEST},
+            **spec,
+        },
+    }
+
+
+@pytest.fixture
+def cluster() -> FakeCluster:
+    return FakeCluster()
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def keeper(cluster: FakeCluster, clock: Clock) -> Keeper:
+    return Keeper(cluster, CONFIG, clock)
+
+
+def phase(cluster: FakeCluster) -> str:
+    assert cluster.status is not None
+    return cluster.status.phase
+
+
+def test_applies_watches_closely_then_calms_down(keeper: Keeper, cluster: FakeCluster) -> None:
+    assert keeper.round(served_model()) == PROGRESSING_SECONDS
+    assert phase(cluster) == "Pending"
+    assert set(cluster.objects) == {"Deployment", "Service", "PodDisruptionBudget", "NetworkPolicy"}
+    cluster.serves = ("1", DIGEST)
+    assert keeper.round(served_model()) == STEADY_SECONDS
+    assert phase(cluster) == "Ready"
+    assert cluster.events == [("Normal", "ChampionServes", "version 1 serves")]
+
+
+def test_a_promotion_is_told_once_it_serves(keeper: Keeper, cluster: FakeCluster) -> None:
+    cluster.serves = ("1", DIGEST)
+    keeper.round(served_model())
+    keeper.round(served_model("2", 2))
+    assert phase(cluster) == "Progressing"
+    cluster.serves = ("2", DIGEST)
+    keeper.round(served_model("2", 2))
+    keeper.round(served_model("2", 2))
+    assert cluster.events[1:] == [("Normal", "ChampionServes", "version 2 serves (before: 1)")]
+
+
+def test_does_not_write_what_has_not_changed(keeper: Keeper, cluster: FakeCluster) -> None:
+    cluster.serves = ("1", DIGEST)
+    keeper.round(served_model())
+    cluster.status = None
+    keeper.round(served_model())
+    assert cluster.status is None
+    assert cluster.applies == 4
+
+
+def test_goes_on_from_the_status_that_another_controller_left(cluster: FakeCluster) -> None:
+    cluster.serves = ("1", DIGEST)
+    Keeper(cluster, CONFIG).round(served_model())
+    assert cluster.status is not None
+    left = served_model() | {"status": cluster.status.model_dump(mode="json", by_alias=True)}
+    cluster.status, cluster.events = None, []
+    Keeper(cluster, CONFIG).round(left)
+    assert (cluster.status, cluster.events) == (None, [])
+
+
+def test_takes_back_what_others_changed_after_a_minute(keeper: Keeper, cluster: FakeCluster, clock: Clock) -> None:
+    keeper.round(served_model())
+    clock.now = 59
+    keeper.round(served_model())
+    assert cluster.applies == 4
+    clock.now = 61
+    keeper.round(served_model())
+    assert cluster.applies == 8
+
+
+def test_makes_a_deleted_deployment_again(keeper: Keeper, cluster: FakeCluster) -> None:
+    keeper.round(served_model())
+    del cluster.objects["Deployment"]
+    keeper.round(served_model())
+    keeper.round(served_model())
+    assert "Deployment" in cluster.objects
+
+
+def test_a_spec_that_makes_no_sense_degrades_with_a_reason(keeper: Keeper, cluster: FakeCluster) -> None:
+    keeper.round(served_model(traffic=10))
+    assert phase(cluster) == "Degraded"
+    assert cluster.applies == 0
+    ((kind, reason, message),) = cluster.events
+    assert (kind, reason) == ("Warning", "InvalidSpec")
+    assert "traffic needs a challenger" in message
+
+
+def test_objects_that_the_cluster_refuses_degrade_once_and_recover(keeper: Keeper, cluster: FakeCluster) -> None:
+    cluster.serves = ("1", DIGEST)
+    cluster.broken = PermanentError("limits: must be at least the request")
+    keeper.round(served_model())
+    keeper.round(served_model())
+    assert phase(cluster) == "Degraded"
+    cluster.broken = None
+    keeper.round(served_model(generation=2))
+    assert phase(cluster) == "Ready"
+    assert [reason for _, reason, _ in cluster.events] == ["ApplyFailed", "ChampionServes", "Recovered"]
+
+
+def test_an_api_server_that_is_away_changes_nothing(keeper: Keeper, cluster: FakeCluster) -> None:
+    cluster.serves = ("1", DIGEST)
+    keeper.round(served_model())
+    before, cluster.broken = cluster.status, TemporaryError("connection refused")
+    assert keeper.round(served_model()) == FAILED_SECONDS
+    assert cluster.status == before
+
+
+def test_an_object_that_is_no_served_model_ends_no_round(keeper: Keeper) -> None:
+    assert keeper.round({"metadata": {"name": "flight-delay"}, "spec": None}) == PROGRESSING_SECONDS
+
+
+def test_settings_name_everything_that_is_missing() -> None:
+    with pytest.raises(PermanentError, match="POD_NAMESPACE, WINDTUNNEL_SERVING_IMAGE"):
+        ControllerConfig.from_environment({})
+    with pytest.raises(PermanentError, match="WINDTUNNEL_SERVING_EGRESS"):
+        ControllerConfig.from_environment(
+            {
+                "POD_NAMESPACE": "n",
+                "WINDTUNNEL_SERVING_IMAGE": "i",
+                "WINDTUNNEL_SERVING_SERVICE_ACCOUNT": "s",
+                "WINDTUNNEL_SERVING_EGRESS": "{",
+            }
+        )

@@ -1,0 +1,152 @@
+"""From a ServedModel to the objects that serve it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from kubernetes_validate import validate
+
+from windtunnel.controller.config import ControllerConfig
+from windtunnel.controller.reconcile import desired
+from windtunnel.spec.servedmodel import ServedModel
+
+CONFIG = ControllerConfig(
+    namespace="windtunnel",
+    serving_image="windtunnel/serving:1",
+    pull_policy="IfNotPresent",
+    service_account="windtunnel-serving",
+    configmap="windtunnel-serving",
+    secrets=("windtunnel-object-store", "windtunnel-online-store"),
+    name_prefix="windtunnel",
+    checksum="abc",
+    egress=None,
+)
+
+
+def served_model(**spec: Any) -> ServedModel:
+    return ServedModel.model_validate(
+        {
+            "metadata": {"name": "flight-delay", "namespace": "windtunnel", "uid": "a-uid", "generation": 1},
+            "spec": {"lifecycle": "flight_delay", "champion": version("1"), **spec},
+        }
+    )
+
+
+def version(name: str) -> dict[str, str]:
+    return {"version": name, "bundle": f"s3://windtunnel/{name}", "digest": "sha256:" + name * 64}
+
+
+def objects(model: ServedModel | None = None, config: ControllerConfig = CONFIG) -> dict[str, dict[str, Any]]:
+    return {item["kind"]: item for item in desired(model or served_model(), config)}
+
+
+def container(made: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    (only,) = made["Deployment"]["spec"]["template"]["spec"]["containers"]
+    result: dict[str, Any] = only
+    return result
+
+
+def test_makes_four_objects_that_kubernetes_takes_and_collects() -> None:
+    made = objects()
+    assert set(made) == {"Deployment", "Service", "PodDisruptionBudget", "NetworkPolicy"}
+    for item in made.values():
+        validate(item, "1.34", strict=True)
+        metadata = item["metadata"]
+        assert (metadata["name"], metadata["namespace"]) == ("flight-delay", "windtunnel")
+        (owner,) = metadata["ownerReferences"]
+        assert (owner["kind"], owner["uid"], owner["controller"]) == ("ServedModel", "a-uid", True)
+        assert metadata["labels"]["app.kubernetes.io/component"] == "serving"
+        assert metadata["labels"]["windtunnel.dev/served-model"] == "flight-delay"
+
+
+def test_a_promotion_changes_no_object() -> None:
+    promoted = served_model(
+        champion=version("2"),
+        previous=version("1"),
+        promotion={"runId": "manual", "at": "2026-03-01T00:00:00Z", "by": "stage/rollout"},
+    )
+    assert objects(promoted) == objects()
+
+
+def test_a_challenger_changes_no_object() -> None:
+    assert objects(served_model(challenger=version("2"), traffic=10)) == objects()
+
+
+def test_pods_are_restricted() -> None:
+    pod = objects()["Deployment"]["spec"]["template"]["spec"]
+    assert pod["securityContext"]["runAsNonRoot"] is True
+    assert pod["securityContext"]["runAsUser"] == 10001
+    assert pod["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    security = container(objects())["securityContext"]
+    assert security["allowPrivilegeEscalation"] is False
+    assert security["readOnlyRootFilesystem"] is True
+    assert security["capabilities"] == {"drop": ["ALL"]}
+
+
+def test_pods_get_their_environment_by_name_only() -> None:
+    sources = container(objects())["envFrom"]
+    assert sources == [
+        {"configMapRef": {"name": "windtunnel-serving"}},
+        {"secretRef": {"name": "windtunnel-object-store"}},
+        {"secretRef": {"name": "windtunnel-online-store"}},
+    ]
+    assert {item["name"] for item in container(objects())["env"]} == {"HOME", "TMPDIR"}
+
+
+def test_pods_are_replaced_without_a_gap() -> None:
+    spec = objects()["Deployment"]["spec"]
+    assert spec["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+    pod = spec["template"]["spec"]
+    pre_stop = container(objects())["lifecycle"]["preStop"]["sleep"]["seconds"]
+    # sleep, drain (2 s) and the end of requests in flight (20 s) fit in; 30 s would meet a gap of Airflow's watch
+    assert pod["terminationGracePeriodSeconds"] > pre_stop + 2 + 20
+    assert pod["terminationGracePeriodSeconds"] != 30
+
+
+def test_probes_ask_the_protocol() -> None:
+    made = container(objects())
+    assert made["readinessProbe"]["httpGet"]["path"] == "/v2/health/ready"
+    assert made["livenessProbe"]["httpGet"]["path"] == "/v2/health/live"
+
+
+@pytest.mark.parametrize(
+    ("asked", "made"),
+    [
+        ({}, {"requests": {"cpu": "100m", "memory": "192Mi"}, "limits": {"memory": "512Mi"}}),
+        (
+            {"requests": {"memory": "1Gi"}},
+            {"requests": {"cpu": "100m", "memory": "1Gi"}, "limits": {"memory": "1Gi"}},
+        ),
+        (
+            {"requests": {"cpu": "2"}, "limits": {"memory": "3Gi", "cpu": "4"}},
+            {"requests": {"cpu": "2", "memory": "192Mi"}, "limits": {"memory": "3Gi", "cpu": "4"}},
+        ),
+    ],
+)
+def test_resources_have_defaults(asked: dict[str, Any], made: dict[str, Any]) -> None:
+    model = served_model(serving={"replicas": 3, "resources": asked})
+    assert container(objects(model))["resources"] == made
+    assert objects(model)["Deployment"]["spec"]["replicas"] == 3
+
+
+def test_a_changed_configuration_rolls_the_pods() -> None:
+    template = objects()["Deployment"]["spec"]["template"]
+    assert objects(config=replace(CONFIG, checksum="def"))["Deployment"]["spec"]["template"] != template
+
+
+def test_only_what_is_needed_can_be_reached() -> None:
+    spec = objects()["NetworkPolicy"]["spec"]
+    assert spec["policyTypes"] == ["Ingress", "Egress"]
+    ports = [sorted(port["port"] for port in rule["ports"]) for rule in spec["egress"]]
+    assert ports == [[53, 53], [443, 6443], [9000], [6379]]
+    assert spec["egress"][2]["to"][0]["podSelector"]["matchLabels"] == {"app.kubernetes.io/component": "object-store"}
+    (ingress,) = spec["ingress"]
+    assert ingress["ports"] == [{"protocol": "TCP", "port": 8080}]
+
+
+def test_external_stores_replace_the_embedded_ones() -> None:
+    rule = {"to": [{"ipBlock": {"cidr": "192.0.2.0/24"}}], "ports": [{"protocol": "TCP", "port": 6380}]}
+    egress = objects(config=replace(CONFIG, egress=(rule,)))["NetworkPolicy"]["spec"]["egress"]
+    assert egress[2:] == [rule]

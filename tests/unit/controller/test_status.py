@@ -1,0 +1,143 @@
+"""From what was seen to what kubectl shows."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from windtunnel.controller.status import PodView, Problem, failed, observed
+from windtunnel.spec.servedmodel import ServedModel, ServedModelStatus
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+DIGEST = "sha256:" + "a" * 64
+OLD_DIGEST = "sha256:" + "b" * 64
+MODEL = ServedModel.model_validate(
+    {
+        "metadata": {"name": "flight-delay", "generation": 7},
+        "spec": {
+            "lifecycle": "flight_delay",
+            "champion": {"version": "2", "bundle": "s3://b/2", "digest": DIGEST},
+            "serving": {"replicas": 2},
+        },
+    }
+)
+
+
+def deployment(updated: int = 2, replicas: int = 2, **condition: str) -> dict[str, Any]:
+    status = {"observedGeneration": 3, "updatedReplicas": updated, "replicas": replicas}
+    return {
+        "metadata": {"generation": 3},
+        "status": {**status, "conditions": [condition] if condition else []},
+    }
+
+
+def new(name: str = "a", ready: bool = True) -> PodView:
+    return PodView(name, ready, "2", DIGEST)
+
+
+def old(name: str = "o") -> PodView:
+    return PodView(name, True, "1", OLD_DIGEST)
+
+
+def status(*pods: PodView, before: ServedModelStatus | None = None, **seen: Any) -> ServedModelStatus:
+    return observed(MODEL, before, deployment(**seen), pods, NOW)
+
+
+def condition(of: ServedModelStatus, kind: str) -> tuple[str, str]:
+    (found,) = (item for item in of.conditions if item.type == kind)
+    return found.status, found.reason
+
+
+def test_is_ready_when_every_wanted_pod_serves_the_champion() -> None:
+    seen = status(new("a"), new("b"))
+    assert (seen.phase, seen.champion, seen.ready, seen.observed_generation) == ("Ready", "2", "2/2", 7)
+    assert condition(seen, "Available") == ("True", "Serving")
+    assert condition(seen, "Degraded") == ("False", "AsWanted")
+
+
+def test_is_pending_before_anything_has_served() -> None:
+    seen = status(new(ready=False))
+    assert (seen.phase, seen.champion, seen.ready) == ("Pending", None, "0/2")
+    assert condition(seen, "Available") == ("False", "NoReadyPods")
+
+
+def test_has_no_champion_while_pods_differ() -> None:
+    seen = status(new(), old())
+    assert (seen.phase, seen.champion, seen.ready) == ("Progressing", None, "1/2")
+    assert condition(seen, "Available")[0] == "True"
+
+
+def test_names_the_version_that_serves_until_the_new_one_does() -> None:
+    seen = status(old("a"), old("b"))
+    assert (seen.phase, seen.champion, seen.ready) == ("Progressing", "1", "0/2")
+
+
+def test_the_same_version_with_another_digest_is_not_the_champion() -> None:
+    seen = status(PodView("a", True, "2", OLD_DIGEST), PodView("b", True, "2", OLD_DIGEST))
+    assert (seen.phase, seen.ready) == ("Progressing", "0/2")
+
+
+def test_is_progressing_while_pods_are_replaced() -> None:
+    assert status(new("a"), new("b"), updated=1, replicas=2).phase == "Progressing"
+    assert status(new("a"), new("b"), new("c"), updated=2, replicas=3).phase == "Progressing"
+
+
+def test_pods_that_went_after_a_champion_are_progress_not_a_beginning() -> None:
+    before = status(new("a"), new("b"))
+    assert status(new(ready=False), before=before).phase == "Progressing"
+
+
+def test_a_pod_that_cannot_take_the_champion_in_degrades() -> None:
+    failure = {"version": "2", "reason": "IntegrityError", "message": "the content has digest x"}
+    seen = status(old("a"), PodView("b", True, "1", OLD_DIGEST, failure))
+    assert (seen.phase, seen.champion) == ("Degraded", "1")
+    assert condition(seen, "Degraded") == ("True", "IntegrityError")
+    assert condition(seen, "Available")[0] == "True"
+
+
+def test_a_failure_of_another_version_is_history() -> None:
+    failure = {"version": "1", "reason": "IntegrityError", "message": ""}
+    assert status(new("a"), PodView("b", True, "2", DIGEST, failure)).phase == "Ready"
+
+
+@pytest.mark.parametrize("reason", ["CrashLoopBackOff", "ImagePullBackOff", "CreateContainerConfigError"])
+def test_a_container_that_does_not_start_degrades(reason: str) -> None:
+    pod = {
+        "metadata": {"name": "a"},
+        "status": {"containerStatuses": [{"state": {"waiting": {"reason": reason, "message": "why"}}}]},
+    }
+    seen = status(PodView.from_pod(pod, None))
+    assert seen.phase == "Degraded"
+    assert condition(seen, "Degraded") == ("True", reason)
+    assert "a: why" in seen.conditions[1].message
+
+
+def test_a_container_that_is_being_made_does_not() -> None:
+    pod = {
+        "metadata": {"name": "a"},
+        "status": {"containerStatuses": [{"state": {"waiting": {"reason": "ContainerCreating"}}}]},
+    }
+    assert status(PodView.from_pod(pod, None)).phase == "Pending"
+
+
+def test_a_quota_that_forbids_pods_degrades() -> None:
+    seen = status(type="ReplicaFailure", status="True", reason="FailedCreate", message="exceeded quota")
+    assert condition(seen, "Degraded") == ("True", "FailedCreate")
+
+
+def test_conditions_keep_the_time_of_their_last_change() -> None:
+    first = status(new("a"), new("b"))
+    later = observed(MODEL, first, deployment(), [new("a"), old("b")], NOW + timedelta(hours=1))
+    gone = observed(MODEL, later, deployment(), [], NOW + timedelta(hours=2))
+    assert later.conditions[0].last_transition_time == NOW
+    assert gone.conditions[0].last_transition_time == NOW + timedelta(hours=2)
+
+
+def test_what_cannot_be_applied_degrades_and_keeps_what_is_known() -> None:
+    before = status(new("a"), new("b"))
+    seen = failed(before, 8, Problem("ApplyFailed", "quantities must match"), NOW)
+    assert (seen.phase, seen.champion, seen.ready, seen.observed_generation) == ("Degraded", "2", "2/2", 8)
+    assert condition(seen, "Available")[0] == "True"
+    assert condition(seen, "Degraded") == ("True", "ApplyFailed")
