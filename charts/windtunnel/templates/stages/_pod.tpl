@@ -4,6 +4,7 @@
 {{- $root := index . 0 -}}
 {{- $class := index . 1 -}}
 {{- $spec := index . 2 -}}
+{{- $environment := merge (dict) (default dict $spec.env) $root.Values.stages.env -}}
 {{- $temporary := ternary "/scratch" "/dev/shm" (not (empty $spec.scratch)) -}}
 apiVersion: v1
 kind: Pod
@@ -56,7 +57,11 @@ spec:
       {{- include "windtunnel.containerSecurity" $root | nindent 6 }}
       resources: {{- toYaml $spec.resources | nindent 8 }}
       env:
-        {{- include "windtunnel.env" (include "windtunnel.stages.env" (list $root $temporary) | fromYaml | merge (dict) (default dict $spec.env) $root.Values.stages.env) | trim | nindent 8 }}
+        {{- include "windtunnel.env" (include "windtunnel.stages.env" (list $root $temporary) | fromYaml | merge (dict) $environment) | trim | nindent 8 }}
+        {{- with $environment }}
+        # The stage's process is given only what the platform knows, and these.
+        - {name: WINDTUNNEL_STAGE_ENV, value: {{ keys . | sortAlpha | join "," }}}
+        {{- end }}
         - name: POD_NAME
           valueFrom: {fieldRef: {fieldPath: metadata.name}}
         # Threads as the class has CPU, or each library starts one per core of the node.
