@@ -1,7 +1,7 @@
-"""A small model of known answers, as a real bundle in a directory: what tests and benchmarks of serving serve.
+"""A small model of known answers, as a real bundle: what tests and benchmarks of serving serve.
 
-Its answer is a logistic function of `weights · features`; a missing feature counts as zero. Half of its features come
-from two online views, the rest from the request.
+Its answer is a logistic function of `weights · features`; a missing feature counts as zero. Half of its
+features come from two online views, the rest from the request.
 """
 
 from __future__ import annotations

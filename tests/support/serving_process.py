@@ -1,4 +1,4 @@
-"""The serving runtime as a process on a port of its own, as it runs in a pod; only its ServedModel is a file."""
+"""The serving runtime as a process of its own, as it runs in a pod; only its ServedModel is a file."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -10,7 +10,9 @@ from windtunnel.controller.config import ControllerConfig
 from windtunnel.controller.keeper import FAILED_SECONDS, PROGRESSING_SECONDS, STEADY_SECONDS, Keeper
 from windtunnel.controller.status import PodView
 from windtunnel.errors import PermanentError, TemporaryError, WindtunnelError
-from windtunnel.spec.servedmodel import Metadata, ServedModelStatus
+
+if TYPE_CHECKING:
+    from windtunnel.spec.servedmodel import Metadata, ServedModelStatus
 
 CONFIG = ControllerConfig.from_environment(
     {
@@ -72,7 +74,12 @@ class Clock:
 
 def served_model(version: str = "1", generation: int = 1, **spec: Any) -> dict[str, Any]:
     return {
-        "metadata": {"name": "flight-delay", "uid": "a-uid", "generation": generation, "resourceVersion": "5"},
+        "metadata": {
+            "name": "flight-delay",
+            "uid": "a-uid",
+            "generation": generation,
+            "resourceVersion": "5",
+        },
         "spec": {
             "lifecycle": "flight_delay",
             "champion": {"version": version, "bundle": "s3://b/1", "digest": DIGEST},
@@ -141,7 +148,9 @@ def test_goes_on_from_the_status_that_another_controller_left(cluster: FakeClust
     assert (cluster.status, cluster.events) == (None, [])
 
 
-def test_takes_back_what_others_changed_after_a_minute(keeper: Keeper, cluster: FakeCluster, clock: Clock) -> None:
+def test_takes_back_what_others_changed_after_a_minute(
+    keeper: Keeper, cluster: FakeCluster, clock: Clock
+) -> None:
     keeper.round(served_model())
     clock.now = 59
     keeper.round(served_model())
@@ -168,7 +177,9 @@ def test_a_spec_that_makes_no_sense_degrades_with_a_reason(keeper: Keeper, clust
     assert "traffic needs a challenger" in message
 
 
-def test_objects_that_the_cluster_refuses_degrade_once_and_recover(keeper: Keeper, cluster: FakeCluster) -> None:
+def test_objects_that_the_cluster_refuses_degrade_once_and_recover(
+    keeper: Keeper, cluster: FakeCluster
+) -> None:
     cluster.serves = ("1", DIGEST)
     cluster.broken = PermanentError("limits: must be at least the request")
     keeper.round(served_model())

@@ -141,7 +141,9 @@ def test_only_what_is_needed_can_be_reached() -> None:
     assert spec["policyTypes"] == ["Ingress", "Egress"]
     ports = [sorted(port["port"] for port in rule["ports"]) for rule in spec["egress"]]
     assert ports == [[53, 53], [443, 6443], [9000], [6379]]
-    assert spec["egress"][2]["to"][0]["podSelector"]["matchLabels"] == {"app.kubernetes.io/component": "object-store"}
+    assert spec["egress"][2]["to"][0]["podSelector"]["matchLabels"] == {
+        "app.kubernetes.io/component": "object-store"
+    }
     (ingress,) = spec["ingress"]
     assert ingress["ports"] == [{"protocol": "TCP", "port": 8080}]
 

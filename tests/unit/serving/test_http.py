@@ -5,11 +5,13 @@ from __future__ import annotations
 import http.client
 import json
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from served_bundle import FEATURES, answers, matrix_request, tensor
-from serving_process import ServingProcess
+
+if TYPE_CHECKING:
+    from serving_process import ServingProcess
 
 ROW = [0.1, 2.0, 0.3, 4.0, 0.5]
 
@@ -84,54 +86,58 @@ def test_large_batches_are_answered_in_order(server: ServingProcess) -> None:
     assert data == pytest.approx(answers(rows, 1.0), abs=1e-6)
 
 
-BAD = {
+def matrix(data: list[Any], *shape: int) -> dict[str, Any]:
+    return {"inputs": [tensor("features", "FP64", data, list(shape))]}
+
+
+def by_entity(**changed: dict[str, Any]) -> dict[str, Any]:
+    inputs = {
+        "carrier": tensor("carrier", "BYTES", ["UA"]),
+        "route_id": tensor("route_id", "INT64", [1]),
+        "hour": tensor("hour", "FP64", [1]),
+        "distance": tensor("distance", "FP64", [1]),
+    }
+    return {"inputs": list((inputs | changed).values())}
+
+
+def raw_matrix(data: bytes) -> bytes:
+    return b'{"inputs": [{"name": "features", "datatype": "FP64", "shape": [1, 5], "data": ' + data
+
+
+COLUMNS = by_column(ROW)["inputs"]
+BAD: dict[str, tuple[Any, str]] = {
     "not JSON": (b"{", "not valid JSON"),
     "empty": (b"", "not valid JSON"),
     "no object": (b"[]", "Expected `object`"),
     "NaN": (b'{"inputs": [NaN]}', "send null for a missing number"),
-    "not UTF-8": (b'{"inputs": "\xff"}', ""),
-    "deep": (b"[" * 100_000, ""),
-    "deep in data": (
-        b'{"inputs": [{"name": "features", "datatype": "FP64", "shape": [1, 5], "data": ' + b"[" * 50_000,
-        "",
-    ),
+    "not UTF-8": (b'{"inputs": "\xff"}', "body"),
+    "deep": (b"[" * 100_000, "body"),
+    "deep in data": (raw_matrix(b"[" * 50_000), "body"),
     "no inputs": ({"inputs": []}, "missing: carrier_delay"),
-    "a text": (matrix_request([0.1, 2.0, 0.3, 4.0, "5"]), "Expected `float | null`, got `str` - at `data[4]`"),  # type: ignore[list-item]
-    "a boolean": (matrix_request([0.1, 2.0, 0.3, 4.0, True]), "got `bool`"),
-    "infinite": (b'{"inputs": [{"name": "features", "datatype": "FP64", "shape": [1, 5], "data": [1,2,3,4,1e999]}]}',
-                 "Number out of range"),
-    "too large for the model": (matrix_request([1e300, 2.0, 0.3, 4.0, 5.0]), "too large for this model"),
-    "four features": (
-        {"inputs": [tensor("features", "FP64", [1, 2, 3, 4], [1, 4])]}, "the model has 5 features"),
-    "shape without rows": ({"inputs": [tensor("features", "FP64", ROW, [5])]}, "send shape [rows, 5]"),
-    "no rows": ({"inputs": [tensor("features", "FP64", [], [0, 5])]}, "send 1 to 10000 rows"),
-    "too many rows": ({"inputs": [tensor("features", "FP64", [], [10_001, 5])]}, "send 1 to 10000 rows"),
-    "negative rows": ({"inputs": [tensor("features", "FP64", [], [-1, 5])]}, "send 1 to 10000 rows"),
-    "data and shape differ": ({"inputs": [tensor("features", "FP64", ROW, [2, 5])]}, "data has 5 values"),
-    "ragged rows": ({"inputs": [tensor("features", "FP64", [ROW, ROW[:4]], [2, 5])]}, "a row has not 5 values"),
-    "three dimensions": ({"inputs": [tensor("features", "FP64", ROW, [1, 5, 1])]}, "send shape [rows, 5]"),
+    "a text": (matrix([1, 2, 3, 4, "5"], 1, 5), "Expected `float | null`, got `str` - at `data[4]`"),
+    "a boolean": (matrix([1, 2, 3, 4, True], 1, 5), "got `bool`"),
+    "infinite": (raw_matrix(b"[1, 2, 3, 4, 1e999]}]}"), "Number out of range"),
+    "too large for the model": (matrix([1e300, 2, 3, 4, 5], 1, 5), "too large for this model"),
+    "four features": (matrix([1, 2, 3, 4], 1, 4), "the model has 5 features"),
+    "shape without rows": (matrix(ROW, 5), "send shape [rows, 5]"),
+    "no rows": (matrix([], 0, 5), "send 1 to 10000 rows"),
+    "too many rows": (matrix([], 10_001, 5), "send 1 to 10000 rows"),
+    "negative rows": (matrix([], -1, 5), "send 1 to 10000 rows"),
+    "data and shape differ": (matrix(ROW, 2, 5), "data has 5 values"),
+    "ragged rows": (matrix([ROW, ROW[:4]], 2, 5), "a row has not 5 values"),
+    "three dimensions": (matrix(ROW, 1, 5, 1), "send shape [rows, 5]"),
     "unknown datatype": ({"inputs": [tensor("features", "FP16", ROW, [1, 5])]}, "holds no numbers"),
     "text as feature": ({"inputs": [tensor("features", "BYTES", ["a"] * 5, [1, 5])]}, "holds no numbers"),
     "sent twice": ({"inputs": [tensor("hour", "FP64", [1]), tensor("hour", "FP64", [1])]}, "same name"),
-    "missing column": ({"inputs": by_column(ROW)["inputs"][1:]}, "missing: carrier_delay"),
-    "misspelt column": (
-        {"inputs": [*by_column(ROW)["inputs"][:4], tensor("distence", "FP64", [1])]}, "is it distance?"),
-    "columns of unequal rows": (
-        {"inputs": [*by_column(ROW)["inputs"][:4], tensor("distance", "FP64", [1, 2])]}, "send shape [1]"),
-    "key of the wrong type": (
-        {"inputs": [tensor("carrier", "INT64", [1]), tensor("route_id", "INT64", [1]),
-                    tensor("hour", "FP64", [1]), tensor("distance", "FP64", [1])]}, "send datatype BYTES"),
-    "key of the wrong integer type": (
-        {"inputs": [tensor("carrier", "BYTES", ["UA"]), tensor("route_id", "BYTES", ["1"]),
-                    tensor("hour", "FP64", [1]), tensor("distance", "FP64", [1])]}, "send datatype INT64"),
-    "key is null": (
-        {"inputs": [tensor("carrier", "BYTES", [None]), tensor("route_id", "INT64", [1]),
-                    tensor("hour", "FP64", [1]), tensor("distance", "FP64", [1])]}, "send JSON strings"),
-    "key too large": (
-        {"inputs": [tensor("carrier", "BYTES", ["UA"]), tensor("route_id", "INT64", [2**63]),
-                    tensor("hour", "FP64", [1]), tensor("distance", "FP64", [1])]}, "out of range"),
-    "key without request features": ({"inputs": [tensor("carrier", "BYTES", ["UA"])]}, "missing: distance, hour, route_id"),
-}  # fmt: skip
+    "missing column": ({"inputs": COLUMNS[1:]}, "missing: carrier_delay"),
+    "misspelt column": ({"inputs": [*COLUMNS[:4], tensor("distence", "FP64", [1])]}, "is it distance?"),
+    "unequal columns": ({"inputs": [*COLUMNS[:4], tensor("distance", "FP64", [1, 2])]}, "send shape [1]"),
+    "number for a text key": (by_entity(carrier=tensor("carrier", "INT64", [1])), "send datatype BYTES"),
+    "text for a number key": (by_entity(route_id=tensor("route_id", "BYTES", ["1"])), "send datatype INT64"),
+    "key is null": (by_entity(carrier=tensor("carrier", "BYTES", [None])), "send JSON strings"),
+    "key too large": (by_entity(route_id=tensor("route_id", "INT64", [2**63])), "out of range"),
+    "half an entity": ({"inputs": [tensor("carrier", "BYTES", ["UA"])]}, "missing: distance, hour, route_id"),
+}
 
 
 @pytest.mark.parametrize("case", BAD)
@@ -145,11 +151,7 @@ def test_refuses_with_an_error_to_act_on(server: ServingProcess, case: str) -> N
 
 
 def test_an_online_store_that_is_away_is_a_temporary_error(server: ServingProcess) -> None:
-    request = {
-        "inputs": [tensor("carrier", "BYTES", ["UA"]), tensor("route_id", "INT64", [1]),
-                   tensor("hour", "FP64", [1]), tensor("distance", "FP64", [1])]
-    }  # fmt: skip
-    status, answer = server.infer(request)
+    status, answer = server.infer(by_entity())
     assert status == 503
     assert "the online store did not answer" in answer["error"]
 
