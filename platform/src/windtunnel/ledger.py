@@ -27,15 +27,21 @@ class Ledger:
         self._store = store
         self._prefix = f"{lifecycle}/ledger"
 
-    def append(self, entry: dict[str, Any]) -> int:
+    def append(self, entry: dict[str, Any], identity: str = "") -> int:
         """Write the entry (JSON) after the last one and return its number.
 
-        The ledger adds `number`, `previous`, `written` (unless given) and `id`. Raises ConflictError when
-        other writers were faster 100 times in a row.
+        An entry with an `identity` is written once: if there is one already, its number is returned. The
+        ledger adds `number`, `previous`, `written` (unless given) and `id` (the identity, or a random one).
+        Raises ConflictError when other writers were faster 100 times in a row.
         """
         written = entry.get("written") or datetime.now(UTC).isoformat()
-        identity = uuid.uuid4().hex
-        number = self._last()
+        known = self.entries() if identity else []
+        for one in known:
+            if one["id"] == identity:
+                return int(one["number"])
+        # From where was looked, so that an equal entry written since is met below.
+        number = len(known) if identity else self._last()
+        identity = identity or uuid.uuid4().hex
         for _ in range(_TRIES):
             previous = digest(self._store.get(self._key(number))) if number else ""
             number += 1

@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -14,6 +13,10 @@ import pytest
 from windtunnel.errors import IntegrityError, NotFoundError, PermanentError, RequestError
 from windtunnel.objects import ObjectStore, open_store
 from windtunnel.registry.bundle import WrittenBundle, read_bundle, write_bundle
+from windtunnel.registry.runtimes import load_predictor
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @pytest.fixture
@@ -109,15 +112,17 @@ def test_an_unknown_runtime_and_broken_bytes_are_refused(store: ObjectStore) -> 
     with pytest.raises(IntegrityError, match="skops"):
         read_bundle(store, written.uri, written.digest)
     with pytest.raises(PermanentError, match="unknown"):
-        from windtunnel.registry.runtimes import load_predictor
-
         load_predictor({"runtime": "java"}, b"", "here")
 
 
 def test_reading_bundles_imports_nothing_heavy() -> None:
     code = "import sys, windtunnel.registry.bundle; print([m for m in sys.modules if '.' not in m])"
     found = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     ).stdout
     for heavy in ("mlflow", "pandas", "polars", "sklearn", "scipy", "feast", "onnx", "skl2onnx", "skops"):
         assert f"'{heavy}'" not in found

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from numpy.typing import NDArray
 from sklearn.compose import ColumnTransformer
-from sklearn.ensemble import HistGradientBoostingClassifier, HistGradientBoostingRegressor, RandomForestClassifier
+from sklearn.ensemble import (
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+)
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
@@ -18,6 +21,9 @@ from sklearn.preprocessing import StandardScaler
 from windtunnel.errors import DataError, PermanentError
 from windtunnel.registry.conversion import TOLERANCE, check_estimator, convert, predict_estimator
 from windtunnel.registry.runtimes import load_predictor
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 NAMES = ["a", "b", "c", "kind"]
 
@@ -63,7 +69,9 @@ def test_classifiers_become_onnx_with_the_same_probabilities(name: str) -> None:
     assert serving_answers(converted, inputs) == pytest.approx(expected, abs=TOLERANCE)
 
 
-@pytest.mark.parametrize("estimator", [HistGradientBoostingRegressor(max_iter=20), make_pipeline(SimpleImputer(), Ridge())])
+@pytest.mark.parametrize(
+    "estimator", [HistGradientBoostingRegressor(max_iter=20), make_pipeline(SimpleImputer(), Ridge())]
+)
 def test_regressors_become_onnx_with_the_same_values(estimator: Any) -> None:
     fitted, inputs = fit(estimator)
     converted = convert(fitted, "regression", NAMES, inputs)
@@ -74,7 +82,9 @@ def test_regressors_become_onnx_with_the_same_values(estimator: Any) -> None:
 
 
 def test_a_conversion_that_silently_answers_something_else_is_not_served() -> None:
-    estimator, inputs = fit(HistGradientBoostingClassifier(max_iter=20, categorical_features=[3], random_state=0))
+    estimator, inputs = fit(
+        HistGradientBoostingClassifier(max_iter=20, categorical_features=[3], random_state=0)
+    )
     converted = convert(estimator, "binary", NAMES, inputs)
     assert converted.runtime == "skops"
     assert "answers differ by" in converted.refused[0]
@@ -86,7 +96,9 @@ def test_large_values_take_float64_when_float32_would_round_them() -> None:
     inputs, _ = rows(missing=False)
     inputs[:, 0] += 1e8
     label = (inputs[:, 0] > 1e8 + 100).astype(int)
-    estimator = make_pipeline(StandardScaler(), LogisticRegression()).fit(pd.DataFrame(inputs, columns=NAMES), label)
+    estimator = make_pipeline(StandardScaler(), LogisticRegression()).fit(
+        pd.DataFrame(inputs, columns=NAMES), label
+    )
     converted = convert(estimator, "binary", NAMES, inputs)
     assert (converted.runtime, converted.input["dtype"]) == ("onnx", "float64")
     assert converted.refused[0].startswith("onnx float32: answers differ")
@@ -128,9 +140,11 @@ def test_a_users_own_class_is_refused_with_its_name() -> None:
 
 
 def test_columns_by_name_are_refused_because_serving_passes_arrays() -> None:
-    by_name = make_pipeline(ColumnTransformer([("scaled", StandardScaler(), ["a", "b"])]), LogisticRegression())
+    by_name = make_pipeline(
+        ColumnTransformer([("scaled", StandardScaler(), ["a", "b"])]), LogisticRegression()
+    )
     estimator, inputs = fit(by_name, missing=False)
-    with pytest.raises(PermanentError, match="by position|does not run"):
+    with pytest.raises(PermanentError, match=r"by position|does not run"):
         convert(estimator, "binary", NAMES, inputs)
 
 

@@ -1,7 +1,7 @@
 """The gate keeps its stated error rate; these worlds are seeded and small, the bounds include sampling error.
 
-Measured when written (nominal 5 %, 1,500 windows each): at the margin with 1 % of rows differing 0.3-1.5 %, where
-a paired z test promotes 8-21 %; with all rows differing 2-4 %. Power: see the tests that say so.
+Measured when written (nominal 5 %, 1,500 windows each): at the margin with 1 % of rows differing 0.3-1.5 %,
+where a paired z test promotes 8-21 %; with all rows differing 2-4 %. Power: see the tests that say so.
 """
 
 from __future__ import annotations
@@ -39,7 +39,9 @@ def true_difference(share: float, scale: float) -> float:
     return float(np.mean(champion * gain_one + (1 - champion) * gain_zero))
 
 
-def promoted(rule: Rule, rows: int, share: float, scale: float, windows: int = 500, swap: bool = False) -> float:
+def promoted(
+    rule: Rule, rows: int, share: float, scale: float, windows: int = 500, swap: bool = False
+) -> float:
     random = np.random.default_rng(7)
     count = 0
     for _ in range(windows):
@@ -50,7 +52,9 @@ def promoted(rule: Rule, rows: int, share: float, scale: float, windows: int = 5
 
 
 @pytest.mark.parametrize(("rows", "share"), [(500, 0.01), (2000, 0.01), (500, 0.1), (2000, 1.0)])
-def test_a_challenger_at_the_margin_passes_refresh_at_most_at_the_stated_rate(rows: int, share: float) -> None:
+def test_a_challenger_at_the_margin_passes_refresh_at_most_at_the_stated_rate(
+    rows: int, share: float
+) -> None:
     rule = replace(RULE, margin=true_difference(share, 0.2))
     assert promoted(rule, rows, share, 0.2) <= LIMIT
 
@@ -88,7 +92,7 @@ def test_power_of_refresh_at_the_smallest_window() -> None:
 
 
 def test_power_of_improve_for_a_clearly_better_model() -> None:
-    """2,000 rows, true gain 0.037 (predictions that were off by 0.1): promoted in at least 9 of 10 windows."""
+    """2,000 rows, true gain 0.037 (the champion is off by 0.1): promoted in at least 9 of 10 windows."""
     assert promoted(replace(RULE, mode="improve"), 2000, 1.0, 0.1, windows=200, swap=True) >= 0.9
 
 
@@ -157,7 +161,7 @@ def test_a_slice_that_got_worse_refuses_what_is_better_on_average() -> None:
 
 
 def test_guardrails_over_many_slices_seldom_refuse_a_harmless_challenger() -> None:
-    """40 slices of a challenger that is no worse anywhere: unadjusted, four windows in five would be refused."""
+    """40 slices, no worse in any: without Holm, four windows in five would be refused."""
     random = np.random.default_rng(6)
     rule = replace(RULE, margin=0.0005)
     refused = 0

@@ -9,7 +9,12 @@ import pytest
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, r2_score, roc_auc_score
 
-from windtunnel.stats.calibration import calibration_slope, expected_calibration_error, p_calibration_worse, reliability
+from windtunnel.stats.calibration import (
+    calibration_slope,
+    expected_calibration_error,
+    p_calibration_worse,
+    reliability,
+)
 from windtunnel.stats.holm import holm_adjusted
 from windtunnel.stats.logistic import LinearBaseline, fit_linear, fit_logistic
 from windtunnel.stats.metrics import area_under_curve, average_precision, quality
@@ -89,7 +94,9 @@ def test_logistic_and_linear_fits_are_scikit_learns() -> None:
     assert ours.coefficients[1:] == pytest.approx(theirs.coef_[0], abs=1e-4)
     assert ours.predict(inputs) == pytest.approx(theirs.predict_proba(inputs)[:, 1], abs=1e-4)
     target = inputs @ [1.0, 2.0, 3.0] + 4
-    assert fit_linear(inputs, target).predict(inputs) == pytest.approx(Ridge().fit(inputs, target).predict(inputs))
+    assert fit_linear(inputs, target).predict(inputs) == pytest.approx(
+        Ridge().fit(inputs, target).predict(inputs)
+    )
 
 
 def test_separable_labels_do_not_break_the_logistic_fit() -> None:
@@ -117,7 +124,10 @@ def test_a_profile_counts_every_row_once_and_any_later_value_has_a_bin() -> None
     assert found["missing"] == pytest.approx(0.01)
     assert len(found["counts"]) == len(found["edges"]) + 1
     assert column_profile(np.full(3, np.nan))["missing"] == 1.0
-    assert len(column_profile(np.repeat([0.0, 1.0], 50))["counts"]) == len(column_profile(np.repeat([0.0, 1.0], 50))["edges"]) + 1
+    assert (
+        len(column_profile(np.repeat([0.0, 1.0], 50))["counts"])
+        == len(column_profile(np.repeat([0.0, 1.0], 50))["edges"]) + 1
+    )
 
 
 def test_the_reference_profile_names_features_and_prediction() -> None:

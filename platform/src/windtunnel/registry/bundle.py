@@ -1,12 +1,14 @@
-"""Serving bundles: what is deployed. Written once under the digest of their manifest, verified on every reading.
+"""Serving bundles: what is deployed. Written once under the digest of their manifest, verified on every
+reading.
 
-    <lifecycle>/bundles/<hex>/manifest.json   what it is, where it comes from, and the digest of every other file
+    <lifecycle>/bundles/<hex>/manifest.json   what it is, where it comes from, and the digest of every other
+    file
                               model.onnx | model.skops
                               golden.json     requests with the answers that the trained model gave
                               profile.json    the reference profile
 
-Equal content gives equal bytes, so a bundle's digest names the model. The serving runtime imports this module:
-numpy, onnxruntime and the object store, nothing heavier.
+Equal content gives equal bytes, so a bundle's digest names the model. The serving runtime imports this
+module: numpy, onnxruntime and the object store, nothing heavier.
 """
 
 from __future__ import annotations
@@ -63,7 +65,7 @@ class Bundle:
         """Probabilities or values [N] of inputs [N, F]; raises RequestError for another shape."""
         if inputs.ndim != 2 or inputs.shape[1] != len(self.manifest["features"]):
             raise RequestError(
-                f"inputs have shape {list(inputs.shape)}, the model takes [N, {len(self.manifest['features'])}]",
+                f"inputs have shape {list(inputs.shape)}, the model takes [N, {len(self.features)}]",
                 where=self.uri,
             )
         return self.predictor(inputs)
@@ -118,7 +120,10 @@ def read_bundle(store: ObjectStore, uri: str, expected: str) -> Bundle:
         uri=uri,
         digest=expected,
         manifest=manifest,
-        golden=(_from_json(golden["inputs"], len(manifest["features"])), np.asarray(golden["outputs"], np.float64)),
+        golden=(
+            _from_json(golden["inputs"], len(manifest["features"])),
+            np.asarray(golden["outputs"], np.float64),
+        ),
         profile=json.loads(files[PROFILE]),
         predictor=load_predictor(manifest, files[MODEL_FILES[manifest["runtime"]]], uri),
     )
@@ -130,7 +135,7 @@ def _verify(data: bytes, promised: str, where: str) -> None:
         raise IntegrityError(
             f"the content has digest {found[:19]}…, promised was {promised[:19]}…",
             where=where,
-            fix="the file was changed or cut short after it was written: train again, or restore it from a backup",
+            fix="the file was changed or cut short since: train again, or restore it from a backup",
         )
 
 

@@ -1,10 +1,10 @@
 """A fitted estimator → what serving runs, with proof that both give the same answers.
 
-ONNX where it does: float32 inputs first (what trees and imputers take in ONNX), then float64. A conversion counts
-only if it agrees with the estimator within the tolerance on every row of the evaluation set, on rows with each
-feature missing, and on rows with columns shuffled, which reach combinations that no day has shown yet. Conversions
-are known that silently answer something else (HistGradientBoosting with categorical_features): those fail here, and
-the bundle carries the estimator itself as skops.
+ONNX where it does: float32 inputs first (what trees and imputers take in ONNX), then float64. A conversion
+counts only if it agrees with the estimator within the tolerance on every row of the evaluation set, on rows
+with each feature missing, and on rows with columns shuffled, which reach combinations that no day has shown
+yet. Conversions are known that silently answer something else (HistGradientBoosting with
+categorical_features): those fail here, and the bundle carries the estimator itself as skops.
 """
 
 from __future__ import annotations
@@ -70,7 +70,9 @@ def predict_estimator(
     answers = estimator.predict_proba(frame)[:, 1] if kind == "binary" else estimator.predict(frame)
     answers = np.asarray(answers, dtype=np.float64).reshape(len(inputs))
     if not np.all(np.isfinite(answers)):
-        raise DataError("the model's predictions hold NaN or infinity", fix="look at the features of such rows")
+        raise DataError(
+            "the model's predictions hold NaN or infinity", fix="look at the features of such rows"
+        )
     return answers
 
 
@@ -79,12 +81,18 @@ def check_estimator(estimator: Any, kind: Kind) -> None:
     name = type(estimator).__name__
     if kind == "binary":
         if not hasattr(estimator, "predict_proba"):
-            raise PermanentError(f"{name} has no predict_proba", fix="train a classifier that gives probabilities")
+            raise PermanentError(
+                f"{name} has no predict_proba", fix="train a classifier that gives probabilities"
+            )
         classes = [float(value) for value in getattr(estimator, "classes_", [0, 1])]
         if classes != [0.0, 1.0]:
-            raise PermanentError(f"{name} has learned the classes {classes}", fix="train on labels 0 and 1, both seen")
+            raise PermanentError(
+                f"{name} has learned the classes {classes}", fix="train on labels 0 and 1, both seen"
+            )
     elif not hasattr(estimator, "predict") or hasattr(estimator, "predict_proba"):
-        raise PermanentError(f"{name} is no regressor", fix="train a regressor for a label of kind regression")
+        raise PermanentError(
+            f"{name} is no regressor", fix="train a regressor for a label of kind regression"
+        )
 
 
 def convert(estimator: Any, kind: Kind, names: Sequence[str], inputs: NDArray[np.float64]) -> Converted:
@@ -95,7 +103,9 @@ def convert(estimator: Any, kind: Kind, names: Sequence[str], inputs: NDArray[np
     for runtime, dtype in ((ONNX, "float32"), (ONNX, "float64"), (SKOPS, "float64")):
         attempt = {"runtime": runtime, "input": {"name": "features", "dtype": dtype}, "output": output}
         try:
-            model = _to_onnx(estimator, kind, len(names), dtype) if runtime == ONNX else skops_bytes(estimator)
+            model = (
+                _to_onnx(estimator, kind, len(names), dtype) if runtime == ONNX else skops_bytes(estimator)
+            )
             difference = _difference(load_predictor(attempt, model, "conversion"), proof)
         except PermanentError as error:
             if runtime == SKOPS:
@@ -130,7 +140,7 @@ def _proof(
         if np.isnan(inputs).any():
             column = names[int(np.isnan(inputs).any(axis=0).argmax())]
             raise DataError(
-                f"the model cannot take missing values, and feature {column!r} has some: {_first_line(error)}",
+                f"the model takes no missing values, and feature {column!r} has some: {_first_line(error)}",
                 where="train",
                 fix="begin the pipeline with an imputer, or use an estimator that takes NaN",
             ) from error
@@ -153,9 +163,13 @@ def _with_holes(inputs: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _shuffled(inputs: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Rows whose features come from different rows: each column is turned by another offset (no chance in it)."""
+    """Rows whose features come from different rows: each column is turned by another offset (no chance in
+    it).
+    """
     count = min(len(inputs), _SHUFFLED_ROWS)
-    columns = [np.roll(inputs[:, c], (c + 1) * 7919 % max(1, len(inputs)))[:count] for c in range(inputs.shape[1])]
+    columns = [
+        np.roll(inputs[:, c], (c + 1) * 7919 % max(1, len(inputs)))[:count] for c in range(inputs.shape[1])
+    ]
     return np.column_stack(columns)
 
 
@@ -183,7 +197,10 @@ def _to_onnx(estimator: Any, kind: Kind, width: int, dtype: str) -> bytes:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             converted = to_onnx(
-                estimator, name="model", initial_types=[("features", types[dtype]([None, width]))], options=options
+                estimator,
+                name="model",
+                initial_types=[("features", types[dtype]([None, width]))],
+                options=options,
             )
         _keep_one_output(converted.graph, kind, onnx)
         onnx.checker.check_model(converted)

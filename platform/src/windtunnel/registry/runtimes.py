@@ -42,12 +42,16 @@ def load_predictor(manifest: Mapping[str, Any], model: bytes, where: str) -> Pre
     if manifest["runtime"] == SKOPS:
         return SkopsPredictor(model, str(manifest["output"]["name"]), where)
     raise PermanentError(
-        f"runtime {manifest['runtime']!r} is unknown", where=where, fix="use a newer serving image, or train again"
+        f"runtime {manifest['runtime']!r} is unknown",
+        where=where,
+        fix="use a newer serving image, or train again",
     )
 
 
 class OnnxPredictor:
-    """One session with one thread: a serving process answers one request at a time, faster than it could share."""
+    """One session with one thread: a serving process answers one request at a time, faster than it could
+    share.
+    """
 
     def __init__(self, model: bytes, dtype: str, where: str) -> None:
         options = onnxruntime.SessionOptions()
@@ -88,5 +92,9 @@ class SkopsPredictor:
         warnings.filterwarnings("ignore", message="X does not have valid feature names")
 
     def __call__(self, inputs: NDArray[np.float64]) -> NDArray[np.float64]:
-        answer = self._estimator.predict_proba(inputs)[:, 1] if self._probability else self._estimator.predict(inputs)
+        answer = (
+            self._estimator.predict_proba(inputs)[:, 1]
+            if self._probability
+            else self._estimator.predict(inputs)
+        )
         return np.asarray(answer, dtype=np.float64).reshape(len(inputs))

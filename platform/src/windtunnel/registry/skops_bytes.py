@@ -13,8 +13,8 @@ from windtunnel.registry.runtimes import TRUSTED_TYPES
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-# skops numbers objects by their address in memory, names the files of arrays after them, and others at random.
-# Text that an estimator holds cannot look like this: its quotes are escaped.
+# skops numbers objects by their address in memory, names the files of arrays after them, and others at
+# random. Text that an estimator holds cannot look like this: its quotes are escaped.
 _NAME = re.compile(r'("__id__": |"file": ")([0-9a-f-]+)')
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 

@@ -61,13 +61,16 @@ def calibration_slope(label: NDArray[np.float64], prediction: NDArray[np.float64
 
 
 def p_calibration_worse(
-    label: NDArray[np.float64], challenger: NDArray[np.float64], champion: NDArray[np.float64], tolerance: float
+    label: NDArray[np.float64],
+    challenger: NDArray[np.float64],
+    champion: NDArray[np.float64],
+    tolerance: float,
 ) -> float:
     """P value of "the challenger's calibration is no worse than the champion's"; small means it is worse.
 
     Compares squared calibration errors on the same rows. `tolerance` is a root mean square gap (0.03 = three
-    points of probability) that the challenger may have beyond the champion: without such a floor, thousands of
-    rows would make trifles significant.
+    points of probability) that the challenger may have beyond the champion: without such a floor, thousands
+    of rows would make trifles significant.
     """
     if np.array_equal(challenger, champion):
         return 1.0
@@ -80,7 +83,8 @@ def p_calibration_worse(
 
 
 def _squared_error_terms(label: NDArray[np.float64], prediction: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Terms whose mean is the squared calibration error over the bins, and whose spread is its standard error.
+    """Terms whose mean is the squared calibration error over the bins, and whose spread is its standard
+    error.
 
     The square of a bin's mean residual m is 2 m m - m^2; to first order a row's share in it is m (2 r - m).
     Subtracting r^2 / n of the bin takes out what chance alone adds.

@@ -1,21 +1,21 @@
 """The gate: may this challenger take the champion's seat? A paired test on the same rows, with guardrails.
 
-Why not compare two averages: on a nominal 5 % the better-looking average promotes half of all challengers that
-are no better. The gate asks instead whether the loss difference per row *shows* what the mode demands:
+Why not compare two averages: on a nominal 5 % the better-looking average promotes half of all challengers
+that are no better. The gate asks instead whether the loss difference per row *shows* what the mode demands:
 
     refresh   the challenger is shown to be worse by less than `margin`
     improve   the challenger is shown to be better by more than `min_gain`
 
-so a challenger exactly at the margin (or at min_gain) is promoted with probability at most `alpha`, also where the
-two models differ in 1 % of rows: there a z test errs up to 20 %, see mean_test. A challenger that predicts exactly
-what the champion predicts, row for row, is not worse, so `refresh` promotes it whatever the margin; it gains
-nothing, so `improve` always refuses it. (From 300 rows on, two models that differ in 1 % of rows look like copies
-with probability below 5 %; hence the lifecycle's minRows.)
+so a challenger exactly at the margin (or at min_gain) is promoted with probability at most `alpha`, also
+where the two models differ in 1 % of rows: there a z test errs up to 20 %, see mean_test. A challenger that
+predicts exactly what the champion predicts, row for row, is not worse, so `refresh` promotes it whatever the
+margin; it gains nothing, so `improve` always refuses it. (From 300 rows on, two models that differ in 1 % of
+rows look like copies with probability below 5 %; hence the lifecycle's minRows.)
 
-Guardrails can only refuse, and only on evidence: a slice that got worse by more than `margin`, or a calibration
-that got worse by more than CALIBRATION_TOLERANCE. Together (Holm) they refuse a harmless challenger with
-probability at most `alpha`. Rows count as independent draws from the days like those of the window: a verdict
-cannot know about days unlike them.
+Guardrails can only refuse, and only on evidence: a slice that got worse by more than `margin`, or a
+calibration that got worse by more than CALIBRATION_TOLERANCE. Together (Holm) they refuse a harmless
+challenger with probability at most `alpha`. Rows count as independent draws from the days like those of the
+window: a verdict cannot know about days unlike them.
 """
 
 from __future__ import annotations
@@ -61,7 +61,9 @@ class Rule:
 
 @dataclass(frozen=True)
 class Guardrail:
-    """One check that can refuse: `p_value` is adjusted for all of them; `difference` is challenger - champion."""
+    """One check that can refuse: `p_value` is adjusted for all of them; `difference` is challenger -
+    champion.
+    """
 
     name: str
     rows: int
@@ -72,7 +74,7 @@ class Guardrail:
 
 @dataclass(frozen=True)
 class GateResult:
-    """The decision with its evidence. Differences are challenger - rival: below 0 the challenger is better."""
+    """The decision with its evidence. Differences are challenger - rival: below 0 means better."""
 
     decision: Decision
     reasons: list[str]
@@ -105,8 +107,8 @@ def judge(
 ) -> GateResult:
     """Decide between two models' predictions [N] on the same labelled rows.
 
-    slices: values [N] of each slice column. `guard=False` leaves the guardrails out: where nothing serves yet,
-    nothing can get worse.
+    slices: values [N] of each slice column. `guard=False` leaves the guardrails out: where nothing serves
+    yet, nothing can get worse.
     """
     if len(label) < max(2, rule.min_rows):
         return _too_few(rule, len(label))
@@ -116,7 +118,9 @@ def judge(
     copy = bool(np.array_equal(challenger, rival))
     p_value = (0.0 if rule.mode == "refresh" else 1.0) if copy else p_mean_below(difference, limit, highest)
     interval = mean_bounds(difference, lowest, highest, rule.alpha)
-    guardrails, too_small = _guardrails(rule, label, challenger, rival, difference, slices or {}) if guard else ([], 0)
+    guardrails, too_small = (
+        _guardrails(rule, label, challenger, rival, difference, slices or {}) if guard else ([], 0)
+    )
     shown = p_value <= rule.alpha
     passed = shown and all(guardrail.passed for guardrail in guardrails)
     detectable = _detectable(difference, rule.alpha)
@@ -126,8 +130,8 @@ def judge(
     ]
     if not shown and not copy:
         reasons.append(
-            f"on {len(label):,} rows of which {int(np.count_nonzero(difference)):,} differ, a true difference of "
-            f"{detectable:.2g} beyond that limit would be shown 4 times in 5"
+            f"on {len(label):,} rows of which {int(np.count_nonzero(difference)):,} differ, "
+            f"a true difference of {detectable:.2g} beyond that limit would be shown 4 times in 5"
         )
     return GateResult(
         decision="promote" if passed else "refuse",
@@ -186,7 +190,9 @@ def _guardrails(
             if int(rows.sum()) < SLICE_ROWS:
                 too_small += 1
                 continue
-            lowest, _ = plausible_differences(rule.metric, label[rows], challenger[rows], rival[rows], rule.alpha)
+            lowest, _ = plausible_differences(
+                rule.metric, label[rows], challenger[rows], rival[rows], rule.alpha
+            )
             p = p_mean_below(-difference[rows], -rule.margin, -lowest)
             found.append((f"{column}={name}", int(rows.sum()), float(difference[rows].mean()), p))
     if rule.metric != "squared_error":
@@ -231,6 +237,6 @@ def _guardrail_reason(guardrail: Guardrail, rule: Rule) -> str:
             f"(adjusted p {guardrail.p_value:.2g}, mean prediction off by {guardrail.difference:+.3f} more)"
         )
     return (
-        f"slice {guardrail.name} ({guardrail.rows:,} rows) got worse by {guardrail.difference:.4f}, more than the "
-        f"margin {rule.margin:g} (adjusted p {guardrail.p_value:.2g} over all guardrails)"
+        f"slice {guardrail.name} ({guardrail.rows:,} rows) got worse by {guardrail.difference:.4f}, "
+        f"more than the margin {rule.margin:g} (adjusted p {guardrail.p_value:.2g} over all guardrails)"
     )

@@ -31,7 +31,7 @@ def _sigmoid(score: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def fit_logistic(inputs: NDArray[np.float64], label: NDArray[np.float64], penalty: float = 1.0) -> Linear:
-    """Ridge-penalised logistic regression (the intercept is free); inputs [N, F] without NaN, label 0/1 [N]."""
+    """Ridge-penalised logistic regression with a free intercept; inputs [N, F] without NaN, label 0/1 [N]."""
     design = np.column_stack([np.ones(len(inputs)), inputs])
     ridge = np.full(design.shape[1], penalty)
     ridge[0] = 1e-9
@@ -85,7 +85,7 @@ class LinearBaseline:
         middle = np.nanmedian(filled, axis=0)
         spread = np.nanstd(filled, axis=0)
         spread = np.where(spread > 0.0, spread, 1.0)
-        flagged = missing.any(axis=0) & ~empty
+        flagged = np.asarray(missing.any(axis=0) & ~empty, dtype=np.bool_)
         prepared = _prepare(inputs, middle, spread, flagged)
         fit = fit_logistic if kind == "binary" else fit_linear
         return cls(middle, spread, flagged, fit(prepared, label))

@@ -15,7 +15,9 @@ CLIP = 1e-6
 """Probabilities are clipped to [CLIP, 1 - CLIP] before a logarithm, so one row costs at most 13.8 nats."""
 
 
-def row_losses(metric: Metric, label: NDArray[np.float64], prediction: NDArray[np.float64]) -> NDArray[np.float64]:
+def row_losses(
+    metric: Metric, label: NDArray[np.float64], prediction: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Loss of each row, shape [N]; lower is better."""
     if metric == "log_loss":
         clipped = np.clip(prediction, CLIP, 1.0 - CLIP)
@@ -32,10 +34,10 @@ def plausible_differences(
 ) -> tuple[float, float]:
     """The lowest and highest loss difference (first - second) that such rows could show, seen here or not.
 
-    It bounds how bad the rows that we did not see could be, which the gate needs to stay honest where few rows
-    differ. Probabilities: every row could have had either label, with the odds that the two models give it on
-    average; of these values, the ones that so many rows show with probability `chance` at most. Values: labels as
-    far from the second model's predictions as the farthest seen, on either side.
+    It bounds how bad the rows that we did not see could be, which the gate needs to stay honest where few
+    rows differ. Probabilities: every row could have had either label, with the odds that the two models give
+    it on average; of these values, the ones that so many rows show with probability `chance` at most. Values:
+    labels as far from the second model's predictions as the farthest seen, on either side.
     """
     if metric == "squared_error":
         farthest = float(np.abs(label - second).max())

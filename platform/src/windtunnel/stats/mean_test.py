@@ -36,7 +36,9 @@ def p_mean_below(values: NDArray[np.float64], null: float, worst: float) -> floa
     return _Rows.of(values, worst).p_value(null)
 
 
-def mean_bounds(values: NDArray[np.float64], lowest: float, highest: float, alpha: float) -> tuple[float, float]:
+def mean_bounds(
+    values: NDArray[np.float64], lowest: float, highest: float, alpha: float
+) -> tuple[float, float]:
     """Lower and upper bound of the mean; each is wrong with probability at most `alpha`.
 
     The upper bound is the null value at which `p_mean_below` equals alpha, so interval and decision agree.
@@ -66,7 +68,9 @@ class _Rows:
         return _p_positive(offsets, self.weights)
 
     def upper_bound(self, alpha: float) -> float:
-        """Where the p value falls to alpha: regula falsi (Illinois) on its normal quantile, near linear in null."""
+        """Where the p value falls to alpha: regula falsi (Illinois) on its normal quantile, near linear in
+        null.
+        """
         low, high = float(self.values[0]), float(self.values[-1])
         if low == high:
             return high

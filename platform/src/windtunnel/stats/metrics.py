@@ -15,7 +15,9 @@ if TYPE_CHECKING:
 
 
 def area_under_curve(label: NDArray[np.float64], prediction: NDArray[np.float64]) -> float:
-    """Chance that a random positive row is ranked above a random negative one (ties count half); NaN if one class."""
+    """Chance that a random positive row is ranked above a random negative one (ties count half); NaN if one
+    class.
+    """
     positives = int(label.sum())
     negatives = len(label) - positives
     if positives == 0 or negatives == 0:

@@ -24,7 +24,10 @@ def column_profile(values: NDArray[np.float64]) -> dict[str, Any]:
     so any later value falls into exactly one bin. `counts` has one entry more than `edges`.
     """
     present = values[~np.isnan(values)]
-    profile: dict[str, Any] = {"rows": len(values), "missing": float(1.0 - len(present) / max(1, len(values)))}
+    profile: dict[str, Any] = {
+        "rows": len(values),
+        "missing": float(1.0 - len(present) / max(1, len(values))),
+    }
     if len(present) == 0:
         return profile | {"edges": [], "counts": [0]}
     edges = np.unique(np.quantile(present, np.linspace(0.0, 1.0, BINS + 1)[1:-1]))

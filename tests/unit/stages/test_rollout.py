@@ -1,0 +1,167 @@
+"""rollout: the champion's seat changes once per run, and everything else follows it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING
+
+import pytest
+
+from windtunnel.errors import ConflictError, IntegrityError, TemporaryError
+from windtunnel.ledger import Ledger
+from windtunnel.registry.models import ModelRegistry
+from windtunnel.rollout.served_models import DirectoryServedModels
+from windtunnel.spec.servedmodel import Condition, ServedModel, ServedModelStatus
+from windtunnel.stages import rollout
+
+if TYPE_CHECKING:
+    from .conftest import Shop
+
+
+def serving(shop: Shop) -> ServedModel:
+    found = DirectoryServedModels(shop.root / "served").get("shop")
+    assert found is not None
+    return found
+
+
+def champion(shop: Shop) -> str | None:
+    found = ModelRegistry(shop.env().settings.tracking_uri).champion("shop")
+    return found.version if found else None
+
+
+def test_the_first_version_serves_and_mlflow_and_the_ledger_say_so(shop: Shop) -> None:
+    trained, _ = shop.promoted()
+    spec = serving(shop).spec
+    assert (spec.champion.version, spec.champion.digest) == ("1", trained.outputs["bundle"].digest)
+    assert spec.previous is None
+    assert champion(shop) == "1"
+    (entry,) = Ledger(shop.store, "shop").entries()
+    assert (entry["action"], entry["version"], entry["run_id"]) == ("promotion", "1", "run-1")
+    assert Ledger(shop.store, "shop").verify() == 1
+
+
+def test_the_same_run_promotes_once_and_writes_one_ledger_entry(shop: Shop) -> None:
+    trained, judged = shop.promoted()
+    before = serving(shop)
+    again = shop.rollout(trained, judged)
+    assert again.facts["promoted"] is True
+    assert serving(shop) == before
+    assert len(Ledger(shop.store, "shop").entries()) == 1
+
+
+def test_a_second_version_keeps_the_first_as_previous(shop: Shop) -> None:
+    shop.promoted(seed=0, run_id="run-1")
+    shop.promoted(seed=1, run_id="run-2")
+    spec = serving(shop).spec
+    assert spec.previous is not None
+    assert (spec.champion.version, spec.previous.version) == ("2", "1")
+    assert champion(shop) == "2"
+    assert [entry["replaced"] for entry in Ledger(shop.store, "shop").entries()] == [None, "1"]
+
+
+def test_of_two_runs_judged_against_one_champion_the_first_wins_and_is_named(shop: Shop) -> None:
+    shop.promoted(seed=0, run_id="run-1")
+    snapshots = {run: shop.snapshot(seed) for run, seed in (("run-2", 1), ("run-3", 2))}
+    trained = {run: shop.train(snapshot, run) for run, snapshot in snapshots.items()}
+    judged = {run: shop.evaluate(snapshots[run], trained[run], run) for run in snapshots}
+    shop.rollout(trained["run-3"], judged["run-3"], "run-3")
+    with pytest.raises(ConflictError, match=r"version 3 serves, promoted by stage/rollout in run run-3"):
+        shop.rollout(trained["run-2"], judged["run-2"], "run-2")
+    assert serving(shop).spec.champion.version == "3"
+    assert champion(shop) == "3"
+    assert len(Ledger(shop.store, "shop").entries()) == 2
+
+
+def test_a_lost_alias_is_mended_by_the_conflict_so_that_the_next_evaluation_is_right(shop: Shop) -> None:
+    shop.promoted(seed=0, run_id="run-1")
+    from mlflow import MlflowClient
+
+    MlflowClient(shop.env().settings.tracking_uri).delete_registered_model_alias("shop", "champion")
+    snapshot = shop.snapshot(seed=1)
+    trained = shop.train(snapshot, "run-2")
+    judged = shop.evaluate(snapshot, trained, "run-2")
+    with pytest.raises(ConflictError, match=r"found no champion, but version 1 serves"):
+        shop.rollout(trained, judged, "run-2")
+    shop.rollout(trained, shop.evaluate(snapshot, trained, "run-2"), "run-2")
+    assert serving(shop).spec.champion.version == "2"
+
+
+def test_a_verdict_about_another_bundle_is_refused(shop: Shop) -> None:
+    _, judged = shop.promoted(seed=0)
+    other = shop.train(shop.snapshot(seed=1), "run-2")
+    with pytest.raises(IntegrityError, match="evaluate again"):
+        shop.rollout(other, judged, "run-2")
+
+
+def test_a_changed_verdict_is_refused(shop: Shop) -> None:
+    shop.write_train(
+        "from sklearn.dummy import DummyClassifier\n"
+        "def train(features, label):\n    return DummyClassifier(strategy='prior').fit(features, label)\n"
+    )
+    snapshot = shop.snapshot()
+    trained = shop.train(snapshot)
+    judged = shop.evaluate(snapshot, trained)
+    key = shop.store.key(judged.outputs["verdict"].uri)
+    shop.store.put(key, json.dumps({**json.loads(shop.store.get(key)), "decision": "promote"}).encode())
+    with pytest.raises(IntegrityError, match="changed"):
+        shop.rollout(trained, judged)
+
+
+class Cluster(DirectoryServedModels):
+    """A cluster whose controller reports the given statuses, one per look."""
+
+    settles = True
+
+    def __init__(self, shop: Shop, statuses: list[ServedModelStatus | None]) -> None:
+        super().__init__(shop.root / "served")
+        self._statuses = statuses
+
+    def get(self, name: str) -> ServedModel | None:
+        found = super().get(name)
+        if found is None:
+            return None
+        status = self._statuses.pop(0) if len(self._statuses) > 1 else self._statuses[0]
+        return found.model_copy(update={"status": status})
+
+
+PENDING = ServedModelStatus(phase="Progressing", ready="0/1")
+READY = ServedModelStatus(phase="Ready", champion="1", ready="1/1")
+STUCK = ServedModelStatus(
+    phase="Degraded",
+    ready="0/1",
+    conditions=[
+        Condition(
+            type="Available",
+            status="False",
+            reason="BundleRefused",
+            message="digest differs",
+            last_transition_time="2026-01-01T00:00:00Z",  # type: ignore[arg-type]
+        )
+    ],
+)
+
+
+def wait_for(shop: Shop, monkeypatch: pytest.MonkeyPatch, statuses: list[ServedModelStatus | None]) -> None:
+    monkeypatch.setattr(rollout, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(rollout, "LONGEST_WAIT_SECONDS", 0.1)
+    monkeypatch.setattr(rollout, "open_served_models", lambda *_: Cluster(shop, statuses))
+    shop.promoted()
+
+
+def test_it_waits_until_the_version_serves_and_tells_how_it_goes(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    wait_for(shop, monkeypatch, [None, PENDING, READY])
+    assert "the controller has not seen it yet" in caplog.text
+    assert "Progressing, 0/1 ready" in caplog.text
+    assert "version 1 serves after" in caplog.text
+
+
+def test_a_version_that_never_serves_fails_with_the_condition(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(TemporaryError, match=r"does not serve.*BundleRefused: digest differs"):
+        wait_for(shop, monkeypatch, [STUCK])
+    assert len(Ledger(shop.store, "shop").entries()) == 1
