@@ -158,9 +158,8 @@ class Factory:
             made.write(directory)
             options = write_secrets(self._environ, Path(scratch))
             options += [f"--build-arg={name}={builder.local(of)}" for name, of in made.arguments.items()]
-            if made.image.runs:  # on what others are built with it would void their cached layers
-                options.append(f"--label=org.opencontainers.image.version={made.key}")
             log = self._log(made.image)
+            log.unlink(missing_ok=True)
             builder.build(directory, made.image.containerfile, made.reference, options, log)
         say(f"{made.reference}: built in {time.monotonic() - started:.0f} s with {builder.name}")
 

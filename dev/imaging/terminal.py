@@ -46,7 +46,7 @@ def run(command: Sequence[str], what: str, log: Path, environment: Mapping[str, 
                     process.wait(_SECONDS_BETWEEN_REPORTS)
                     break
                 except subprocess.TimeoutExpired:
-                    step = _last_step(log)
+                    step = last_step(log)
                     say(f"{what}: {time.monotonic() - started:.0f} s{f', {step}' if step else ''}")
         except BaseException:
             process.terminate()
@@ -64,10 +64,11 @@ def capture(command: Sequence[str], what: str, environment: Mapping[str, str]) -
     return done.stdout
 
 
-def _last_step(log: Path) -> str:
+def last_step(log: Path) -> str:
     """How far a builder is: "step 6 of 15" of the stage it is in, or its last line."""
     text = log.read_text(errors="replace")
-    steps = re.findall(r"(?:STEP |Step |\[[^]]*?)(\d+)/(\d+)\]?[: ](?!STEP)", text)
+    # buildah: "[2/2] STEP 6/15: RUN …"; docker: "#9 [stage-1 6/15] RUN …" or "Step 6/15 : RUN …".
+    steps = re.findall(r"^(?:.*STEP |#\d+ \[.*?|Step )(\d+)/(\d+)", text, flags=re.MULTILINE)
     if steps:
         return "step {} of {}".format(*steps[-1])
     return " ".join((text.strip().splitlines() or [""])[-1].split())[:80]

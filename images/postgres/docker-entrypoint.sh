@@ -22,6 +22,23 @@ from_file() {
   fi
 }
 
+# make_data: fill PGDATA, in a directory beside it that gets its name when all is done, so that a kill on the way
+# leaves nothing that looks complete. Where PGDATA is a volume's own root, there is no beside.
+make_data() {
+  local final=$PGDATA
+  if ! mountpoint -q "$final" && rm -rf "$final.partial" && mkdir -p "$final.partial" 2>/dev/null; then
+    PGDATA=$final.partial
+  fi
+  mkdir -p "$PGDATA"
+  chmod 0700 "$PGDATA"
+  initialize "$POSTGRES_PASSWORD" "$POSTGRES_USER" "$POSTGRES_DB"
+  if [ "$PGDATA" != "$final" ]; then
+    [ ! -d "$final" ] || rmdir "$final"
+    mv "$PGDATA" "$final"
+    PGDATA=$final
+  fi
+}
+
 initialize() {
   local password=$1 user=$2 database=$3 method=${POSTGRES_HOST_AUTH_METHOD:-scram-sha-256}
   if [ -z "$password" ] && [ "$method" != trust ]; then
@@ -29,10 +46,13 @@ initialize() {
   fi
   local arguments=()
   read -ra arguments <<<"${POSTGRES_INITDB_ARGS:-}"
+  arguments+=(--username="$user" --auth-local=trust --auth-host="$method" --encoding=UTF8)
   if [ -n "$password" ]; then
-    arguments+=(--pwfile=<(printf '%s\n' "$password"))
+    # From a pipe: the password is in no argument and no file.
+    initdb "${arguments[@]}" --pwfile=<(printf '%s\n' "$password")
+  else
+    initdb "${arguments[@]}"
   fi
-  initdb --username="$user" --auth-local=trust --auth-host="$method" --encoding=UTF8 "${arguments[@]}"
   printf '\nhost all all all %s\n' "$method" >>"$PGDATA/pg_hba.conf"
   [ -n "$(ls /docker-entrypoint-initdb.d)" ] || [ "$database" != postgres ] || return 0
 
@@ -60,15 +80,12 @@ if [ "$1" = postgres ]; then
   if [ "$(id -u)" = 0 ]; then
     fail "PostgreSQL refuses to run as root; run as uid 999"
   fi
-  mkdir -p "$PGDATA"
-  chmod 0700 "$PGDATA" 2>/dev/null || true
-  # initdb writes PG_VERSION first, so a broken initialisation would look complete: this file is written last.
   if [ ! -s "$PGDATA/PG_VERSION" ]; then
     POSTGRES_USER=$(from_file POSTGRES_USER postgres)
     POSTGRES_PASSWORD=$(from_file POSTGRES_PASSWORD "")
     POSTGRES_DB=$(from_file POSTGRES_DB "$POSTGRES_USER")
-    export POSTGRES_USER POSTGRES_PASSWORD POSTGRES_DB
-    initialize "$POSTGRES_PASSWORD" "$POSTGRES_USER" "$POSTGRES_DB"
+    export POSTGRES_USER POSTGRES_PASSWORD POSTGRES_DB PGDATA
+    make_data
   fi
   unset POSTGRES_PASSWORD
 fi

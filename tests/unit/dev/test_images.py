@@ -14,7 +14,7 @@ from dev.imaging.context import File, context, own_files
 from dev.imaging.errors import ImageError
 from dev.imaging.registry import is_loopback
 from dev.imaging.secrets import write_secrets
-from dev.imaging.terminal import run
+from dev.imaging.terminal import last_step, run
 from dev.imaging.values import values
 
 if TYPE_CHECKING:
@@ -144,3 +144,12 @@ def test_a_failed_command_shows_the_end_of_its_log(tmp_path: Path) -> None:
     command = ["sh", "-c", "seq 1 100; echo the reason >&2; exit 3"]
     with pytest.raises(ImageError, match=r"(?s)stage: building failed with exit code 3.*the reason"):
         run(command, "stage: building", tmp_path / "log", os.environ)
+
+
+@pytest.mark.parametrize(
+    "line", ["[2/2] STEP 6/15: RUN a --mount=from=b", "#9 [stage-1 6/15] RUN a 1/2", "Step 6/15 : RUN a"]
+)
+def test_progress_tells_the_step_of_either_builder(tmp_path: Path, line: str) -> None:
+    log = tmp_path / "log"
+    log.write_text(f"{line}\nGet:1 something\n")
+    assert last_step(log) == "step 6 of 15"
