@@ -93,6 +93,22 @@ class DailyFiles:
     def read(self, day: date, sidecar: Sidecar) -> pl.DataFrame:
         return pl.read_parquet(self.read_bytes(day, sidecar))
 
+    def rows(self, days: Iterable[date]) -> pl.DataFrame:
+        """Rows of the days; when all are in quarantine none, but with the columns of another day."""
+        frames = [self.read(day, sidecar) for day, sidecar in self.sidecars(days).items()]
+        # A column that one day lacks is null there; the schema says which columns may be.
+        return pl.concat(frames, how="diagonal_relaxed") if frames else self.no_rows()
+
+    def no_rows(self) -> pl.DataFrame:
+        """The columns of the newest readable day; raises DataError when there is none."""
+        for day in sorted(self.known_days(), reverse=True):
+            sidecar = self.sidecar(day)
+            if sidecar and sidecar.present:
+                return self.read(day, sidecar).clear()
+        raise DataError(
+            "no day can be read", where=self.store.uri(self.prefix), fix="run the stage before this one"
+        )
+
 
 def partitions_of(store: ObjectStore, lifecycle: str, source: str) -> DailyFiles:
     return DailyFiles(store, f"{lifecycle}/partitions/{source}")

@@ -54,20 +54,15 @@ NEVER_EXPIRES = timedelta(days=3660)
 def read_entity_rows(env: FeatureEnv, day: date) -> pl.DataFrame:
     """What is asked on `day`: join keys, event_timestamp, request features (float64), slices, label.
 
-    Rows are in the order of the user's function; a day in quarantine has none. The label is float64, null
+    Rows are in the order of the user's function; a source in quarantine has no rows for it. The label is float64, null
     where it is not known. Raises DataError.
     """
     spec = env.lifecycle.spec
     definitions = load_definitions(env.directory, env.lifecycle)
     window = days_between(day, day + timedelta(days=spec.label.delay_days))
-    partitions = {}
-    for source in spec.sources:
-        files = partitions_of(env.store, env.lifecycle.name, source)
-        sidecars = files.sidecars(window)
-        if not sidecars:
-            return _nothing(definitions, env)
-        frames = [files.read(when, sidecar) for when, sidecar in sidecars.items()]
-        partitions[source] = pl.concat(frames, how="diagonal_relaxed")
+    partitions = {
+        source: partitions_of(env.store, env.lifecycle.name, source).rows(window) for source in spec.sources
+    }
     rows = load_object(env.directory, spec.label.rows)(partitions, day)
     return _check(rows, day, definitions, env)
 
@@ -82,11 +77,6 @@ def entity_columns(definitions: Definitions, env: FeatureEnv) -> dict[str, pl.Da
         columns.setdefault(name, None)
     columns[spec.label.column] = pl.Float64()
     return columns
-
-
-def _nothing(definitions: Definitions, env: FeatureEnv) -> pl.DataFrame:
-    types = {name: dtype or pl.String() for name, dtype in entity_columns(definitions, env).items()}
-    return pl.DataFrame(schema={**types, EVENT_TIMESTAMP: pl.Datetime("us", "UTC")})
 
 
 def _check(rows: pl.DataFrame, day: date, definitions: Definitions, env: FeatureEnv) -> pl.DataFrame:

@@ -92,8 +92,8 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
     label = env.lifecycle.spec.label.column
     labelled = {day: rows.filter(pl.col(label).is_not_null()) for day, rows in asked.items()}
     unlabelled = sum(rows.height for rows in asked.values()) - sum(rows.height for rows in labelled.values())
-    training = _together(labelled, windows.training)
-    evaluation = _together(labelled, windows.evaluation)
+    training = pl.concat([labelled[day] for day in windows.training], how="vertical_relaxed")
+    evaluation = pl.concat([labelled[day] for day in windows.evaluation], how="vertical_relaxed")
     for name, rows, days in (
         ("training", training, windows.training),
         ("evaluation", evaluation, windows.evaluation),
@@ -121,12 +121,6 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
     }
     env.log.info("snapshot %s", reference.digest)
     return StageResult(outputs={"snapshot": reference}, facts=facts)
-
-
-def _together(rows: dict[date, pl.DataFrame], days: list[date]) -> pl.DataFrame:
-    """Rows of the days in order; a day without rows knows the columns but not all of their types."""
-    frames = [rows[day] for day in days if rows[day].height]
-    return pl.concat(frames, how="vertical_relaxed") if frames else rows[days[0]]
 
 
 def _columns(env: StageEnv) -> list[str]:

@@ -139,9 +139,8 @@ class _Transformation:
         for day, sidecar in items.items():
             if (source, day) not in self._loaded:
                 self._loaded[source, day] = self._partitions[source].read(day, sidecar)
-        if not items:  # every day of the window is in quarantine: no rows, but the columns
-            day, sidecar = next(iter(self.available[source].items()))
-            return self._partitions[source].read(day, sidecar).clear()
+        if not items:
+            return self._partitions[source].no_rows()
         # A column that one day lacks is null there; the schema says which columns may be.
         return pl.concat([self._loaded[source, day] for day in items], how="diagonal_relaxed")
 

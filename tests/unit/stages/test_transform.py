@@ -1,0 +1,122 @@
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import polars as pl
+import pytest
+from synthetic_flights import DAYS, edit, get_frame, make_env, run_stage
+
+from windtunnel.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from windtunnel.stages.base import StageEnv, StageResult
+
+
+@pytest.fixture
+def env(tmp_path: Path) -> StageEnv:
+    env = make_env(tmp_path, days=DAYS[:4])
+    run_stage(env, "extract", start=DAYS[0], end=DAYS[3])
+    return env
+
+
+def transform(env: StageEnv, first: int = 0, last: int = 3, **params: object) -> StageResult:
+    return run_stage(env, "transform", start=DAYS[first], end=DAYS[last], **params)
+
+
+def route(env: StageEnv, day: int) -> pl.DataFrame:
+    return get_frame(env, f"flight_delay/features/route/{DAYS[day]}.parquet")
+
+
+def test_every_view_gets_a_file_per_day(env: StageEnv) -> None:
+    result = transform(env)
+    assert result.facts == {"days": 4, "unchanged": 0, "short_lookback": 4}
+    rows = route(env, 3)
+    assert rows.columns == [
+        "origin",
+        "dest",
+        "route_late_14d",
+        "route_delay_14d",
+        "event_timestamp",
+        "created",
+    ]
+    assert rows["created"].equals(rows["event_timestamp"].alias("created"))
+    assert set(result.outputs["features"].meta["rows"]) == {"route", "carrier", "airport_hour", "weather"}
+
+
+def test_a_slice_sees_the_days_before_it_and_none_after(env: StageEnv) -> None:
+    transform(env)
+    whole = {day: route(env, day) for day in range(4)}
+    transform(env, first=2, last=2, force=True)
+    assert route(env, 2).equals(whole[2])
+
+
+def test_the_same_again_is_found(env: StageEnv) -> None:
+    first = transform(env)
+    again = transform(env)
+    assert (again.cached, again.outputs) == (True, first.outputs)
+
+
+def test_forced_work_gives_the_same_bytes(env: StageEnv) -> None:
+    first = transform(env)
+    assert transform(env, force=True).outputs == first.outputs
+
+
+def test_only_days_that_see_a_changed_partition_are_done_again(env: StageEnv) -> None:
+    transform(env)
+    raw = f"sources/flights/{DAYS[2]}.parquet"
+    env.store.put(raw, env.store.get(f"sources/flights/{DAYS[3]}.parquet"))
+    run_stage(env, "extract", start=DAYS[0], end=DAYS[3])
+    assert transform(env).facts["unchanged"] == 2
+
+
+def test_days_that_were_not_extracted_are_named(env: StageEnv) -> None:
+    with pytest.raises(DataError, match=rf"no clean partition for {DAYS[4]}\.\.{DAYS[5]}.*run extract"):
+        run_stage(env, "transform", start=DAYS[3], end=DAYS[5])
+
+
+def test_a_day_in_quarantine_has_no_rows_of_its_own(env: StageEnv) -> None:
+    env.store.put(f"sources/weather/{DAYS[3]}.parquet", b"torn")
+    run_stage(env, "extract", start=DAYS[0], end=DAYS[3])
+    transform(env)
+    assert get_frame(env, f"flight_delay/features/weather/{DAYS[3]}.parquet").is_empty()
+    assert not route(env, 3).is_empty()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({'"route": history(': '"rout": history('}, "view 'rout' .*did you mean 'route'"),
+        (
+            {"route_delay_14d=pl.col": "route_dely_14d=pl.col"},
+            "no column 'route_delay_14d'; it has 'route_dely_14d'",
+        ),
+        ({'.dt.convert_time_zone("UTC")': ""}, r"'event_timestamp' is Datetime.*America/New_York"),
+        ({"day + timedelta(days=1), time(6)": "day - timedelta(days=2), time(6)"}, "before its day began"),
+        ({"day + timedelta(days=1), time(6)": "day + timedelta(days=9), time(6)"}, "days later"),
+        (
+            {'["origin", "dest"], route_late': '["origin", "dest", "carrier"], route_late'},
+            "share key and event",
+        ),
+    ],
+    ids=["unknown view", "missing feature", "time zone", "leak", "far future", "duplicates"],
+)
+def test_what_the_users_code_gets_wrong_is_said(env: StageEnv, change: dict[str, str], message: str) -> None:
+    edit_features(env, change)
+    with pytest.raises(DataError, match=message) as caught:
+        transform(env)
+    assert "features:transform" in caught.value.where
+    assert not env.store.exists(f"flight_delay/features/route/{DAYS[0]}.parquet")
+
+
+def test_an_exception_in_the_users_code_passes_through(env: StageEnv) -> None:
+    edit_features(env, {"    usual = flights": "    1 / 0\n    usual = flights"})
+    with pytest.raises(ZeroDivisionError):
+        transform(env)
+
+
+def edit_features(env: StageEnv, change: dict[str, str]) -> None:
+    edit(env.directory / "features.py", change)
+    sys.modules.pop("features", None)  # the next stage is another process
