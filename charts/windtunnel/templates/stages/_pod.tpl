@@ -60,7 +60,7 @@ spec:
         {{- include "windtunnel.env" (include "windtunnel.stages.env" (list $root $temporary) | fromYaml | merge (dict) $environment) | trim | nindent 8 }}
         {{- with $environment }}
         # The stage's process is given only what the platform knows, and these.
-        - {name: WINDTUNNEL_STAGE_ENV, value: {{ keys . | sortAlpha | join "," }}}
+        - {name: WINDTUNNEL_STAGE_ENV, value: {{ keys . | sortAlpha | join "," | quote }}}
         {{- end }}
         - name: POD_NAME
           valueFrom: {fieldRef: {fieldPath: metadata.name}}
