@@ -100,9 +100,8 @@ def test_pods_are_replaced_without_a_gap() -> None:
     assert spec["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
     pod = spec["template"]["spec"]
     pre_stop = container(objects())["lifecycle"]["preStop"]["sleep"]["seconds"]
-    # sleep, drain (2 s) and the end of requests in flight (20 s) fit in; 30 s would meet a gap of Airflow's watch
+    # sleep, drain (2 s) and the end of requests in flight (20 s) fit in
     assert pod["terminationGracePeriodSeconds"] > pre_stop + 2 + 20
-    assert pod["terminationGracePeriodSeconds"] != 30
 
 
 def test_probes_ask_the_protocol() -> None:
