@@ -10,6 +10,7 @@ def test_the_stages_clock_and_level_are_taken_off() -> None:
     assert levels("14:02:11 read 31 partitions") == (logging.INFO, "read 31 partitions")
     assert levels("WARNING: 12 rows are bad") == (logging.WARNING, "12 rows are bad")
     assert levels("14:02:11 ERROR no such column") == (logging.ERROR, "no such column")
+    assert levels("2026/11/24 11:45:34 WARNING mlflow.x: old") == (logging.WARNING, "mlflow.x: old")
     assert levels("plain text") == (logging.INFO, "plain text")
     assert levels("INFORMATION is no level") == (logging.INFO, "INFORMATION is no level")
 

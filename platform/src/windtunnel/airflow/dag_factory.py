@@ -87,7 +87,7 @@ def _check_classes(lifecycle: Lifecycle, directory: Path) -> None:
         if settings.stage_class == ROLLOUT_CLASS and name != "rollout":
             # Its pods may change what serves; user code must not run in them.
             raise SpecError(
-                f"class {ROLLOUT_CLASS!r} is for the rollout alone", where=where, fix="use another"
+                f"class {ROLLOUT_CLASS!r} is for the rollout alone", where=where, fix="take another"
             )
         if known and settings.stage_class not in known:
             raise SpecError(

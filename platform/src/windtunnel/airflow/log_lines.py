@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import re
 
-# The stage's own clock and level; the task log has a clock of its own.
+# The clock and level of the stage, or of a library such as MLflow; the task log has a clock of its own.
 _PREFIX = re.compile(
-    r"^(?:\d{2}:\d{2}:\d{2}(?:[.,]\d+)? )?(?:\[?(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL)\]?[: ]\s*)?"
+    r"^(?:\d{4}[-/]\d{2}[-/]\d{2} )?(?:\d{2}:\d{2}:\d{2}(?:[.,]\d+)? )?"
+    r"(?:\[?(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL)\]?[: ]\s*)?"
 )
 _TRACEBACK = "Traceback (most recent call last):"
 # `ValueError: no such column`, `windtunnel.errors.DataError: …`

@@ -1,0 +1,37 @@
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+from jinja2.sandbox import SandboxedEnvironment
+
+from windtunnel.airflow.dag_docs import APPROVAL_BODY
+
+FACTS = {
+    "decision": "promote",
+    "reasons": ["better by 0.02", "no slice is worse"],
+    "version": "7",
+    "champion_version": "6",
+    "metrics": {
+        "auc": 0.66,
+        "brier": 0.17,
+        "champion.auc": 0.64,
+        "champion.brier": 0.18,
+        "base_rate.auc": 0.5,
+    },
+}
+
+
+def test_who_approves_sees_the_verdict_its_reasons_and_whom_it_is_compared_with() -> None:
+    task = SimpleNamespace(xcom_pull=lambda task_ids: {"facts": FACTS} if task_ids == "evaluate" else None)
+    assert SandboxedEnvironment().from_string(APPROVAL_BODY).render(ti=task).splitlines() == [
+        "**Version 7, in the place of 6.",
+        "Verdict: promote**",
+        "",
+        "- better by 0.02",
+        "- no slice is worse",
+        "",
+        "| | challenger | champion | base_rate |",
+        "|---|---|---|---|",
+        "| auc | 0.66 | 0.64 | 0.5 |",
+        "| brier | 0.17 | 0.18 | None |",
+    ]
