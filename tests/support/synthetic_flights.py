@@ -49,7 +49,7 @@ def flights(day: date, rows: int = 90) -> pl.DataFrame:
             "dep_time": pl.Series(
                 [None if c else int(h) * 100 for c, h in zip(cancelled, hours, strict=True)]
             ),
-            "arr_delay": pl.Series([None if c else int(d) for c, d in zip(cancelled, delay, strict=True)]),
+            "arr_delay": [None if c else int(d) for c, d in zip(cancelled, delay, strict=True)],
             "carrier": random.choice(["UA", "B6", "DL"], rows),
             "origin": random.choice(AIRPORTS, rows),
             "dest": random.choice(["IAH", "MIA", "BQN", "ORD"], rows),
@@ -81,7 +81,7 @@ def weather(day: date) -> pl.DataFrame:
 
 
 def make_env(directory: Path, *, online: str = "", password: str = "", days: list[date] = DAYS) -> StageEnv:
-    """A lifecycle of its own with small windows, and raw partitions of the days in an object store of its own."""
+    """A lifecycle of its own with small windows, and raw partitions of the days in a store of its own."""
     copy = directory / "lifecycles" / "flight_delay"
     shutil.copytree(LIFECYCLE, copy, ignore=shutil.ignore_patterns("__pycache__"))
     edit(copy / "lifecycle.yaml", SMALL)

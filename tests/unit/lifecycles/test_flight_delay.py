@@ -1,4 +1,4 @@
-"""The example keeps the promise of its first lines: nothing of the future is in what a question is answered with."""
+"""The example keeps the promise of its first lines: no question is answered with the future."""
 
 from __future__ import annotations
 

@@ -142,7 +142,7 @@ def test_the_registry_is_published_with_places_that_everybody_can_read(env: Stag
 
 def test_a_view_without_feature_rows_is_refused(tmp_path: Path) -> None:
     env = make_env(tmp_path, days=DAYS[:1])
-    with pytest.raises(DataError, match="view 'route' has no feature rows for .*run transform"):
+    with pytest.raises(DataError, match=r"view 'route' has no feature rows for .*run transform"):
         materialize(env)
 
 
@@ -154,7 +154,7 @@ def test_an_unknown_view_is_refused(tmp_path: Path) -> None:
 def test_an_online_store_that_is_away_may_come_back(tmp_path: Path) -> None:
     env = make_env(tmp_path, online=f"redis://127.0.0.1:{free_port()}/0", days=DAYS[:1])
     run_features(env, DAYS[0], DAYS[0])
-    with pytest.raises(StoreError, match="online store failed: .*refused"):
+    with pytest.raises(StoreError, match=r"online store failed: .*refused"):
         materialize(env, 0, 0)
 
 
@@ -171,7 +171,7 @@ def test_the_password_opens_the_store_and_is_never_said(
         wrong = dataclasses.replace(
             env, settings=dataclasses.replace(env.settings, online_store_password="no")
         )
-        with pytest.raises(PermanentError, match="refused.*WINDTUNNEL_ONLINE_STORE_PASSWORD") as caught:
+        with pytest.raises(PermanentError, match=r"refused.*WINDTUNNEL_ONLINE_STORE_PASSWORD") as caught:
             materialize(wrong, 0, 0)
     finally:
         with closing(redis.Redis(port=redis_port, password=secret)) as client:
@@ -183,5 +183,5 @@ def test_the_password_opens_the_store_and_is_never_said(
 @pytest.mark.parametrize("url", ["", "memcached://host", "redis://", "sqlite://"])
 def test_something_that_is_no_online_store_is_refused(tmp_path: Path, url: str) -> None:
     env = make_env(tmp_path, days=[])
-    with pytest.raises(PermanentError, match="no online store.*redis://host:port/db"):
+    with pytest.raises(PermanentError, match=r"no online store.*redis://host:port/db"):
         online_store_config(dataclasses.replace(env.settings, online_store=url))

@@ -147,12 +147,8 @@ def test_days_after_the_end_do_not_count(env: StageEnv) -> None:
 
 
 def test_a_label_from_the_future_is_refused(env: StageEnv) -> None:
-    edit(
-        env.directory / "features.py",
-        {
-            'event_timestamp=pl.col("time_hour"),': 'event_timestamp=pl.col("time_hour") + pl.duration(days=2),'
-        },
-    )
+    moment = 'event_timestamp=pl.col("time_hour")'
+    edit(env.directory / "features.py", {f"{moment},": f"{moment} + pl.duration(days=2),"})
     with pytest.raises(DataError, match=r"features:entity_rows for 2013.*label would come from the future"):
         snapshot(env)
 
@@ -196,8 +192,8 @@ def test_an_expired_feature_is_missing_not_stale(env: StageEnv) -> None:
         env.store.put(f"sources/weather/{day}.parquet", b"torn")
     run_features(env)
     _, evaluation = frames(env, snapshot(reloaded(env)))
-    # Midnight in New York is 4 o'clock UTC; the last hour before it is known then, and lasts until 10.
-    expired = pl.col("event_timestamp") > datetime.combine(EVALUATION[0], time(10), UTC)
+    # The last hour before midnight in New York is known at 3 o'clock UTC, and lasts until 9.
+    expired = pl.col("event_timestamp") > datetime.combine(EVALUATION[0], time(9), UTC)
     assert evaluation.filter(expired).height > 200
     assert evaluation.filter(expired)["wind_speed"].null_count() == evaluation.filter(expired).height
     assert evaluation.filter(~expired)["wind_speed"].null_count() == 0

@@ -3,7 +3,6 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-import polars as pl
 import pytest
 from synthetic_flights import DAYS, edit, get_frame, make_env, run_stage
 
@@ -11,6 +10,8 @@ from windtunnel.errors import DataError
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import polars as pl
 
     from windtunnel.stages.base import StageEnv, StageResult
 

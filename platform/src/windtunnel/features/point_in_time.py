@@ -54,8 +54,8 @@ NEVER_EXPIRES = timedelta(days=3660)
 def read_entity_rows(env: FeatureEnv, day: date) -> pl.DataFrame:
     """What is asked on `day`: join keys, event_timestamp, request features (float64), slices, label.
 
-    Rows are in the order of the user's function; a source in quarantine has no rows for it. The label is float64, null
-    where it is not known. Raises DataError.
+    Rows are in the order of the user's function; a source in quarantine has no rows for it. The label is
+    float64, null where it is not known. Raises DataError.
     """
     spec = env.lifecycle.spec
     definitions = load_definitions(env.directory, env.lifecycle)

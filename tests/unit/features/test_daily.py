@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from windtunnel.errors import DataError, IntegrityError
+from windtunnel.features.daily import DailyFiles, days_between, digest_of, span
+
+if TYPE_CHECKING:
+    from windtunnel.objects import ObjectStore
+
+DAY = date(2024, 2, 28)
+FRAME = pl.DataFrame({"a": [1, 2, 3], "b": ["x", None, "z"]})
+
+
+@pytest.fixture
+def files(store: ObjectStore) -> DailyFiles:
+    return DailyFiles(store, "demo/partitions/orders")
+
+
+def test_what_is_written_is_read(files: DailyFiles) -> None:
+    sidecar = files.write(DAY, FRAME, "sha256:raw", quarantined=2)
+    assert files.sidecar(DAY) == sidecar
+    assert (sidecar.rows, sidecar.quarantined, sidecar.input) == (3, 2, "sha256:raw")
+    assert files.read(DAY, sidecar).equals(FRAME)
+
+
+def test_equal_frames_give_equal_digests(files: DailyFiles) -> None:
+    first = files.write(DAY, FRAME, "sha256:raw")
+    assert files.write(DAY + timedelta(days=1), FRAME.clone(), "sha256:raw").digest == first.digest
+
+
+def test_a_file_that_is_not_what_its_sidecar_names_is_refused(files: DailyFiles) -> None:
+    sidecar = files.write(DAY, FRAME, "sha256:raw")
+    files.store.put(files.key(DAY), b"something else")
+    with pytest.raises(IntegrityError, match=r"2024-02-28\.parquet"):
+        files.read(DAY, sidecar)
+
+
+def test_a_file_without_a_sidecar_was_not_finished(files: DailyFiles) -> None:
+    files.store.put(files.key(DAY), b"half of it")
+    assert files.known_days() == set()
+    assert files.sidecars([DAY]) == {}
+
+
+def test_an_unreadable_day_is_known_and_has_the_columns_of_another(files: DailyFiles) -> None:
+    files.write(DAY, FRAME, "sha256:raw")
+    unreadable = DAY + timedelta(days=1)
+    files.write_unreadable(unreadable, "sha256:torn")
+    assert files.known_days() == {DAY, unreadable}
+    assert files.sidecars([DAY, unreadable]).keys() == {DAY}
+    assert files.rows([unreadable]).equals(FRAME.clear())
+
+
+def test_without_a_readable_day_there_are_no_columns(files: DailyFiles) -> None:
+    files.write_unreadable(DAY, "sha256:torn")
+    with pytest.raises(DataError, match="no day can be read"):
+        files.rows([DAY])
+
+
+def test_a_column_that_came_later_is_null_before(files: DailyFiles) -> None:
+    files.write(DAY, FRAME, "sha256:1")
+    files.write(DAY + timedelta(days=1), FRAME.with_columns(c=pl.lit(1.5)), "sha256:2")
+    assert files.rows(days_between(DAY, DAY + timedelta(days=1)))["c"].to_list() == [None] * 3 + [1.5] * 3
+
+
+def test_days_cross_a_leap_day() -> None:
+    assert [str(day) for day in days_between(DAY, DAY + timedelta(days=2))] == [
+        "2024-02-28",
+        "2024-02-29",
+        "2024-03-01",
+    ]
+
+
+def test_no_days_are_refused() -> None:
+    with pytest.raises(DataError, match="no day from 2024-02-28 to 2024-02-27"):
+        days_between(DAY, DAY - timedelta(days=1))
+
+
+@given(st.sets(st.integers(0, 40)))
+def test_a_span_names_exactly_its_days(offsets: set[int]) -> None:
+    days = {DAY + timedelta(days=offset) for offset in offsets}
+    named: set[date] = set()
+    for part in filter(None, span(days).split(", ")):
+        first, _, last = part.partition("..")
+        named |= set(days_between(date.fromisoformat(first), date.fromisoformat(last or first)))
+    assert named == days
+
+
+def test_a_digest_over_files_sees_which_day_has_which(files: DailyFiles) -> None:
+    one, two = files.write(DAY, FRAME, ""), files.write(DAY, FRAME.head(1), "")
+    next_day = DAY + timedelta(days=1)
+    assert digest_of({"a": {DAY: one, next_day: two}}) == digest_of({"a": {next_day: two, DAY: one}})
+    assert digest_of({"a": {DAY: one, next_day: two}}) != digest_of({"a": {DAY: two, next_day: one}})

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from synthetic_flights import LIFECYCLE, edit, make_env, reloaded
+
+from windtunnel.errors import SpecError
+from windtunnel.features.definitions import load_definitions
+from windtunnel.features.describe import describe_online
+from windtunnel.spec import load_lifecycle
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_bundle_learns_where_its_features_come_from() -> None:
+    description = describe_online(LIFECYCLE, load_lifecycle(LIFECYCLE))
+    features = description["features"]
+    assert [item["source"] for item in features if item["name"] == "route_delay_14d"] == [
+        "route:route_delay_14d"
+    ]
+    assert [item["name"] for item in features if item["source"] == "request"] == [
+        "minute_of_day",
+        "weekday",
+        "distance",
+    ]
+    online = description["online"]
+    assert online["project"] == "flight_delay"
+    views = {view["name"]: view for view in online["views"]}
+    assert list(views) == ["route", "carrier", "airport_hour", "weather"]
+    assert views["airport_hour"] == {
+        "name": "airport_hour",
+        "join_keys": [{"name": "origin", "type": "STRING"}, {"name": "hour", "type": "INT64"}],
+        "ttl_seconds": 7 * 24 * 3600,
+        "features": [
+            {"name": "airport_hour_late_14d", "type": "DOUBLE"},
+            {"name": "airport_hour_late_2d", "type": "DOUBLE"},
+        ],
+    }
+
+
+def test_the_order_of_features_is_that_of_the_service() -> None:
+    definitions = load_definitions(LIFECYCLE, load_lifecycle(LIFECYCLE))
+    assert [feature for view, feature in definitions.served if view == "weather"] == [
+        "wind_speed",
+        "wind_gust",
+        "precip",
+        "visib",
+    ]
+
+
+MISTAKES = {
+    "service": (
+        "lifecycle.yaml",
+        {"service: flight_delay": "service: flight_dely"},
+        "no feature service 'flight_dely'; did you mean 'flight_delay'",
+    ),
+    "view not named": (
+        "lifecycle.yaml",
+        {"airport_hour, weather]": "airport_hour]"},
+        "reads view 'weather', which the lifecycle does not name",
+    ),
+    "feature twice": (
+        "lifecycle.yaml",
+        {"weekday, distance]": "weekday, precip]"},
+        "'precip' is in features.request and in weather",
+    ),
+    "key and feature": ("lifecycle.yaml", {"[minute_of_day": "[hour"}, "'hour' is a join key and a feature"),
+    "timestamp": (
+        "features.py",
+        {'timestamp_field="event_timestamp"': 'timestamp_field="when"'},
+        "no timestamp_field 'event_timestamp'",
+    ),
+    "key type": (
+        "features.py",
+        {"value_type=ValueType.INT64": "value_type=ValueType.DOUBLE"},
+        "no usable type for its join key 'hour'",
+    ),
+    "feature in two views": (
+        "features.py",
+        {'["airport_hour_late_14d",': '["route_late_14d",'},
+        "'route_late_14d' is in route and in airport_hour",
+    ),
+}
+
+
+@pytest.mark.parametrize(("file", "change", "message"), MISTAKES.values(), ids=MISTAKES)
+def test_what_code_and_lifecycle_disagree_about_is_said(
+    tmp_path: Path, file: str, change: dict[str, str], message: str
+) -> None:
+    env = make_env(tmp_path, days=[])
+    edit(env.directory / file, change)
+    sys.modules.pop("features", None)
+    with pytest.raises(SpecError, match=message):
+        load_definitions(env.directory, reloaded(env).lifecycle)
+
+
+def test_feast_is_imported_unchecked_and_typeguard_stays_whole() -> None:
+    """In a process of its own: imports happen once."""
+    code = (
+        "from windtunnel.features.feast_import import prepare_feast; prepare_feast();"
+        "import feast, sys; assert 'typeguard' not in sys.modules;"
+        "import pandera.polars; import typeguard; assert typeguard.__file__;"
+        "assert feast.Entity(name='x', value_type=feast.ValueType.STRING).name == 'x'"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
