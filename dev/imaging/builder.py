@@ -36,6 +36,9 @@ class Builder(Protocol):
     def import_root(self, tar: Path, reference: str, log: Path) -> None:
         """Make an image of one layer from a root filesystem."""
 
+    def tidy(self, kept: Sequence[str]) -> None:
+        """Delete earlier images of the same names, with layers that nothing stands on any more."""
+
     def push(self, reference: str, target: str, plain: bool, log: Path) -> None:
         """Push under another name; `plain`: without TLS and uncompressed, for a registry on this machine."""
 
@@ -109,6 +112,21 @@ class Buildah:
         finally:
             capture([*self._program, "rm", container], "buildah rm", self._environment)
 
+    def tidy(self, kept: Sequence[str]) -> None:
+        names = {reference.rpartition(":")[0] for reference in kept}
+        listing = [*self._program, "images", "--noheading", "--format", "{{.Name}}:{{.Tag}}"]
+        present = capture(listing, "buildah images", self._environment).split()
+        for name in present:
+            reference = name.removeprefix("localhost/")
+            if reference.rpartition(":")[0] in names and reference not in kept:
+                self._remove(name)
+        self._remove("--prune")
+
+    def _remove(self, what: str) -> None:
+        """Untag an image, or drop what has no name. What is in use stays: tidying is no reason to fail."""
+        command = [*self._program, "rmi", what]
+        subprocess.run(command, capture_output=True, check=False, env=self._environment)
+
     def push(self, reference: str, target: str, plain: bool, log: Path) -> None:
         options = ["--tls-verify=false", "--disable-compression"] if plain else []
         command = [*self._program, "push", *options, f"localhost/{reference}", f"docker://{target}"]
@@ -139,6 +157,9 @@ class Docker:
 
     def import_root(self, tar: Path, reference: str, log: Path) -> None:
         run(["docker", "import", str(tar), reference], f"{reference}: importing", log, self._environment)
+
+    def tidy(self, kept: Sequence[str]) -> None:
+        """Docker's storage is its owner's to clean (`docker image prune`): it is not ours alone."""
 
     def push(self, reference: str, target: str, plain: bool, log: Path) -> None:  # noqa: ARG002 (docker decides itself)
         run(["docker", "tag", reference, target], f"{target}: naming", log, self._environment)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import subprocess
 import sys
 import tempfile
 import time
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,7 +22,7 @@ from dev.imaging.secrets import write_secrets
 from dev.imaging.terminal import capture, say
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from dev.imaging.builder import Builder
 
@@ -90,6 +92,9 @@ class Contexts:
             self._made[image.name] = context(image, needs or {"BASE_IMAGE": self._root}, extra)
         return self._made[image.name]
 
+    def made(self) -> list[Context]:
+        return list(self._made.values())
+
     def _versitygw(self) -> File:
         """The S3 gateway's binary, built from its Go module once and then cached."""
         tool = [sys.executable, str(ROOT / "dev/cluster/cluster.py")]
@@ -118,6 +123,11 @@ class Factory:
         missing = [image for image in images if not self._is_there(image)]
         if not missing:
             return
+        with self._alone():
+            # Another process may have made them meanwhile: what is built is not built again.
+            self._make(missing)
+
+    def _make(self, missing: Sequence[Image]) -> None:
         # What others are built with comes first, one by one.
         for name in dict.fromkeys(name for image in missing for name in image.needs.values()):
             self._build(self._contexts.of(IMAGES[name]))
@@ -128,6 +138,20 @@ class Factory:
                 job.cancel()
             for job in done:
                 job.result()
+        self._builder().tidy([made.reference for made in self._contexts.made()])
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the cache's lock, or two processes would build the same; it ends with the process."""
+        path = self._cache / "images" / ".lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                say("waiting: another process builds images")
+                fcntl.flock(file, fcntl.LOCK_EX)
+            yield
 
     def _is_there(self, image: Image) -> bool:
         made = self._contexts.of(image)
