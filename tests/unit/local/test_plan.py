@@ -21,9 +21,16 @@ def steps(lifecycle_directory: Path) -> list[Step]:
 
 def test_every_stage_once_and_one_materialize_per_view(steps: list[Step]) -> None:
     assert [step.name for step in steps] == [
-        "extract", "transform", "materialize.customer", "materialize.product", "snapshot", "train", "evaluate",
-        "rollout", "score",
-    ]  # fmt: skip
+        "extract",
+        "transform",
+        "materialize.customer",
+        "materialize.product",
+        "snapshot",
+        "train",
+        "evaluate",
+        "rollout",
+        "score",
+    ]
 
 
 def test_dates_and_views_stand_in_the_params(steps: list[Step]) -> None:

@@ -1,8 +1,10 @@
-"""Metrics and verdicts in words."""
+"""Metrics and verdicts in words and tables."""
 
 from __future__ import annotations
 
 from typing import Any
+
+from rich.table import Table
 
 from windtunnel.cli.console import out
 
@@ -14,28 +16,35 @@ def tell_verdict(facts: dict[str, Any]) -> None:
     out.print(f"\nVerdict: [bold {colour}]{decision}[/]")
     for reason in facts.get("reasons", ()):
         out.print(f"  - {reason}", markup=False, soft_wrap=True)
-    tell_facts("metrics", facts.get("metrics", {}))
+    tell_metrics(facts.get("metrics", {}))
+
+
+def tell_metrics(metrics: dict[str, Any]) -> None:
+    """One row per metric; the challenger's own stand at the top, those to compare with below their names."""
+    others = {name: values for name, values in metrics.items() if isinstance(values, dict)}
+    own = {name: value for name, value in metrics.items() if name not in others}
+    if not own:
+        return
+    table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="dim")
+    table.add_column("")
+    for column in ("challenger", *others):
+        table.add_column(column.replace("_", " "), justify="right")
+    for name, value in own.items():
+        table.add_row(f"  {name}", _shown(value), *(_shown(values.get(name)) for values in others.values()))
+    out.print(table)
 
 
 def tell_facts(title: str, facts: dict[str, Any]) -> None:
-    """Small figures, nested ones by their path; nothing when there are none."""
-    flat = dict(_flatten(facts))
-    if not flat:
+    """Small figures, one in a line; nothing when there are none."""
+    if not facts:
         return
     out.print(f"\n[bold]{title}[/]")
-    width = max(len(name) for name in flat)
-    for name, value in flat.items():
-        out.print(f"  {name:<{width}}  {value}", markup=False, soft_wrap=True)
+    width = max(len(name) for name in facts)
+    for name, value in facts.items():
+        out.print(f"  {name:<{width}}  {_shown(value)}", markup=False, soft_wrap=True)
 
 
-def _flatten(facts: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
-    flat: list[tuple[str, str]] = []
-    for key, value in facts.items():
-        name = f"{prefix}{key}"
-        if isinstance(value, dict):
-            flat += _flatten(value, f"{name}.")
-        elif isinstance(value, float):
-            flat.append((name, f"{value:.5g}"))
-        elif isinstance(value, str | int) and len(str(value)) <= 100:
-            flat.append((name, str(value)))
-    return flat
+def _shown(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,140 @@
+"""The laptop mode whole: from `windtunnel init` to a champion, and again from the cache."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+SOURCE = Path(__file__).parents[2] / "platform" / "src"
+STEPS = [
+    "extract",
+    "transform",
+    "materialize.customer_history",
+    "snapshot",
+    "train",
+    "evaluate",
+    "rollout",
+    "score",
+]
+
+
+class Laptop:
+    """A directory with a lifecycle named `shop`."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.lifecycle = directory / "lifecycles" / "shop"
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("WINDTUNNEL_")
+        }
+        return subprocess.Popen(
+            [sys.executable, "-m", "windtunnel.cli", *arguments],
+            cwd=self.directory,
+            env={**environment, "PYTHONPATH": str(SOURCE)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def run(self, *arguments: str) -> tuple[int, str]:
+        """Exit code and output."""
+        process = self.start(*arguments)
+        output, _ = process.communicate(timeout=900)
+        return process.returncode, output
+
+
+@pytest.fixture(scope="module")
+def laptop(tmp_path_factory: pytest.TempPathFactory) -> Laptop:
+    laptop = Laptop(tmp_path_factory.mktemp("laptop"))
+    code, output = laptop.run("init", "shop")
+    assert code == 0, output
+    return laptop
+
+
+@pytest.fixture(scope="module")
+def first_run(laptop: Laptop) -> str:
+    code, output = laptop.run("run", "shop")
+    assert code == 0, output
+    return output
+
+
+def cached_steps(output: str) -> list[str]:
+    return re.findall(r"^(\S+) done in [\d.]+ s  cached", output, re.MULTILINE)
+
+
+def test_a_new_lifecycle_runs_at_once_to_a_champion(laptop: Laptop, first_run: str) -> None:
+    assert re.findall(r"^(\S+) done in", first_run, re.MULTILINE) == ["sources", *STEPS]
+    assert "Verdict: promote" in first_run
+    served = json.loads((laptop.directory / ".windtunnel" / "served" / "shop.json").read_text())
+    assert served["spec"]["champion"]["version"] == "1"
+
+
+def test_nothing_is_written_outside_the_home(laptop: Laptop, first_run: str) -> None:
+    assert {path.name for path in laptop.directory.iterdir()} == {"lifecycles", ".windtunnel"}
+
+
+def test_status_tells_the_run_and_the_champion(laptop: Laptop, first_run: str) -> None:
+    code, output = laptop.run("status", "shop")
+    assert code == 0
+    assert "Champion: version 1, promoted by run local-" in output
+    assert "Verdict: promote" in output
+    assert all(step.partition(".")[0] in output for step in STEPS)
+
+
+def test_a_second_run_takes_what_is_done_from_the_cache(laptop: Laptop, first_run: str) -> None:
+    code, output = laptop.run("run", "shop")
+    assert code == 0, output
+    assert cached_steps(output)[:5] == STEPS[:5]
+    served = json.loads((laptop.directory / ".windtunnel" / "served" / "shop.json").read_text())
+    assert served["spec"]["champion"]["version"] == "1", "an equal model is not promoted again"
+
+
+def test_from_a_stage_does_it_and_what_follows_anew(laptop: Laptop, first_run: str) -> None:
+    code, output = laptop.run("run", "shop", "--from", "train")
+    assert code == 0, output
+    assert cached_steps(output) == STEPS[:4]
+
+
+def test_a_mistake_in_user_code_is_told_by_file_and_line(laptop: Laptop, first_run: str) -> None:
+    train = laptop.lifecycle / "train.py"
+    before = train.read_text()
+    train.write_text(before.replace("    model = ", "    label = label / int('x')\n    model = "))
+    try:
+        code, output = laptop.run("run", "shop")
+    finally:
+        train.write_text(before)
+    assert code != 0
+    line = train.read_text().splitlines().index(next(x for x in before.splitlines() if "model = " in x)) + 1
+    assert f"train.py:{line}" in output
+    assert "invalid literal for int()" in output
+    assert "its log: " in output
+
+
+def test_ctrl_c_ends_the_stage_too(laptop: Laptop, first_run: str) -> None:
+    process = laptop.start("run", "shop", "--from", "extract")
+    assert process.stdout
+    for line in process.stdout:
+        if line.startswith("extract …"):
+            break
+    time.sleep(0.5)
+    children = _children(process.pid)
+    assert children
+    process.send_signal(signal.SIGINT)
+    output, _ = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert "interrupted" in output
+    assert not [child for child in children if Path(f"/proc/{child}").exists()]
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
