@@ -187,7 +187,7 @@ class ModelRegistry:
                 self._made = MlflowClient(self._uri, self._uri)
             yield self._made
         except MlflowException as error:
-            text = str(error).partition("\n")[0][:300]
+            text = str(error).partition("\n")[0].replace(self._uri, self._uri_shown())[:300]
             if _code(error) in _REFUSED | _ABSENT:
                 raise PermanentError(f"MLflow refused: {text}", where=self._uri_shown()) from error
             raise StoreError(

@@ -83,11 +83,10 @@ class KubernetesServedModels:
     def replace(self, model: ServedModel, resource_version: str) -> ServedModel:
         from windtunnel.kube import MERGE
 
-        # A merge patch with a resource version is a compare-and-swap too, and leaves labels and status alone.
-        # Its null takes out what the new spec no longer has.
-        spec = model.spec.model_dump(mode="json", by_alias=True)
-        body = {"metadata": {"resourceVersion": resource_version}, "spec": spec}
         path = self._path(model.metadata.name)
+        old, new = self._api.request("GET", path)["spec"], model.to_object()["spec"]
+        # A merge patch with a resource version is a compare-and-swap too, and leaves labels and status alone.
+        body = {"metadata": {"resourceVersion": resource_version}, "spec": _merge_patch(old, new)}
         return _parse(self._api.request("PATCH", path, body, content_type=MERGE), path)
 
     def _path(self, name: str = "") -> str:
@@ -97,7 +96,7 @@ class KubernetesServedModels:
 
 
 class DirectoryServedModels:
-    """One JSON file per ServedModel, replaced atomically; writers on one machine take turns by a file lock."""
+    """One JSON file per ServedModel, replaced atomically; writers on one machine take turns by a lock."""
 
     settles = False
 
@@ -153,6 +152,17 @@ class DirectoryServedModels:
 
     def _path(self, name: str) -> Path:
         return self._directory / f"{name}.json"
+
+
+def _merge_patch(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """The new content, and null for what the old one has beyond it (RFC 7386)."""
+    patch: dict[str, Any] = {key: None for key in old if key not in new}
+    for key, value in new.items():
+        before = old.get(key)
+        patch[key] = (
+            _merge_patch(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
+        )
+    return patch
 
 
 def _parse(content: dict[str, Any], where: str) -> ServedModel:

@@ -139,8 +139,8 @@ def _seen(contest: _Contest, snapshot: Snapshot) -> str:
     for name, bundle in ((CHALLENGER, contest.challenger), (CHAMPION, contest.champion)):
         if bundle is not None and str(bundle.manifest["cutoff"]) > start:
             return (
-                f"the {name}'s training cut-off {bundle.manifest['cutoff']} lies inside the evaluation window, "
-                f"which starts on {start}: the comparison would flatter it; take a later end"
+                f"the {name}'s training cut-off {bundle.manifest['cutoff']} lies inside the evaluation "
+                f"window, which starts on {start}: the comparison would flatter it; take a later end"
             )
     return ""
 
