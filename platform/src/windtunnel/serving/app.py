@@ -120,8 +120,7 @@ class App:
             status, body = 200, protocol.encode(answer)
         except Exception as error:
             status, body = _status(error), protocol.error_body(_message(error))
-        self._metrics.requests.labels(model, version, str(status)).inc()
-        self._metrics.seconds.labels(model, version).observe(time.perf_counter() - started)
+        self._metrics.of(model, version).answered(status, time.perf_counter() - started)
         return status, _JSON, body
 
 

@@ -98,9 +98,7 @@ class Dataplane:
             )
         answers = (await self._predict(loaded, matrix)).tolist()
         _check_answers(answers, missing)
-        labels = (loaded.lifecycle, loaded.version)
-        self._metrics.rows.labels(*labels).inc(len(answers))
-        self._metrics.missing.labels(*labels).inc(missing)
+        self._metrics.of(loaded.lifecycle, loaded.version).rows(len(answers), missing)
         return protocol.InferResponse(
             model_name=loaded.lifecycle,
             model_version=loaded.version,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
@@ -16,6 +18,7 @@ class Metrics:
         # one more series for each metric, that nobody reads
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
+        self._versions: dict[tuple[str, str], VersionMetrics] = {}
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         self.requests = Counter(
@@ -64,3 +67,35 @@ class Metrics:
             "1 while the source of the ServedModel answers.",
             registry=self.registry,
         )
+
+    def of(self, model: str, version: str) -> VersionMetrics:
+        """The version's own series; made once, because looking labels up costs more than counting."""
+        known = self._versions.get((model, version))
+        if known is None:
+            known = self._versions[model, version] = VersionMetrics(self, model, version)
+        return known
+
+
+class VersionMetrics:
+    """What is counted for each infer call."""
+
+    def __init__(self, metrics: Metrics, model: str, version: str) -> None:
+        self._requests = partial(metrics.requests.labels, model, version)
+        self._by_status: dict[int, Counter] = {}
+        self._seconds = metrics.seconds.labels(model, version)
+        self._rows = metrics.rows.labels(model, version)
+        self._missing = metrics.missing.labels(model, version)
+
+    def rows(self, rows: int, missing: int) -> None:
+        """Count answered rows, and the feature values that were missing in them."""
+        self._rows.inc(rows)
+        if missing:
+            self._missing.inc(missing)
+
+    def answered(self, status: int, seconds: float) -> None:
+        """Count a call by its HTTP status, whatever it is."""
+        counter = self._by_status.get(status)
+        if counter is None:
+            counter = self._by_status[status] = self._requests(str(status))
+        counter.inc()
+        self._seconds.observe(seconds)
