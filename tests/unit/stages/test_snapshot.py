@@ -170,10 +170,11 @@ def test_days_without_partitions_are_named(env: StageEnv) -> None:
         run_stage(env, "snapshot", end=END + timedelta(days=2))
 
 
-def test_a_snapshot_without_features_is_refused(tmp_path: Path) -> None:
+def test_days_without_feature_rows_are_named(tmp_path: Path) -> None:
     env = make_env(tmp_path)
     run_stage(env, "extract", start=DAYS[0], end=END)
-    with pytest.raises(DataError, match="view 'route' has no feature rows"):
+    run_stage(env, "transform", start=DAYS[0], end=DAYS[-3])
+    with pytest.raises(DataError, match=rf"view 'route' has no feature rows for {DAYS[-2]};"):
         snapshot(env)
 
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from windtunnel.errors import PermanentError
-from windtunnel.features.daily import feature_rows_of
+from windtunnel.features.daily import at_once, feature_rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,8 +43,11 @@ def stage_feature_rows(
     files = feature_rows_of(store, lifecycle, view)
     target = directory / "rows" / view
     target.mkdir(parents=True, exist_ok=True)
-    for day, sidecar in sidecars.items():
-        (target / f"{day}.parquet").write_bytes(files.read_bytes(day, sidecar))
+
+    def copy_file(item: tuple[date, Sidecar]) -> None:
+        (target / f"{item[0]}.parquet").write_bytes(files.read_bytes(*item))
+
+    at_once(copy_file, list(sidecars.items()))
     return target
 
 

@@ -179,13 +179,22 @@ def _freeze(
 
 
 def _refuse_missing(windows: Windows, env: StageEnv) -> None:
-    """Days that were never extracted; a day in quarantine is known and merely empty."""
-    for source in env.lifecycle.spec.sources:
-        files = partitions_of(env.store, env.lifecycle.name, source)
-        missing = {*windows.training, *windows.evaluation} - files.known_days()
+    """Days that were never extracted or transformed; a day in quarantine is known and merely empty."""
+    days = set(days_between(windows.training[0], windows.evaluation[-1]))
+    name, spec = env.lifecycle.name, env.lifecycle.spec
+    needed = {
+        f"source {source!r} has no clean partition": partitions_of(env.store, name, source)
+        for source in spec.sources
+    }
+    needed |= {
+        f"view {view!r} has no feature rows": feature_rows_of(env.store, name, view)
+        for view in spec.features.views
+    }
+    for problem, files in needed.items():
+        missing = days - files.known_days()
         if missing:
             raise DataError(
-                f"source {source!r} has no clean partition for {span(missing)}",
+                f"{problem} for {span(missing)}",
                 where=env.store.uri(files.prefix),
                 fix="run the features stages for those days, or choose another end or shorter windows",
             )
