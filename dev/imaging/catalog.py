@@ -75,25 +75,27 @@ _ALL = (
     Image(
         "airflow",
         (_CODE, _DAGS),
-        _without("cli", "controller", "local", "serving", "stages"),
+        _without(
+            "cli", "controller", "features", "local", "registry", "rollout", "serving", "stages", "stats"
+        ),
         (Lock("images/airflow/requirements.lock", ("airflow",), "images/airflow/requirements.in"),),
     ),
     Image(
         "stage",
         (_CODE, _DAGS),
-        _without("controller"),
+        _without("controller", "serving"),
         (Lock("images/stage/worker.lock", ("worker",)), Lock("images/stage/stages.lock", ("stages",))),
     ),
     Image(
         "serving",
         (_CODE,),
-        _without("airflow", "cli", "controller", "local", "stages"),
+        _without("airflow", "cli", "controller", "local", "rollout", "stages", "stats"),
         (Lock("images/serving/requirements.lock", ("serving", "serving-sklearn")),),
     ),
     Image(
         "controller",
         (_CODE,),
-        _without("airflow", "cli", "local", "serving", "stages"),
+        _without("airflow", "cli", "features", "local", "registry", "rollout", "serving", "stages", "stats"),
         (Lock("images/controller/requirements.lock", ("controller",)),),
     ),
     Image(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import os
 import stat
 from typing import TYPE_CHECKING
@@ -18,8 +19,11 @@ from dev.imaging.terminal import last_step, run
 from dev.imaging.values import values
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
+# The package that each image is for.
+_ENTRY = {"airflow": "airflow", "stage": "stages", "serving": "serving", "controller": "controller"}
 BASE = {"BASE_IMAGE": "windtunnel/base:1"}
 
 
@@ -64,6 +68,36 @@ def test_a_stage_is_no_part_of_the_other_images() -> None:
     for name in ("airflow", "serving", "controller"):
         assert not holds(name, "windtunnel/stages/")
         assert holds(name, f"windtunnel/{name}/")
+
+
+@pytest.mark.parametrize("name", ["airflow", "stage", "serving", "controller"])
+def test_an_image_lacks_nothing_that_its_code_imports(name: str) -> None:
+    source = ROOT / "platform/src"
+    files = {path for path in own_files(IMAGES[name]) if path.suffix == ".py"}
+    reached = {path for path in files if path.is_relative_to(source / "windtunnel" / _ENTRY[name])}
+    waiting = list(reached | {path for path in files if path.is_relative_to(ROOT / "dags")})
+    assert reached
+    while waiting:
+        importer = waiting.pop()
+        for module in _imports(importer):
+            imported = source.joinpath(*module.split("."))
+            for path in (imported.with_suffix(".py"), imported / "__init__.py"):
+                if path.exists() and path not in reached:
+                    assert path in files, f"{importer} imports {module}, which the image {name} leaves out"
+                    reached.add(path)
+                    waiting.append(path)
+
+
+def _imports(path: Path) -> Iterator[str]:
+    """Modules of ours that a file imports, anywhere in it."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        else:
+            continue
+        yield from (name for name in names if name.startswith("windtunnel"))
 
 
 def test_no_lock_names_a_package_index() -> None:
