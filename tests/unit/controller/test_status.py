@@ -114,6 +114,25 @@ def test_a_container_that_does_not_start_degrades(reason: str) -> None:
     assert "a: why" in seen.conditions[1].message
 
 
+@pytest.mark.parametrize("state", [{"waiting": {"reason": "CrashLoopBackOff"}}, {"running": {}}])
+def test_a_container_that_keeps_ending_says_how(state: dict[str, Any]) -> None:
+    ended = {"terminated": {"reason": "OOMKilled", "exitCode": 137}}
+    container = {"state": state, "lastState": ended, "restartCount": 4, "ready": False}
+    pod = {"metadata": {"name": "a"}, "status": {"containerStatuses": [container]}}
+    seen = status(PodView.from_pod(pod, None))
+    assert condition(seen, "Degraded") == ("True", "OOMKilled")
+    assert "exit code 137, restarted 4 times" in seen.conditions[1].message
+
+
+def test_a_container_that_has_recovered_is_well() -> None:
+    ended = {"terminated": {"reason": "Error", "exitCode": 1}}
+    container = {"state": {"running": {}}, "lastState": ended, "restartCount": 1, "ready": True}
+    ready = {"type": "Ready", "status": "True"}
+    pod = {"metadata": {"name": "a"}, "status": {"containerStatuses": [container], "conditions": [ready]}}
+    said = {"champion": "2", "digest": DIGEST}
+    assert status(PodView.from_pod(pod, said), new("b")).phase == "Ready"
+
+
 def test_a_container_that_is_being_made_does_not() -> None:
     pod = {
         "metadata": {"name": "a"},

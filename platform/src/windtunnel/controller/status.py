@@ -46,8 +46,8 @@ class PodView:
     digest: str | None = None
     failure: Mapping[str, str] | None = None
     """{version, reason, message} of a version that the pod could not take in."""
-    waiting: Problem | None = None
-    """Why its container does not run."""
+    stuck: Problem | None = None
+    """Why its container does not run, or not for long."""
 
     @classmethod
     def from_pod(cls, pod: Mapping[str, Any], parameters: Mapping[str, Any] | None) -> PodView:
@@ -61,12 +61,20 @@ class PodView:
             champion=said.get("champion"),
             digest=said.get("digest"),
             failure=said.get("failure"),
-            waiting=_waiting(status),
+            stuck=_stuck(status),
         )
 
 
-def _waiting(status: Mapping[str, Any]) -> Problem | None:
+def _stuck(status: Mapping[str, Any]) -> Problem | None:
     for container in status.get("containerStatuses", ()):
+        ended = container.get("lastState", {}).get("terminated")
+        if ended and not container.get("ready"):
+            # said while it waits and while it tries again, so that the phase doesn't flap
+            reason = ended.get("reason") or "Error"
+            restarts = container.get("restartCount", 0)
+            return Problem(
+                reason, f"ended with exit code {ended.get('exitCode')}, restarted {restarts} times"
+            )
         waiting = container.get("state", {}).get("waiting", {})
         if waiting.get("reason") in _STUCK:
             return Problem(waiting["reason"], waiting.get("message", ""))
@@ -123,8 +131,8 @@ def _problem(
             return Problem(
                 pod.failure.get("reason", "LoadFailed"), f"{pod.name}: {pod.failure.get('message', '')}"
             )
-        if pod.waiting:
-            return Problem(pod.waiting.reason, f"{pod.name}: {pod.waiting.message}")
+        if pod.stuck:
+            return Problem(pod.stuck.reason, f"{pod.name}: {pod.stuck.message}")
     for condition in (deployment or {}).get("status", {}).get("conditions", ()):
         stuck = (condition["type"], condition["status"]) in (
             ("ReplicaFailure", "True"),
