@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from threading import Event
 
+log = logging.getLogger(__name__)
+
 _ONLINE_TIMEOUT: Final = 1.0
 """Seconds that the online store gets to connect, and to answer."""
 
@@ -43,7 +45,7 @@ def main(arguments: Sequence[str]) -> int:
         loader = BundleLoader(open_store(settings.store, os.environ), _online_store(settings))
         follow = _follower(options, metrics)
     except WindtunnelError as error:
-        logging.getLogger(__name__).error("%s", error)
+        log.error("%s", error)
         return EXIT_PERMANENT
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(
@@ -83,6 +85,10 @@ def _follower(options: argparse.Namespace, metrics: Metrics) -> Callable[[Event]
 
 def _online_store(settings: Settings) -> Redis | None:
     if not settings.online_store:
+        return None
+    if not settings.online_store.startswith(("redis://", "rediss://")):
+        # what a laptop's stages write; serving there is asked by vector
+        log.warning("serving reads online features from Redis only, not from %s", settings.online_store)
         return None
     return Redis.from_url(
         settings.online_store,
