@@ -114,6 +114,22 @@ def test_running_out_of_memory_is_told_with_the_way_out(shop: Shop) -> None:
         shop.train(shop.snapshot())
 
 
+def test_a_feature_without_any_value_is_named_in_the_log(
+    shop: Shop, caplog: pytest.LogCaptureFixture
+) -> None:
+    shop.write_train(
+        "from sklearn.impute import SimpleImputer\n"
+        "from sklearn.linear_model import LogisticRegression\n"
+        "from sklearn.pipeline import make_pipeline\n"
+        "def train(features, label):\n"
+        "    model = make_pipeline(SimpleImputer(keep_empty_features=True), LogisticRegression())\n"
+        "    return model.fit(features, label)\n"
+    )
+    empty = pl.lit(None, pl.Float64)
+    shop.train(shop.snapshot(change=lambda frame: frame.with_columns(visits=empty)))
+    assert "feature 'visits' has no value" in caplog.text
+
+
 def test_one_class_of_labels_is_refused(shop: Shop) -> None:
     snapshot = shop.snapshot(change=lambda frame: frame.with_columns(bought=pl.lit(0.0)))
     with pytest.raises(DataError, match="all 3,000 labels"):

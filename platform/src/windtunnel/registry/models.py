@@ -13,6 +13,7 @@ everyone who asks gets the same answer.
 from __future__ import annotations
 
 import os
+import warnings
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -35,10 +36,14 @@ _REFUSED = {
     "BAD_REQUEST",
     "FEATURE_DISABLED",
 }
-_LIMITS = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "20", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3"}
-"""Seconds and retries: a registry that does not answer fails a stage within about 90 s, and Airflow retries
-it.
-"""
+_ENVIRONMENT = {
+    "MLFLOW_HTTP_REQUEST_TIMEOUT": "20",
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "3",
+    "MLFLOW_ENABLE_ASYNC_LOGGING": "false",
+    "MLFLOW_LOGGING_LEVEL": "WARNING",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+}
+"""A registry that does not answer fails a stage within about 90 s (Airflow retries it); no calls home."""
 
 
 @dataclass(frozen=True)
@@ -176,9 +181,10 @@ class ModelRegistry:
     @contextmanager
     def _mapped(self) -> Iterator[MlflowClient]:
         """The client; its errors become ours."""
-        for variable, value in _LIMITS.items():
+        for variable, value in _ENVIRONMENT.items():
             os.environ.setdefault(variable, value)
-        os.environ.setdefault("MLFLOW_ENABLE_ASYNC_LOGGING", "false")
+        # What MLflow's use of SQLAlchemy is warned about is nothing that a reader of a stage's log can mend.
+        warnings.filterwarnings("ignore", category=DeprecationWarning, module="mlflow")
         from mlflow import MlflowClient
         from mlflow.exceptions import MlflowException
 

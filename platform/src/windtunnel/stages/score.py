@@ -8,7 +8,7 @@ keys modulo the number of shards, so all rows of an entity are in one file, on e
 from __future__ import annotations
 
 import zlib
-from datetime import date
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -35,7 +35,8 @@ if TYPE_CHECKING:
 def identity(request: StageRequest, env: StageEnv) -> dict[str, Any]:
     days, shard, shards = _asked(request)
     champion = _champion(env)
-    window = days_between(days[0], days[-1])
+    # entity_rows may look at the days in which the labels arrive.
+    window = days_between(days[0], days[-1] + timedelta(days=env.lifecycle.spec.label.delay_days))
     partitions = {
         source: partitions_of(env.store, env.lifecycle.name, source).sidecars(window)
         for source in env.lifecycle.spec.sources
@@ -70,9 +71,9 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
     for day, rows in asked.items():
         data = to_parquet(scored.slice(start, rows.height))
         start += rows.height
-        folder = f"{env.lifecycle.name}/scores/{day}/{champion.version}"
-        _forget_other_shards(env, folder, shards)
-        env.store.put(f"{folder}/{shard}-of-{shards}.parquet", data)
+        key = _key(env, day, champion.version, shard, shards)
+        _forget_other_shards(env, key.rpartition("/")[0], shards)
+        env.store.put(key, data)
         digests.append(digest(data))
         size += len(data)
     env.log.info("%d rows scored", scored.height)
@@ -82,7 +83,13 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
         digest(canonical_json(digests)),
         rows=scored.height,
         bytes=size,
-        meta={"start": str(days[0]), "end": str(days[-1]), "version": champion.version, "shard": shard},
+        meta={
+            "start": str(days[0]),
+            "end": str(days[-1]),
+            "version": champion.version,
+            "shard": shard,
+            "shards": shards,
+        },
     )
     facts = {"rows": scored.height, "version": champion.version}
     if scored.height:
@@ -94,8 +101,13 @@ def still_there(result: StageResult, env: StageEnv) -> bool:
     """Whether every day's file is there; another sharding since has taken its place."""
     meta = result.outputs["scores"].meta
     days = days_between(date.fromisoformat(meta["start"]), date.fromisoformat(meta["end"]))
-    folders = (f"{env.lifecycle.name}/scores/{day}/{meta['version']}" for day in days)
-    return all(env.store.list(f"{folder}") for folder in folders)
+    return all(
+        env.store.exists(_key(env, day, meta["version"], meta["shard"], meta["shards"])) for day in days
+    )
+
+
+def _key(env: StageEnv, day: date, version: str, shard: int, shards: int) -> str:
+    return f"{env.lifecycle.name}/scores/{day}/{version}/{shard}-of-{shards}.parquet"
 
 
 def _asked(request: StageRequest) -> tuple[list[date], int, int]:

@@ -93,6 +93,8 @@ def _fit(snapshot: Snapshot, env: StageEnv) -> Any:
             )
         label = label.astype("int64")
     env.log.info("training on %d rows of %d features", len(features), features.shape[1])
+    for name in features.columns[features.isna().all()]:
+        env.log.warning("feature %r has no value in the whole training set", name)
     random.seed(SEED)
     np.random.seed(SEED)
     try:
