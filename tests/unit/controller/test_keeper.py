@@ -19,6 +19,7 @@ CONFIG = ControllerConfig.from_environment(
         "POD_NAMESPACE": "windtunnel",
         "WINDTUNNEL_SERVING_IMAGE": "windtunnel/serving:1",
         "WINDTUNNEL_SERVING_SERVICE_ACCOUNT": "serving",
+        "WINDTUNNEL_SERVING_EGRESS": "[]",
     }
 )
 DIGEST = "sha256:" + "a" * 64

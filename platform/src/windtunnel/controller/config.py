@@ -30,7 +30,7 @@ class ControllerConfig:
     checksum: str
     """Changes when configmap or secrets do, which rolls the pods."""
     egress: tuple[dict[str, Any], ...] | None
-    """NetworkPolicy rules to stores outside the namespace; None for the embedded stores."""
+    """NetworkPolicy rules of all that serving pods may reach; None for no policy at all."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> ControllerConfig:

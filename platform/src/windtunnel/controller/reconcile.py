@@ -34,7 +34,7 @@ _GRACE_SECONDS: Final = 40
 def desired(model: ServedModel, config: ControllerConfig) -> list[Object]:
     """The objects to apply, each owned by the ServedModel."""
     return [
-        _network_policy(model, config),
+        *_network_policies(model, config),
         _service(model, config),
         _disruption_budget(model, config),
         _deployment(model, config),
@@ -98,36 +98,20 @@ def _disruption_budget(model: ServedModel, config: ControllerConfig) -> Object:
     return _object("PodDisruptionBudget", "policy/v1", model, config, spec)
 
 
-def _network_policy(model: ServedModel, config: ControllerConfig) -> Object:
-    dns = {"ports": [{"protocol": "UDP", "port": 53}, {"protocol": "TCP", "port": 53}]}
-    # by port only: the API server's address after translation is not known here
-    kubernetes_api = {"ports": [{"protocol": "TCP", "port": 443}, {"protocol": "TCP", "port": 6443}]}
-    embedded = (_peer("object-store", 9000), _peer("valkey", 6379))
-    stores = embedded if config.egress is None else config.egress
+def _network_policies(model: ServedModel, config: ControllerConfig) -> list[Object]:
+    if config.egress is None:
+        return []
+    callers = [
+        {"podSelector": {}},
+        {"namespaceSelector": {}, "podSelector": {"matchLabels": {CLIENT_LABEL: "true"}}},
+    ]
     spec = {
         "podSelector": {"matchLabels": selector(model.metadata.name)},
         "policyTypes": ["Ingress", "Egress"],
-        "ingress": [
-            {
-                "from": [
-                    {"podSelector": {}},
-                    {"namespaceSelector": {}, "podSelector": {"matchLabels": {CLIENT_LABEL: "true"}}},
-                ],
-                "ports": [{"protocol": "TCP", "port": PORT}],
-            }
-        ],
-        "egress": [dns, kubernetes_api, *stores],
+        "ingress": [{"from": callers, "ports": [{"protocol": "TCP", "port": PORT}]}],
+        "egress": list(config.egress),
     }
-    return _object("NetworkPolicy", "networking.k8s.io/v1", model, config, spec)
-
-
-def _peer(component: str, port: int) -> Object:
-    """Egress to an embedded store of the same namespace."""
-    labels = {"app.kubernetes.io/component": component}
-    return {
-        "to": [{"podSelector": {"matchLabels": labels}}],
-        "ports": [{"protocol": "TCP", "port": port}],
-    }
+    return [_object("NetworkPolicy", "networking.k8s.io/v1", model, config, spec)]
 
 
 def _deployment(model: ServedModel, config: ControllerConfig) -> Object:
