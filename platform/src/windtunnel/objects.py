@@ -12,15 +12,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import quote, unquote, urlsplit
 
 from windtunnel.digests import digest
 from windtunnel.errors import NotFoundError, PermanentError, RequestError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
     from datetime import datetime
+
+    from obstore.store import S3Config
 
 __all__ = ["Entry", "ObjectStore", "check_key", "digest", "open_store"]
 
@@ -120,7 +122,7 @@ class ObjectStore:
         except NotFoundError:
             return
 
-    def download(self, prefix: str, directory: Path) -> list[Path]:
+    def download(self, prefix: str, directory: Path) -> Sequence[Path]:
         """Copy everything below `prefix` into `directory`, keeping the structure; returns the files written.
 
         Raises NotFoundError when there is nothing.
@@ -195,7 +197,7 @@ def _open_s3(url: str, environ: Mapping[str, str], patience_seconds: float) -> O
     backend = S3Store(
         parts.netloc,
         prefix=prefix or None,
-        config=config,
+        config=cast("S3Config", config),
         client_options={"allow_http": bool(endpoint and endpoint.startswith("http://")), "timeout": "120s"},
         retry_config={"max_retries": 8, "retry_timeout": timedelta(seconds=patience_seconds)},
     )

@@ -40,6 +40,7 @@ class LiveProgress:
     """One row per step, and the newest log line below; use as a context."""
 
     def __init__(self, console: Console) -> None:
+        self._console = console
         self._rows: dict[str, _Row] = {}
         self._line = ""
         self._spinner = Spinner("dots", style="cyan")
@@ -88,7 +89,7 @@ class LiveProgress:
                 f"{seconds:.1f} s" if seconds else "",
                 Text(row.note, "dim"),
             )
-        return Group(table, Text(f"  {self._line}"[: self._live.console.width - 1], "dim", no_wrap=True))
+        return Group(table, Text(f"  {self._line}"[: self._console.width - 1], "dim", no_wrap=True))
 
 
 class PlainProgress:
