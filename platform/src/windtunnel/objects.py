@@ -213,7 +213,7 @@ def _mapped(url: str, key: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise NotFoundError("there is no such object", where=where) from error
+        raise NotFoundError("there is no such object, or no such bucket", where=where) from error
     except (PermissionDeniedError, UnauthenticatedError) as error:
         raise PermanentError(
             f"the object store refused: {_first_line(error)}",
