@@ -133,10 +133,12 @@ class Factory:
             self._build(self._contexts.of(IMAGES[name]))
         with ThreadPoolExecutor(_AT_A_TIME) as pool:
             jobs = [pool.submit(self._build_and_push, self._contexts.of(image)) for image in missing]
-            done, waiting = wait(jobs, return_when=FIRST_EXCEPTION)
-            for job in waiting:
-                job.cancel()
-            for job in done:
+            try:
+                wait(jobs, return_when=FIRST_EXCEPTION)
+            finally:  # after a failure or Ctrl-C: what runs may end, nothing more begins
+                pool.shutdown(wait=False, cancel_futures=True)
+        for job in jobs:
+            if not job.cancelled():
                 job.result()
         self._builder().tidy([made.reference for made in self._contexts.made()])
 
