@@ -28,8 +28,8 @@ __all__ = ["Entry", "ObjectStore", "check_key", "digest", "open_store"]
 
 # What S3, file systems and URIs all take; in particular no `..`, no empty segment, no leading slash, no `#`
 # (the client library writes `<name>#<n>` while a file is incomplete and hides such names in listings).
-# A segment like `a:` would be taken for a drive letter, and the client library makes a folder of it.
-_SEGMENT = re.compile(r"(?![A-Za-z]:$)[A-Za-z0-9_.=+@:, ()\-]+")
+# Nor a colon at the end: the client library takes `a:` for a drive letter and makes a folder of it.
+_SEGMENT = re.compile(r"[A-Za-z0-9_.=+@:, ()\-]*[A-Za-z0-9_.=+@, ()\-]")
 
 
 @dataclass(frozen=True)

@@ -106,7 +106,7 @@ class StageRecord:
 
 def run_folder(run_id: str) -> str:
     """A run id as one segment of a key; Airflow's hold `+`, `:` and more."""
-    return re.sub(r"[^A-Za-z0-9_.=+@:,()\-]", "_", run_id).strip(".") or "_"
+    return re.sub(r"[^A-Za-z0-9_.=+@:,()\-]", "_", run_id).strip(".:") or "_"
 
 
 def write_record(store: ObjectStore, lifecycle: str, record: StageRecord, log: logging.Logger) -> None:
