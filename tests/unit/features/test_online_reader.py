@@ -82,7 +82,7 @@ def stamp(when: datetime) -> bytes:
 
 def read(client: Any, views: list[OnlineView], columns: list[tuple[str, str]], **entities: list[Any]) -> Any:
     reader = OnlineReader(client, "flight_delay", views, columns)
-    return asyncio.run(reader.read(entities, NOW.timestamp()))
+    return asyncio.run(reader.read(entities, NOW.timestamp())).values
 
 
 @given(
@@ -166,8 +166,12 @@ def test_features_older_than_their_ttl_are_missing(age: int, missing: bool) -> N
         b"_ts:carrier_day": stamp(NOW - timedelta(seconds=age)),
         feature_field("carrier_day", "delay"): Value(double_val=3.5).SerializeToString(),
     }
-    result = read(RecordingClient({key: content}), [CARRIER], [("carrier_day", "delay")], carrier=["UA"])
-    assert math.isnan(result[0, 0]) == missing
+    reader = OnlineReader(
+        RecordingClient({key: content}), "flight_delay", [CARRIER], [("carrier_day", "delay")]
+    )
+    online = asyncio.run(reader.read({"carrier": ["UA", "UA", "nobody"]}, NOW.timestamp()))
+    assert math.isnan(online.values[0, 0]) == missing
+    assert online.stale == (2 if missing else 0)
 
 
 def test_a_column_that_no_view_offers_is_refused() -> None:

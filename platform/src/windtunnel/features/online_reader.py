@@ -42,6 +42,16 @@ class OnlineView:
     """Features older than this are missing; 0 means that they never age."""
 
 
+@dataclass(frozen=True)
+class OnlineFeatures:
+    """One read."""
+
+    values: FloatArray
+    """[rows, columns]; NaN where the entity is unknown, the feature is null, or it is too old."""
+    stale: int
+    """How many values are missing because they are too old."""
+
+
 class RedisClient(Protocol):
     """What the reader needs of a `redis.asyncio.Redis` that does not decode responses."""
 
@@ -82,8 +92,8 @@ class OnlineReader:
 
     async def read(
         self, entities: Mapping[str, Sequence[EntityValue]], now: float | None = None
-    ) -> FloatArray:
-        """[rows, columns] as float64; NaN where the entity is unknown, the feature is null, or it is too old.
+    ) -> OnlineFeatures:
+        """The features that are not older than their ttl at `now` (seconds since 1970; default: the clock's).
 
         `entities` maps every join key to one value per row. Raises StoreError when the store does not answer
         and DataError when it holds something that is no number.
@@ -105,9 +115,10 @@ class OnlineReader:
                 where="online store",
                 fix="try again, or send the feature vector",
             ) from error
+        stale = 0
         for (group, at), values in zip(asked, answers, strict=True):
-            _fill(result, group, at, values, now)
-        return result
+            stale += _fill(result, group, at, values, now)
+        return OnlineFeatures(result, stale)
 
     def _keys(
         self, group: _Group, entities: Mapping[str, Sequence[EntityValue]], rows: int
@@ -166,13 +177,19 @@ def decode_timestamp(value: bytes) -> float:
 
 def _fill(
     result: FloatArray, group: _Group, rows: list[int], values: Sequence[bytes | None], now: float
-) -> None:
+) -> int:
+    """Write what one hash holds to its rows; returns the number of values that are too old."""
+    stale = 0
     for position, ttl, features in group.views:
         stamp = values[position]
-        if stamp is None or (ttl and decode_timestamp(stamp) < now - ttl):
+        if stamp is None:
+            continue
+        if ttl and decode_timestamp(stamp) < now - ttl:
+            stale += len(rows) * len(features)
             continue
         for at, column in features:
             result[rows, column] = decode_value(values[at])
+    return stale
 
 
 def _groups(views: Sequence[OnlineView], columns: Mapping[tuple[str, str], int]) -> tuple[_Group, ...]:

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_STORE_PATIENCE: Final = 5.0
+"""Seconds that the object store gets before a load counts as failed and is tried again: a rollback must not
+wait behind it."""
 _ONLINE_TIMEOUT: Final = 1.0
 """Seconds that the online store gets to connect, and to answer."""
 
@@ -42,7 +45,9 @@ def main(arguments: Sequence[str]) -> int:
     metrics = Metrics()
     try:
         settings = Settings.from_environment(os.environ)
-        loader = BundleLoader(open_store(settings.store, os.environ), _online_store(settings))
+        loader = BundleLoader(
+            open_store(settings.store, os.environ, patience_seconds=_STORE_PATIENCE), _online_store(settings)
+        )
         follow = _follower(options, metrics)
     except WindtunnelError as error:
         log.error("%s", error)

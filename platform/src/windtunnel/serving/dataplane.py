@@ -88,8 +88,9 @@ class Dataplane:
         """Raises RequestError, StoreError, or ModelFault."""
         request = protocol.parse(body)
         batch = loaded.plan.read(request)
-        if batch.entities is not None and loaded.reader is not None:
-            await self._read_online(loaded, batch)
+        parameters: dict[str, Any] = {"prediction_id": prediction_id(), "role": "champion"}
+        if batch.entities is not None:
+            parameters["stale_features"] = await self._read_online(loaded, batch, request.event_time())
         matrix = batch.matrix
         missing = int(np.isnan(matrix).sum())
         if loaded.single_precision and np.any(np.abs(matrix) > _FP32_MAX):
@@ -99,26 +100,25 @@ class Dataplane:
         answers = (await self._predict(loaded, matrix)).tolist()
         _check_answers(answers, missing)
         self._metrics.of(loaded.lifecycle, loaded.version).rows(len(answers), missing)
+        parameters["missing_features"] = missing
         return protocol.InferResponse(
             model_name=loaded.lifecycle,
             model_version=loaded.version,
             id=request.id,
-            parameters={
-                "prediction_id": prediction_id(),
-                "role": "champion",
-                "missing_features": missing,
-            },
+            parameters=parameters,
             outputs=[protocol.OutputTensor(loaded.output, [len(answers)], "FP64", answers)],
         )
 
-    async def _read_online(self, loaded: LoadedVersion, batch: Batch) -> None:
-        assert loaded.reader is not None
+    async def _read_online(self, loaded: LoadedVersion, batch: Batch, now: float | None) -> int:
+        """Complete the batch from the online store; returns how many values were too old to use."""
+        assert loaded.reader is not None, "a plan without reader knows no join keys"
         assert batch.entities is not None
         started = time.perf_counter()
         # A real task: Granian's own are no targets for the timeouts of the client library.
-        online = await asyncio.create_task(loaded.reader.read(batch.entities))
+        online = await asyncio.create_task(loaded.reader.read(batch.entities, now))
         self._metrics.online_read_seconds.labels(loaded.lifecycle).observe(time.perf_counter() - started)
-        batch.matrix[:, loaded.online_columns] = online
+        batch.matrix[:, loaded.online_columns] = online.values
+        return online.stale
 
     async def _predict(self, loaded: LoadedVersion, matrix: FloatArray) -> FloatArray:
         try:

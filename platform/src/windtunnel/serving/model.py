@@ -10,6 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from windtunnel.features.online_reader import OnlineFeatures
     from windtunnel.serving.inputs import InputPlan
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
@@ -25,8 +26,8 @@ class Predictor(Protocol):
 class FeatureReader(Protocol):
     """Where online features come from."""
 
-    async def read(self, entities: Mapping[str, Sequence[str | int]]) -> FloatArray:
-        """[rows, online features], NaN where missing. Raises StoreError."""
+    async def read(self, entities: Mapping[str, Sequence[str | int]], now: float | None) -> OnlineFeatures:
+        """What is known at `now` (seconds since 1970; None for the clock's). Raises StoreError."""
 
 
 @dataclass(frozen=True)

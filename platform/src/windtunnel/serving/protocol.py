@@ -8,6 +8,7 @@ of the declared datatype is refused, never coerced.
 from __future__ import annotations
 
 import re
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -30,11 +31,32 @@ class Tensor(msgspec.Struct):
     data: msgspec.Raw
 
 
+class Parameters(msgspec.Struct):
+    """What a caller may say beside the inputs; what is not listed here is accepted and has no effect."""
+
+    event_timestamp: datetime | None = None
+    """When the asked-for thing happens: the age of online features counts back from here. Default: now."""
+
+
 class InferRequest(msgspec.Struct):
-    """Body of an infer call; `parameters` and `outputs` of the protocol are accepted and have no effect."""
+    """Body of an infer call; the protocol's `outputs` is accepted and has no effect."""
 
     inputs: list[Tensor]
     id: str | None = None
+    parameters: Parameters = msgspec.field(default_factory=Parameters)
+
+    def event_time(self) -> float | None:
+        """Seconds since 1970, or None for now. Raises RequestError."""
+        moment = self.parameters.event_timestamp
+        if moment is None:
+            return None
+        if moment.tzinfo is None:
+            raise RequestError(
+                f"{moment.isoformat()} has no time zone",
+                where="parameter 'event_timestamp'",
+                fix="end it with Z or an offset such as +01:00",
+            )
+        return moment.timestamp()
 
 
 class OutputTensor(msgspec.Struct):
