@@ -42,7 +42,7 @@ format: venv ## Format the sources
 	$(BIN)/ruff check --fix $(SOURCES)
 
 unit: venv ## Unit and property tests
-	$(PYTHON) -m pytest tests/unit
+	$(PYTHON) -m pytest tests/unit -n auto
 
 chart: venv ## The chart: rendering, schema, policies
 	$(PYTHON) dev/cluster/cluster.py build helm

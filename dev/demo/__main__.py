@@ -17,7 +17,7 @@ from .follow import Followed, PodWatch, with_image
 from .install import install
 from .kubectl import KubectlError
 from .target import current_cluster, dev_cluster
-from .thread import Platform, follow_triggered_train, load_sources, reach, run_features
+from .thread import Platform, asked_at, follow_triggered_train, load_sources, reach, run_features
 
 LIFECYCLE = "flight_delay"
 RELEASE = NAMESPACE = "windtunnel"
@@ -80,7 +80,7 @@ def demo(cluster: str, registry: str, start: date, end: date) -> None:
             train = follow_triggered_train(platform, pods, LIFECYCLE, since)
         pods.close()
         with step("Ask the served model"):
-            answers = ask(platform, LIFECYCLE)
+            answers = ask(platform, LIFECYCLE, asked_at(end))
         _report(platform, pods, [features, train], answers)
     console.print(f"\n[bold green]Done[/] in {(datetime.now(UTC) - begun).total_seconds():.0f} s.")
 
@@ -92,7 +92,8 @@ def _report(platform: Platform, pods: PodWatch, runs: list[Followed], answers: l
         console.print(f"\n[bold]{answer.title}[/]  {escape(answer.question)}")
         console.print(
             f"  probability of being late [bold]{answer.value:.3f}[/]   model version {answer.version}"
-            f"   prediction {answer.prediction_id}   [dim]{answer.milliseconds:.1f} ms[/]"
+            f"   prediction {answer.prediction_id}   missing features {answer.missing_features}"
+            f"   [dim]{answer.milliseconds:.1f} ms[/]"
         )
     console.print("\n[bold]kubectl get servedmodels[/]")
     console.print(platform.kubectl.run("get", "servedmodels", "-n", platform.namespace))

@@ -17,6 +17,7 @@ from .console import DemoError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from datetime import datetime
 
     from .thread import Platform
 
@@ -47,10 +48,14 @@ def model_client(platform: Platform, lifecycle: str) -> Iterator[httpx.Client]:
         yield client
 
 
-def ask(platform: Platform, lifecycle: str, *, unknown: bool = False) -> list[Answer]:
-    """Two answers: by entity key, then by vector. `unknown` asks for text keys that no feature row has."""
+def ask(platform: Platform, lifecycle: str, moment: datetime, *, unknown: bool = False) -> list[Answer]:
+    """Two answers: by entity key, then by vector.
+
+    moment: when the question is asked; features past their ttl are missing then, and these data are old.
+    unknown: ask for text keys that no feature row has.
+    """
     with model_client(platform, lifecycle) as client:
-        by_key = key_request(platform, lifecycle, client, unknown=unknown)
+        by_key = key_request(platform, lifecycle, client, moment, unknown=unknown)
         by_vector = vector_request(platform, lifecycle, client)
         return [
             _ask(client, lifecycle, "By entity key", by_key),
@@ -59,7 +64,7 @@ def ask(platform: Platform, lifecycle: str, *, unknown: bool = False) -> list[An
 
 
 def key_request(
-    platform: Platform, lifecycle: str, client: httpx.Client, *, unknown: bool = False
+    platform: Platform, lifecycle: str, client: httpx.Client, moment: datetime, *, unknown: bool = False
 ) -> dict[str, Any]:
     """The join keys and request-time features of one known row; the rest is read from the online store."""
     row = example_row(platform, lifecycle)
@@ -69,7 +74,7 @@ def key_request(
         if told.get("join_key") or told.get("source") == "request":
             value = UNKNOWN if unknown and tensor["datatype"] == "BYTES" else row[tensor["name"]]
             inputs.append(_tensor(tensor, value))
-    return {"inputs": inputs}
+    return {"parameters": {"event_timestamp": moment.isoformat()}, "inputs": inputs}
 
 
 def vector_request(platform: Platform, lifecycle: str, client: httpx.Client) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import threading
 import time
 from collections import deque
@@ -17,7 +18,8 @@ from rich.markup import escape
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-console = Console(highlight=False, soft_wrap=True)
+_WIDTH = None if sys.stdout.isatty() else 200  # a log file has no width of its own
+console = Console(highlight=False, soft_wrap=True, width=_WIDTH)
 _print = threading.Lock()
 
 

@@ -14,6 +14,7 @@ from .target import ROOT, Target, image_values
 
 CHART = ROOT / "charts/windtunnel"
 INSTALL_SECONDS = 600
+HELM_SECONDS = 60
 MARK = "windtunnel.dev/installed"
 
 
@@ -31,21 +32,25 @@ def install(target: Target, release: str, namespace: str, *settings: str) -> Non
             console.print("  nothing changed since the last install")
         else:
             _namespace(target.kubectl, namespace)
-            argv = [
-                *target.helm,
-                "upgrade",
-                "--install",
-                release,
-                str(CHART),
-                "--namespace",
-                namespace,
-            ]
+            argv = [*target.helm, "upgrade", "--install", release, str(CHART), "--namespace", namespace]
             argv += [f"--values={file}" for file in files] + [f"--set={setting}" for setting in settings]
-            done = subprocess.run(argv, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise DemoError(f"helm: {done.stderr.strip()}")
+            _helm(argv, target.kubectl, release, namespace)
         wait_ready(target.kubectl, namespace)
         target.kubectl.run("annotate", "namespace", namespace, f"{MARK}={mark}", "--overwrite")
+
+
+def _helm(argv: list[str], kubectl: Kubectl, release: str, namespace: str) -> None:
+    """Run helm. A killed one leaves the release locked; ours takes seconds, so a minute proves it dead."""
+    begun = time.monotonic()
+    while (done := subprocess.run(argv, capture_output=True, text=True, check=False)).returncode:
+        if "another operation" not in done.stderr:
+            raise DemoError(f"helm: {done.stderr.strip()}")
+        if time.monotonic() - begun > HELM_SECONDS:
+            pending = "status in (pending-install,pending-upgrade,pending-rollback)"
+            console.print("  removing the lock of a helm that died")
+            kubectl.run("delete", "secret", "-n", namespace, "-l", f"owner=helm,name={release},{pending}")
+            begun = time.monotonic()
+        time.sleep(2)
 
 
 def wait_ready(kubectl: Kubectl, namespace: str, seconds: float = INSTALL_SECONDS) -> None:

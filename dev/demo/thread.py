@@ -6,7 +6,8 @@ import sys
 import time
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from datetime import time as clock
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.objects import open_store
@@ -134,6 +135,11 @@ def follow_triggered_train(platform: Platform, pods: PodWatch, lifecycle: str, s
     raise DemoError(
         f"the features are fresh but {dag_id} did not start within a minute; see its schedule in Airflow"
     )
+
+
+def asked_at(end: date) -> datetime:
+    """A moment at which the features of data up to `end` are fresh: early on the next morning."""
+    return datetime.combine(end + timedelta(days=1), clock(6), UTC)
 
 
 def _trigger(platform: Platform, dag_id: str, conf: dict[str, Any]) -> str:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 from dev.demo.ask import ask, model_client, vector_request
-from tests.cluster.release import LIFECYCLE, NAMESPACE, Thread
+from dev.demo.thread import asked_at
+from tests.cluster.release import END, LIFECYCLE, NAMESPACE, Thread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -100,6 +101,6 @@ def test_an_unknown_model_is_not_found(client: httpx.Client, good: dict) -> None
 def test_an_unknown_entity_is_answered_and_its_missing_features_are_counted(
     thread: Thread,
 ) -> None:
-    by_key, _ = ask(thread.platform, LIFECYCLE, unknown=True)
+    by_key, _ = ask(thread.platform, LIFECYCLE, asked_at(END), unknown=True)
     assert 0 <= by_key.value <= 1
     assert by_key.missing_features > 0

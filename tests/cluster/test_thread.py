@@ -5,7 +5,8 @@ from __future__ import annotations
 import httpx
 import pytest
 from dev.demo.ask import ask
-from tests.cluster.release import LIFECYCLE, Thread
+from dev.demo.thread import asked_at
+from tests.cluster.release import END, LIFECYCLE, Thread
 
 from windtunnel.ledger import Ledger
 
@@ -55,10 +56,11 @@ def test_kubectl_shows_the_champion_ready(thread: Thread) -> None:
 
 
 def test_the_model_answers_by_entity_key_and_by_vector(thread: Thread) -> None:
-    by_key, by_vector = ask(thread.platform, LIFECYCLE)
+    by_key, by_vector = ask(thread.platform, LIFECYCLE, asked_at(END))
     for answer in (by_key, by_vector):
         assert 0 < answer.value < 1
         assert answer.prediction_id
+    assert by_key.missing_features == 0
     assert by_key.prediction_id != by_vector.prediction_id
 
 

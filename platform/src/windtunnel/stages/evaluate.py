@@ -150,6 +150,8 @@ def _notes(metrics: dict[str, dict[str, float]], env: StageEnv) -> list[str]:
     metric = env.lifecycle.spec.evaluation.metric
     ours, plain = metrics[CHALLENGER][metric], metrics[LOGISTIC][metric]
     name = "logistic" if env.lifecycle.spec.label.kind == "binary" else "linear"
+    if f"{plain:.5f}" == f"{ours:.5f}":
+        return [f"note: a {name} regression does as well on this window ({metric} {plain:.5f})"]
     if plain < ours:
         return [
             f"note: a {name} regression does better on this window ({metric} {plain:.5f} against {ours:.5f})"
