@@ -52,6 +52,10 @@ class Ledger:
                 return number
         raise ConflictError("too many writers at once", where=self._prefix, fix="try again")
 
+    def find(self, identity: str) -> dict[str, Any] | None:
+        """The entry with this identity."""
+        return next((entry for entry in self.entries() if entry["id"] == identity), None)
+
     def entries(self) -> list[dict[str, Any]]:
         """All entries, the oldest first."""
         return [json.loads(self._store.get(entry.key)) for entry in self._store.list(self._prefix)]

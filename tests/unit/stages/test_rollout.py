@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from windtunnel.errors import ConflictError, IntegrityError, TemporaryError
+from windtunnel.errors import ConflictError, IntegrityError, StoreError, TemporaryError
 from windtunnel.ledger import Ledger
 from windtunnel.registry.models import ModelRegistry
 from windtunnel.rollout.served_models import DirectoryServedModels
@@ -85,6 +85,31 @@ def test_a_lost_alias_is_mended_by_the_conflict_so_that_the_next_evaluation_is_r
         shop.rollout(trained, judged, "run-2")
     shop.rollout(trained, shop.evaluate(snapshot, trained, "run-2"), "run-2")
     assert serving(shop).spec.champion.version == "2"
+
+
+def test_a_repeat_never_promotes_again_what_was_taken_back_since(shop: Shop) -> None:
+    shop.promoted(seed=0, run_id="run-1")
+    trained, judged = shop.promoted(seed=1, run_id="run-2")
+    models, now = DirectoryServedModels(shop.root / "served"), serving(shop)
+    back = now.spec.model_copy(update={"champion": now.spec.previous, "previous": now.spec.champion})
+    models.replace(now.model_copy(update={"spec": back}), str(now.metadata.resource_version))
+    with pytest.raises(ConflictError, match=r"run run-2 promoted version 2 before.*version 1 serves"):
+        shop.rollout(trained, judged, "run-2")
+    assert serving(shop).spec.champion.version == "1"
+    assert champion(shop) == "1"
+    assert len(Ledger(shop.store, "shop").entries()) == 2
+
+
+def test_a_promotion_stands_in_the_ledger_also_when_mlflow_does_not_answer(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(*_: object) -> None:
+        raise StoreError("MLflow failed")
+
+    monkeypatch.setattr(ModelRegistry, "set_champion", silent)
+    with pytest.raises(StoreError):
+        shop.promoted()
+    assert [entry["version"] for entry in Ledger(shop.store, "shop").entries()] == ["1"]
 
 
 def test_a_verdict_about_another_bundle_is_refused(shop: Shop) -> None:

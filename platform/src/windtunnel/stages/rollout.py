@@ -1,7 +1,9 @@
 """rollout: a verdict → the champion's seat on the ServedModel, once per run, and a ledger entry.
 
 In this order, each step safe to repeat: compare-and-swap, ledger, MLflow's alias, wait until the version
-serves. If the pod dies in between, its retry finds what is done and goes on from there.
+serves. If the pod dies in between, its retry finds what is done and goes on from there. A run that stands in
+the ledger has had its promotion: if another version serves by then, somebody took it back, and a retry must
+not undo that.
 """
 
 from __future__ import annotations
@@ -56,9 +58,10 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
         run_id=request.run_id,
         by="stage/rollout",
     )
-    done = _promote(served_models, candidate, env)
+    done = _promote(served_models, candidate, ledger, env)
     if done.ours:
         _record(ledger, done.served_model, candidate, verdict, uri)
+    _follow(candidate.lifecycle, version, env)
     if served_models.settles:
         _wait(served_models, done.served_model, env)
     return _result(env, version, bundle.digest, promoted=True, champion=version)
@@ -86,20 +89,19 @@ def _champion_of(verdict: dict[str, Any]) -> str | None:
     return str(verdict["champion"]["version"]) if verdict["champion"] else None
 
 
-def _promote(served_models: ServedModels, candidate: Candidate, env: StageEnv) -> Promoted:
-    """Promote, and let MLflow's alias follow what serves: also when somebody else's version does."""
-    registry = ModelRegistry(env.settings.tracking_uri)
+def _promote(served_models: ServedModels, candidate: Candidate, ledger: Ledger, env: StageEnv) -> Promoted:
+    """Promote. When somebody else's version serves, MLflow's alias is made to follow that one."""
     try:
+        _refuse_taken_back(served_models, candidate, ledger)
         done = promote(served_models, candidate, datetime.now(UTC))
     except ConflictError:
         serves = served_models.get(object_name(candidate.lifecycle))
         if serves is not None:
             try:
-                registry.set_champion(candidate.lifecycle, serves.spec.champion.version)
+                _follow(candidate.lifecycle, serves.spec.champion.version, env)
             except WindtunnelError as error:
                 env.log.warning("MLflow's alias does not follow what serves: %s", error)
         raise
-    registry.set_champion(candidate.lifecycle, candidate.champion.version)
     if done.changed:
         replaced = done.served_model.spec.previous
         env.log.info(
@@ -112,6 +114,30 @@ def _promote(served_models: ServedModels, candidate: Candidate, env: StageEnv) -
     else:
         env.log.info("version %s was the champion already", candidate.champion.version)
     return done
+
+
+def _refuse_taken_back(served_models: ServedModels, candidate: Candidate, ledger: Ledger) -> None:
+    """Raise ConflictError when this run had its promotion and another version serves since."""
+    current = served_models.get(object_name(candidate.lifecycle))
+    if current is None or current.spec.champion == candidate.champion:
+        return
+    entry = ledger.find(_identity(candidate))
+    if entry:
+        raise ConflictError(
+            f"run {candidate.run_id} promoted version {candidate.champion.version} before, at "
+            f"{entry['written']}; now version {current.spec.champion.version} serves: nothing was changed",
+            where=f"ServedModel {current.metadata.name}",
+            fix="if it shall serve after all, start a new run: a repeat never undoes a rollback",
+        )
+
+
+def _follow(lifecycle: str, version: str, env: StageEnv) -> None:
+    """Let MLflow's alias name what serves."""
+    ModelRegistry(env.settings.tracking_uri).set_champion(lifecycle, version)
+
+
+def _identity(candidate: Candidate) -> str:
+    return f"promotion:{candidate.run_id}:{candidate.champion.version}"
 
 
 def _record(
@@ -128,7 +154,7 @@ def _record(
         "verdict": uri,
         "reasons": verdict["reasons"],
     }
-    ledger.append(entry, identity=f"promotion:{candidate.run_id}:{candidate.champion.version}")
+    ledger.append(entry, identity=_identity(candidate))
 
 
 def _wait(served_models: ServedModels, promoted: ServedModel, env: StageEnv) -> None:
