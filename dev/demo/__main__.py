@@ -148,12 +148,14 @@ def _report_verdict(platform: Platform, train: Followed) -> None:
     console.print(f"\n[bold]Verdict[/] {facts['decision']}")
     for reason in facts["reasons"]:
         console.print(f"  · {escape(reason)}")
-    for who, figures in facts["metrics"].items():
-        if isinstance(figures, dict):
-            text = "  ".join(
-                f"{name} {value:.4f}" for name, value in figures.items() if isinstance(value, float)
-            )
-            console.print(f"  {who:12} {text}")
+    table = Table(box=None, pad_edge=False)
+    table.add_column("")
+    for who in facts["metrics"]:
+        table.add_column(who, justify="right")
+    for name in facts["metrics"]["challenger"]:
+        figures = (values.get(name) for values in facts["metrics"].values())
+        table.add_row(f"  {name}", *("" if figure is None else f"{figure:.4f}" for figure in figures))
+    console.print(table)
 
 
 if __name__ == "__main__":

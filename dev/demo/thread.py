@@ -103,19 +103,6 @@ def run_features(
     )
 
 
-def run_train(platform: Platform, pods: PodWatch, lifecycle: str, conf: dict[str, Any]) -> Followed:
-    """Run `<lifecycle>__train` with these params, and follow it."""
-    dag_id = f"{lifecycle}__train"
-    return follow(
-        platform.api,
-        platform.kubectl,
-        pods,
-        dag_id,
-        _trigger(platform, dag_id, conf),
-        platform.stages,
-    )
-
-
 def follow_triggered_train(platform: Platform, pods: PodWatch, lifecycle: str, since: datetime) -> Followed:
     """Follow the training that fresh features set off. Raises DemoError when none starts within a minute."""
     dag_id = f"{lifecycle}__train"

@@ -6,13 +6,14 @@ depend on the name.
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 from dev.demo.follow import PodWatch
 from dev.demo.install import install
 from dev.demo.target import Target, dev_cluster
-from dev.demo.thread import Platform, load_sources, reach, run_features, run_train
+from dev.demo.thread import Platform, follow_triggered_train, load_sources, reach, run_features
 from tests.cluster.release import END, LIFECYCLE, NAMESPACE, RELEASE, STAGES, START, Thread
 
 if TYPE_CHECKING:
@@ -37,7 +38,7 @@ def kubectl(target: Target) -> Kubectl:
 def platform(target: Target) -> Iterator[Platform]:
     remove(target.kubectl)
     shared = _crd_owner(target.kubectl)
-    install(target, RELEASE, NAMESPACE, *(["crds.enabled=false"] if shared else []))
+    install(target, RELEASE, NAMESPACE, *(["crds.install=false"] if shared else []))
     with reach(target.kubectl, RELEASE, NAMESPACE) as found:
         yield found
     remove(target.kubectl)
@@ -48,8 +49,9 @@ def thread(platform: Platform) -> Iterator[Thread]:
     load_sources(platform, LIFECYCLE, START, END)
     platform.api.wait_for_dag(f"{LIFECYCLE}__train")
     pods = PodWatch(platform.kubectl, platform.stages)
+    since = datetime.now(UTC)
     features = run_features(platform, pods, LIFECYCLE, START, END)
-    train = run_train(platform, pods, LIFECYCLE, {"end": END.isoformat()})
+    train = follow_triggered_train(platform, pods, LIFECYCLE, since)
     yield Thread(platform, pods, features, train)
     pods.close()
 

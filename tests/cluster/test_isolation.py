@@ -12,15 +12,23 @@ from tests.cluster.release import NAMESPACE, RELEASE, STAGES
 if TYPE_CHECKING:
     from dev.demo.thread import Platform
 
+# A new pod's policies take effect a moment after it starts, so what must be open is waited for first.
 PROBE = """
-import socket, sys
-for target in sys.argv[1:]:
+import socket, sys, time
+def reach(target):
     host, port = target.rsplit(":", 1)
     try:
         socket.create_connection((host, int(port)), timeout=4).close()
-        print(target, "open")
-    except OSError as error:
-        print(target, "closed", error)
+    except OSError:
+        return False
+    return True
+*allowed, denied = sys.argv[1:]
+deadline = time.monotonic() + 40
+while time.monotonic() < deadline and not all(reach(target) for target in allowed):
+    time.sleep(0.5)
+time.sleep(2)
+for target in [*allowed, *denied.split(",")]:
+    print(target, "open" if reach(target) else "closed")
 """
 
 
@@ -34,13 +42,15 @@ def stage_template(platform: Platform) -> dict[str, dict]:
     return {name.removesuffix(".yaml"): yaml.safe_load(text) for name, text in found.items()}
 
 
-def probe(platform: Platform, template: dict, name: str, *targets: str) -> dict[str, str]:
+def probe(
+    platform: Platform, template: dict, name: str, allowed: list[str], denied: list[str]
+) -> dict[str, str]:
     """Which of the targets a pod of this template reaches: {target: "open" | "closed"}."""
     pod = json.loads(json.dumps(template))
     pod["metadata"]["name"] = name
     pod["metadata"]["namespace"] = STAGES
     container = pod["spec"]["containers"][0]
-    container["command"] = ["python", "-c", PROBE, *targets]
+    container["command"] = ["python", "-c", PROBE, *allowed, ",".join(denied)]
     kubectl = platform.kubectl
     kubectl.run("delete", "pod", name, "-n", STAGES, "--ignore-not-found")
     kubectl.run("apply", "-f", "-", stdin=json.dumps(pod))
@@ -71,7 +81,7 @@ def test_a_stage_pod_reaches_its_stores_but_neither_postgres_nor_the_kubernetes_
         f"{RELEASE}-airflow-api-server.{NAMESPACE}:8080",
     ]
     api = "kubernetes.default:443"
-    reached = probe(platform, stage_template["small"], "probe-small", postgres, api, *allowed)
+    reached = probe(platform, stage_template["small"], "probe-small", allowed, [postgres, api])
     assert reached == {postgres: "closed", api: "closed"} | dict.fromkeys(allowed, "open")
 
 
@@ -79,7 +89,7 @@ def test_only_pods_of_the_rollout_class_reach_the_kubernetes_api(
     platform: Platform, stage_template: dict[str, dict]
 ) -> None:
     postgres, api = f"{RELEASE}-postgres.{NAMESPACE}:5432", "kubernetes.default:443"
-    reached = probe(platform, stage_template["rollout"], "probe-rollout", postgres, api)
+    reached = probe(platform, stage_template["rollout"], "probe-rollout", [api], [postgres])
     assert reached == {postgres: "closed", api: "open"}
 
 

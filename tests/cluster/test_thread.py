@@ -60,14 +60,15 @@ def test_the_model_answers_by_entity_key_and_by_vector(thread: Thread) -> None:
     for answer in (by_key, by_vector):
         assert 0 < answer.value < 1
         assert answer.prediction_id
-    assert by_key.missing_features == 0
+    assert by_key.missing_features <= 1  # calm air has no gusts
     assert by_key.prediction_id != by_vector.prediction_id
 
 
 def test_the_ledger_has_the_promotion_and_its_chain_holds(thread: Thread) -> None:
     ledger = Ledger(thread.platform.store, LIFECYCLE)
     ledger.verify()
-    assert any(entry["run_id"] == thread.train.run_id for entry in ledger.entries())
+    promotions = [entry for entry in ledger.entries() if entry["action"] == "promotion"]
+    assert [(entry["run_id"], entry["version"]) for entry in promotions] == [(thread.train.run_id, "1")]
 
 
 def test_mlflow_ties_the_version_to_what_made_it(thread: Thread) -> None:

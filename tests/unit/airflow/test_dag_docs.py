@@ -12,11 +12,9 @@ FACTS = {
     "version": "7",
     "champion_version": "6",
     "metrics": {
-        "auc": 0.66,
-        "brier": 0.17,
-        "champion.auc": 0.64,
-        "champion.brier": 0.18,
-        "base_rate.auc": 0.5,
+        "challenger": {"auc": 0.66, "brier": 0.17},
+        "champion": {"auc": 0.64, "brier": 0.18},
+        "base_rate": {"auc": 0.5},
     },
 }
 

@@ -57,7 +57,7 @@ def test_the_verdict_holds_everyones_metrics_and_the_calibration(shop: Shop) -> 
     assert set(verdict["metrics"]) == {"challenger", "champion", "base_rate", "logistic"}
     for name in ("average_precision", "auc", "log_loss", "brier", "calibration_error", "calibration_slope"):
         assert name in verdict["metrics"]["challenger"]
-        assert name in result.facts["metrics"]
+        assert name in result.facts["metrics"]["challenger"]
     assert verdict["metrics"]["base_rate"]["auc"] == 0.5
     assert sum(b["rows"] for b in verdict["reliability"]["challenger"]) == 3000
     assert verdict["champion"]["version"] == "1"
@@ -128,4 +128,4 @@ def test_values_are_judged_by_squared_error(make_shop: Callable[..., Shop]) -> N
     snapshot = shop.snapshot()
     result = shop.evaluate(snapshot, shop.train(snapshot))
     assert result.facts["decision"] == "promote"
-    assert result.facts["metrics"]["r2"] > 0.5
+    assert result.facts["metrics"]["challenger"]["r2"] > 0.5

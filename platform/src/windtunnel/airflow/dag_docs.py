@@ -28,25 +28,19 @@ STAGES = {
     "score": "Scores this shard of the days with the champion; predictions go to the object store.",
 }
 
-# facts.metrics is flat: `auc` is the challenger's, `champion.auc` the champion's.
 APPROVAL_BODY = """\
 {%- set facts = ti.xcom_pull(task_ids='evaluate')['facts'] -%}
 {%- set metrics = facts.get('metrics', {}) -%}
-{%- set seen = namespace(others=[]) -%}
-{%- for name in metrics if '.' in name and name.split('.')[0] not in seen.others -%}
-{%- set seen.others = seen.others + [name.split('.')[0]] -%}
-{%- endfor -%}
 **Version {{ facts.get('version') }}, in the place of {{ facts.get('champion_version') or 'none' }}.
 Verdict: {{ facts['decision'] }}**
 
 {% for reason in facts.get('reasons', []) -%}
 - {{ reason }}
 {% endfor %}
-| | challenger |{% for who in seen.others %} {{ who }} |{% endfor %}
-|---|---|{{ '---|' * seen.others|length }}
-{% for name in metrics if '.' not in name -%}
-| {{ name }} | {{ metrics[name] }} |
-{%- for who in seen.others %} {{ metrics.get(who ~ '.' ~ name) }} |{% endfor %}
+| |{% for who in metrics %} {{ who }} |{% endfor %}
+|---|{{ '---|' * metrics|length }}
+{% for name in metrics.get('challenger', {}) -%}
+| {{ name }} |{% for values in metrics.values() %} {{ values.get(name) }} |{% endfor %}
 {% endfor -%}
 """
 

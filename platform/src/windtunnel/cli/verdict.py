@@ -19,18 +19,16 @@ def tell_verdict(facts: dict[str, Any]) -> None:
     tell_metrics(facts.get("metrics", {}))
 
 
-def tell_metrics(metrics: dict[str, Any]) -> None:
-    """One row per metric; the challenger's own stand at the top, those to compare with below their names."""
-    others = {name: values for name, values in metrics.items() if isinstance(values, dict)}
-    own = {name: value for name, value in metrics.items() if name not in others}
-    if not own:
+def tell_metrics(metrics: dict[str, dict[str, Any]]) -> None:
+    """One row per metric; one column for the challenger and for each that it is compared with."""
+    if not metrics:
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="dim")
     table.add_column("")
-    for column in ("challenger", *others):
-        table.add_column(column.replace("_", " "), justify="right")
-    for name, value in own.items():
-        table.add_row(f"  {name}", _shown(value), *(_shown(values.get(name)) for values in others.values()))
+    for who in metrics:
+        table.add_column(who.replace("_", " "), justify="right")
+    for name in dict.fromkeys(name for values in metrics.values() for name in values):
+        table.add_row(f"  {name}", *(_shown(values.get(name)) for values in metrics.values()))
     out.print(table)
 
 

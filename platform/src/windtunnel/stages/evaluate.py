@@ -83,7 +83,12 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
         "difference": _finite(result.difference),
         "interval": _finite(list(result.interval)),
         "rows": result.rows,
-        "metrics": _finite({name: round(value, 5) for name, value in _flat(metrics).items()}),
+        "metrics": _finite(
+            {
+                who: {name: round(value, 5) for name, value in values.items()}
+                for who, values in metrics.items()
+            }
+        ),
     }
     return StageResult(outputs={"verdict": reference}, facts=facts)
 
