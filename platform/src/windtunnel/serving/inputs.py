@@ -28,6 +28,8 @@ REQUEST = "request"
 """Source of a feature that callers send themselves."""
 
 _INTEGER_BITS = {"INT64": 64, "INT32": 32}
+_NAMED_UNKNOWN = 10
+"""Unknown inputs that an error names."""
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class InputPlan:
     def _matrix(self, tensor: Tensor) -> FloatArray:
         if len(tensor.shape) != 2 or tensor.shape[1] != len(self.features):
             raise RequestError(
-                f"shape is {tensor.shape}, but the model has {len(self.features)} features",
+                f"shape is {protocol.brief(tensor.shape)}, but the model has {len(self.features)} features",
                 where=f"input {MATRIX!r}",
                 fix=f"send shape [rows, {len(self.features)}]: {', '.join(self.features)}",
             )
@@ -137,8 +139,8 @@ def _rows(tensor: Tensor) -> int:
     rows = tensor.shape[0] if tensor.shape else 0
     if not 1 <= rows <= protocol.MAX_ROWS:
         raise RequestError(
-            f"shape is {tensor.shape}",
-            where=f"input {tensor.name!r}",
+            f"shape is {protocol.brief(tensor.shape)}",
+            where=f"input {tensor.name[:80]!r}",
             fix=f"send 1 to {protocol.MAX_ROWS} rows in a request",
         )
     return rows
@@ -147,8 +149,8 @@ def _rows(tensor: Tensor) -> int:
 def _check_column(tensor: Tensor, rows: int) -> None:
     if tensor.shape not in ([rows], [rows, 1]):
         raise RequestError(
-            f"shape is {tensor.shape}, but the first input has {rows} rows",
-            where=f"input {tensor.name!r}",
+            f"shape is {protocol.brief(tensor.shape)}, but the first input has {rows} rows",
+            where=f"input {tensor.name[:80]!r}",
             fix=f"send shape [{rows}] or [{rows}, 1]",
         )
 
@@ -160,7 +162,8 @@ def _check_names(inputs: Mapping[str, Tensor], wanted: Iterable[str], form: str)
     problems = []
     if missing := sorted(wanted - inputs.keys()):
         problems.append(f"missing: {', '.join(missing)}")
-    for name in sorted(inputs.keys() - wanted):
-        near = difflib.get_close_matches(name, wanted, 1)
+    # Looking for the nearest name is slow: a body full of unknown names must not hold up everybody else.
+    for name in sorted(inputs.keys() - wanted)[:_NAMED_UNKNOWN]:
+        near = difflib.get_close_matches(name[:80], wanted, 1)
         problems.append(f"unknown: {name[:80]!r}" + (f" (is it {near[0]}?)" if near else ""))
-    raise RequestError("; ".join(problems[:10]), where="inputs", fix=form)
+    raise RequestError("; ".join(problems), where="inputs", fix=form)

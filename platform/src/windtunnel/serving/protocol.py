@@ -161,7 +161,9 @@ def _check_range(tensor: Tensor, values: list[int | None], bits: int) -> None:
     limit = 1 << (bits - 1)
     for value in values:
         if value is not None and not -limit <= value < limit:
-            raise _unfit(tensor, f"{value} is out of range for {bits} bits", "send a smaller number")
+            raise _unfit(
+                tensor, f"{str(value)[:80]} is out of range for {bits} bits", "send a smaller number"
+            )
 
 
 def _decode(tensor: Tensor, decoders: _Decoders, fix: str) -> list[Any]:
@@ -169,7 +171,7 @@ def _decode(tensor: Tensor, decoders: _Decoders, fix: str) -> list[Any]:
     flat, nested = decoders
     shape = tensor.shape
     if not 1 <= len(shape) <= 2 or min(shape) < 0:
-        raise _unfit(tensor, f"shape is {shape}", "send shape [rows] or [rows, columns]")
+        raise _unfit(tensor, f"shape is {brief(shape)}", "send shape [rows] or [rows, columns]")
     try:
         values = flat.decode(tensor.data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -190,10 +192,16 @@ def _decode(tensor: Tensor, decoders: _Decoders, fix: str) -> list[Any]:
     return values
 
 
+def brief(shape: list[int]) -> str:
+    """A shape for an error, which must not send a whole body back."""
+    text = str(shape[:8])
+    return text if len(shape) <= 8 and len(text) <= 80 else f"{text[:80]}…"
+
+
 def _place(error: Exception) -> str:
     """The decoder's message with its path (`$[3]`) read as a place in data."""
     return str(error).replace("`$", "`data")
 
 
 def _unfit(tensor: Tensor, what: str, fix: str) -> RequestError:
-    return RequestError(what, where=f"input {tensor.name!r}", fix=fix)
+    return RequestError(what, where=f"input {tensor.name[:80]!r}", fix=fix)
