@@ -92,6 +92,23 @@ def test_a_grandchild_that_holds_the_pipe_does_not_hold_up_the_task() -> None:
     wait_until_gone(int(lines[0]))
 
 
+def test_a_grandchild_that_never_stops_talking_does_not_hold_up_the_task() -> None:
+    talks = "import time\nfor _ in range(400): print('talk', flush=True); time.sleep(0.02)"
+    process = start(starts_another(talks) + "print(p.pid, flush=True)")
+    started = time.monotonic()
+    lines = list(process.lines())
+    assert time.monotonic() - started < 5
+    assert process.close() == 0
+    wait_until_gone(int(next(line for line in lines if line.isdigit())))
+
+
+def test_what_was_written_before_the_end_is_passed_on_however_late_it_is_read() -> None:
+    process = start("print('x\\n' * 30_000, end='')")
+    os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+    assert sum(1 for _ in process.lines()) == 30_000
+    process.close()
+
+
 def test_stop_may_be_called_from_elsewhere_while_lines_are_read() -> None:
     process = start(WAITS)
     threading.Timer(0.3, process.stop).start()

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import re
 import select
 import signal
 import subprocess
+import sys
+import termios
 import time
 from typing import TYPE_CHECKING
 
@@ -86,18 +89,22 @@ class StageProcess:
         poll = select.poll()
         poll.register(descriptor, select.POLLIN | select.POLLHUP)
         rest = b""
+        left: int | None = None
         while True:
+            if left is None and self._popen.poll() is not None:
+                left = _waiting(descriptor)
+            if left == 0:
+                # The child is gone, but something that it started may still hold the pipe, and write for ever.
+                break
             if poll.poll(_TICK * 1000):
-                data = os.read(descriptor, 65_536)
+                data = os.read(descriptor, 65_536 if left is None else left)
                 if not data:
                     break
+                left = None if left is None else left - len(data)
                 *whole, rest = _LINE_ENDS.split(rest + data)
                 if len(rest) > _LONGEST_LINE:
                     whole, rest = [*whole, rest], b""
                 yield from (_text(line) for line in whole if line)
-            elif self._popen.poll() is not None:
-                # The child is gone, but something that it started still holds the pipe.
-                break
             self._kill_when_due()
         if rest:
             yield _text(rest)
@@ -126,6 +133,11 @@ class StageProcess:
     def _signal(self, number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._popen.pid, number)
+
+
+def _waiting(descriptor: int) -> int:
+    """Bytes that are in the pipe now."""
+    return int.from_bytes(fcntl.ioctl(descriptor, termios.FIONREAD, bytes(4)), sys.byteorder)
 
 
 def _text(line: bytes) -> str:
