@@ -4,7 +4,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from synthetic_flights import DAYS, edit, get_frame, make_env, run_stage
+from synthetic_flights import DAYS, edit, get_frame, make_env, reloaded, run_stage
 
 from windtunnel.errors import DataError
 
@@ -71,6 +71,17 @@ def test_only_days_that_see_a_changed_partition_are_done_again(env: StageEnv) ->
     env.store.put(raw, env.store.get(f"sources/flights/{DAYS[3]}.parquet"))
     run_stage(env, "extract", start=DAYS[0], end=DAYS[3])
     assert transform(env).facts["unchanged"] == 2
+
+
+def test_days_are_done_again_by_another_function_of_the_same_file(env: StageEnv) -> None:
+    other = (
+        "def empty(*given):\n    return {name: rows.clear() for name, rows in transform(*given).items()}\n"
+    )
+    edit_features(env, {"\ndef entity_rows(": f"\n{other}\n\ndef entity_rows("})
+    transform(env)
+    edit(env.directory / "lifecycle.yaml", {"features:transform": "features:empty"})
+    assert transform(reloaded(env)).facts["unchanged"] == 0
+    assert route(env, 3).is_empty()
 
 
 def test_days_that_were_not_extracted_are_named(env: StageEnv) -> None:

@@ -60,7 +60,7 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
         env=env,
         definitions=load_definitions(env.directory, env.lifecycle),
         function=load_object(env.directory, spec.transform),
-        code=[features_digest(env.directory, env.lifecycle), platform_digest()],
+        code=[spec.transform, features_digest(env.directory, env.lifecycle), platform_digest()],
         available=available,
         force=bool(request.params.get("force")),
     )
