@@ -94,6 +94,15 @@ def test_scoring_again_is_cached_until_its_files_are_gone(env: StageEnv) -> None
     assert not score(env, shard=0, shards=2).cached
 
 
+def test_files_of_another_scoring_in_the_same_place_are_not_taken_for_the_cached_ones(env: StageEnv) -> None:
+    score(env, shard=1, shards=2)
+    key = f"{FOLDER}/1-of-2.parquet"
+    right = env.store.get(key)
+    env.store.put(key, b"of other features")
+    assert not score(env, shard=1, shards=2).cached
+    assert env.store.get(key) == right
+
+
 def test_a_range_of_days_is_a_file_per_day(env: StageEnv) -> None:
     score(env, start=DAYS[-2], shard=0, shards=2)
     assert "0-of-2.parquet" in files(env, f"flight_delay/scores/{DAYS[-2]}/1")

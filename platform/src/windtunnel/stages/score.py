@@ -98,12 +98,18 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
 
 
 def still_there(result: StageResult, env: StageEnv) -> bool:
-    """Whether every day's file is there; another sharding since has taken its place."""
-    meta = result.outputs["scores"].meta
+    """Whether the files are still those of the result: another scoring since may have written them, and
+    another sharding taken their place.
+    """
+    output = result.outputs["scores"]
+    meta = output.meta
     days = days_between(date.fromisoformat(meta["start"]), date.fromisoformat(meta["end"]))
-    return all(
-        env.store.exists(_key(env, day, meta["version"], meta["shard"], meta["shards"])) for day in days
-    )
+    keys = [_key(env, day, meta["version"], meta["shard"], meta["shards"]) for day in days]
+    try:
+        digests = [digest(env.store.get(key)) for key in keys]
+    except NotFoundError:
+        return False
+    return digest(canonical_json(digests)) == output.digest
 
 
 def _key(env: StageEnv, day: date, version: str, shard: int, shards: int) -> str:
