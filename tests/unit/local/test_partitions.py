@@ -28,6 +28,8 @@ def put(store: ObjectStore, *days: int) -> None:
 def test_days_are_read_from_the_names(store: ObjectStore) -> None:
     put(store, 1, 3)
     store.put("sources/orders/_SUCCESS", b"")
+    store.put("sources/orders/20260102.parquet", b"")
+    store.put("sources/orders/2026-W01-5.parquet", b"")
     store.put("sources/orders_old/2026-01-09.parquet", b"")
     days = present_days(store, "sources/orders/{date}.parquet")
     assert days == {date(2026, 1, 1), date(2026, 1, 3)}

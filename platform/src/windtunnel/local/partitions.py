@@ -23,9 +23,12 @@ def present_days(store: ObjectStore, uri: str) -> set[date]:
         if entry.key.startswith(before) and entry.key.endswith(after):
             middle = entry.key[len(before) : len(entry.key) - len(after)]
             try:
-                days.add(date.fromisoformat(middle))
+                day = date.fromisoformat(middle)
             except ValueError:
                 continue
+            # It reads 20130101 and 2013-W01-2 too, which no stage would look for.
+            if str(day) == middle:
+                days.add(day)
     return days
 
 
