@@ -123,6 +123,17 @@ def test_a_lifecycle_must_be_named_as_its_directory(tmp_path: Path) -> None:
     assert list(lifecycle_dags(tmp_path)) == ["storm__broken"]
 
 
+@pytest.mark.parametrize("directory", ["my wind", "wind " * 40])
+def test_a_directory_whose_name_airflow_refuses_leaves_the_others_alone(
+    lifecycles: Path, directory: str
+) -> None:
+    write_lifecycle(lifecycles, name="calm").rename(lifecycles / directory)
+    dags = lifecycle_dags(lifecycles)
+    assert "wind__train" in dags
+    (broken,) = (dag for dag_id, dag in dags.items() if dag_id.endswith("__broken"))
+    assert directory in (broken.doc_md or "")
+
+
 def test_a_class_that_the_platform_lacks_is_named_when_it_is_known(
     lifecycles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ spec and airflow.sdk and nothing else, and a worker builds only the lifecycle th
 from __future__ import annotations
 
 import logging
+import re
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -95,14 +96,16 @@ def _check_classes(lifecycle: Lifecycle, directory: Path) -> None:
             )
 
 
-def _broken(name: str, error: Exception) -> DAG:
+def _broken(directory: str, error: Exception) -> DAG:
+    # Of any directory, whatever it is called: Airflow refuses ids with spaces, and long tags.
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", directory)[:80]
     return DAG(
         f"{name}__broken",
         description=str(error).partition("\n")[0],
         schedule=None,
         is_paused_upon_creation=False,
         tags=["windtunnel", "broken", name],
-        doc_md=dag_docs.broken(name, error),
+        doc_md=dag_docs.broken(directory, error),
     )
 
 

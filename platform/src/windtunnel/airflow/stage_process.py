@@ -94,7 +94,7 @@ class StageProcess:
             if left is None and self._popen.poll() is not None:
                 left = _waiting(descriptor)
             if left == 0:
-                # The child is gone, but something that it started may still hold the pipe, and write for ever.
+                # The child is gone, but what it started may still hold the pipe, and write for ever.
                 break
             if poll.poll(_TICK * 1000):
                 data = os.read(descriptor, 65_536 if left is None else left)
