@@ -42,7 +42,8 @@ def tear_down(layout: Layout) -> None:
     # Nothing of what these hold is kept.
     _end_components(layout, {"apiserver", "etcd"}, 0)
     _end_components(layout, {process.name for process in processes.find(layout.state)}, 5)
-    mounted = unmount_below(layout.state, layout.run)
+    # In the cache: what the image builder's storage mounts onto itself.
+    mounted = unmount_below(layout.state, layout.run, layout.cache)
     if mounted:
         say(f"{mounted} mounts removed")
     _remove_cgroups()

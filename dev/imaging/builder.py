@@ -49,7 +49,7 @@ class Buildah:
     name = "buildah"
 
     def __init__(self, cache: Path) -> None:
-        home = cache / "containers"
+        self._home = home = cache / "containers"
         # Sockets and locks; gone after a reboot, as they should be.
         run_root = f"/run/windtunnel-containers-{os.getuid()}" if os.geteuid() == 0 else str(home / "run")
         driver = os.environ.get("STORAGE_DRIVER") or "overlay"
@@ -113,6 +113,8 @@ class Buildah:
             capture([*self._program, "rm", container], "buildah rm", self._environment)
 
     def tidy(self, kept: Sequence[str]) -> None:
+        # buildah 1.28 forgets the container behind each `RUN --mount=from=…`, mounted and holding its layers.
+        self._quietly([*self._program, "rm", "--all"])
         names = {reference.rpartition(":")[0] for reference in kept}
         listing = [*self._program, "images", "--noheading", "--format", "{{.Name}}:{{.Tag}}"]
         present = capture(listing, "buildah images", self._environment).split()
@@ -121,10 +123,15 @@ class Buildah:
             if reference.rpartition(":")[0] in names and reference not in kept:
                 self._remove(name)
         self._remove("--prune")
+        # The storage mounts its directory onto itself, and leaves that.
+        self._quietly(["umount", str(self._home / "overlay")])
 
     def _remove(self, what: str) -> None:
-        """Untag an image, or drop what has no name. What is in use stays: tidying is no reason to fail."""
-        command = [*self._program, "rmi", what]
+        """Untag an image, or drop what has no name."""
+        self._quietly([*self._program, "rmi", what])
+
+    def _quietly(self, command: Sequence[str]) -> None:
+        """What is in use stays: tidying is no reason to fail."""
         subprocess.run(command, capture_output=True, check=False, env=self._environment)
 
     def push(self, reference: str, target: str, plain: bool, log: Path) -> None:
