@@ -204,6 +204,12 @@ def test_the_rollout_stage_writes_served_models_and_nothing_else(default_objects
     assert not {"delete", "list", "watch"} & set(rule["verbs"])
 
 
+def test_the_controller_cannot_change_what_shall_serve(default_objects):
+    rules = [rule for *_, account, rule in grants(default_objects) if account == "windtunnel-controller"]
+    verbs = {verb for rule in rules if "servedmodels" in rule["resources"] for verb in rule["verbs"]}
+    assert verbs == {"get", "list", "watch"}
+
+
 def policies(objects, namespace):
     return {
         o["metadata"]["name"]: o["spec"]
@@ -235,8 +241,8 @@ def test_who_reaches_the_kubernetes_api_is_who_has_a_token(default_objects, defa
         short(n) for n, spec in policies(default_objects, "windtunnel").items() if reaches_kubernetes(spec)
     }
     mounted = {short(n) for n, pod in default_pods.items() if pod["spec"]["automountServiceAccountToken"]}
-    # The controller starts the serving pods; they watch their ServedModel.
-    assert reaching == mounted - {"stage/rollout"} | {"serving"}
+    # Serving pods watch their ServedModel; the controller makes them, and their policy.
+    assert reaching == mounted - {"stage/rollout"}
 
 
 def test_stage_pods_cannot_reach_the_database(default_objects):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -117,6 +118,16 @@ def test_applies_watches_closely_then_calms_down(keeper: Keeper, cluster: FakeCl
     assert keeper.round(served_model()) == STEADY_SECONDS
     assert phase(cluster) == "Ready"
     assert cluster.events == [("Normal", "ChampionServes", "version 1 serves")]
+
+
+def test_the_names_of_the_platforms_own_objects_are_not_for_models(cluster: FakeCluster) -> None:
+    keeper = Keeper(cluster, replace(CONFIG, name_prefix="flight"))
+    keeper.round(served_model())
+    assert not cluster.objects
+    assert phase(cluster) == "Degraded"
+    assert cluster.events == [
+        ("Warning", "NameTaken", "names that begin with flight- are the platform's own")
+    ]
 
 
 def test_a_promotion_is_told_once_it_serves(keeper: Keeper, cluster: FakeCluster) -> None:

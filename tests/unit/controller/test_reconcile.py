@@ -27,6 +27,8 @@ CONFIG = ControllerConfig(
     name_prefix="windtunnel",
     checksum="abc",
     egress=(DNS, STORE),
+    pod={},
+    annotations={},
 )
 
 
@@ -64,6 +66,23 @@ def test_makes_four_objects_that_kubernetes_takes_and_collects() -> None:
         assert (owner["kind"], owner["uid"], owner["controller"]) == ("ServedModel", "a-uid", True)
         assert metadata["labels"]["app.kubernetes.io/component"] == "serving"
         assert metadata["labels"]["windtunnel.dev/served-model"] == "flight-delay"
+
+
+def test_serving_pods_get_what_the_values_give_to_every_pod() -> None:
+    pod = {
+        "imagePullSecrets": [{"name": "registry"}],
+        "nodeSelector": {"kubernetes.io/os": "linux"},
+        "tolerations": [{"key": "dedicated", "operator": "Exists"}],
+        "priorityClassName": "platform",
+        "serviceAccountName": "not this one",
+    }
+    made = objects(config=replace(CONFIG, pod=pod, annotations={"example.com/team": "ml"}))["Deployment"]
+    validate(made, "1.34", strict=True)
+    template = made["spec"]["template"]
+    given = {name: template["spec"][name] for name in pod}
+    assert given == {**pod, "serviceAccountName": "windtunnel-serving"}
+    assert template["metadata"]["annotations"]["example.com/team"] == "ml"
+    assert template["metadata"]["annotations"]["prometheus.io/scrape"] == "true"
 
 
 def test_a_promotion_changes_no_object() -> None:

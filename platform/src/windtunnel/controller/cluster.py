@@ -53,10 +53,12 @@ class Cluster:
             return None
 
     def pods(self, name: str, lifecycle: str) -> list[PodView]:
-        """The ServedModel's pods that are not ending, and what each says that it serves."""
+        """The ServedModel's pods that are neither ending nor over, and what each says that it serves."""
         query = {"labelSelector": f"{MODEL_LABEL}={name}"}
         answer = self._api.request("GET", self._path("v1", "pods"), query=query)
-        pods = [pod for pod in answer["items"] if "deletionTimestamp" not in pod["metadata"]]
+        pods = [
+            pod for pod in answer["items"] if "deletionTimestamp" not in pod["metadata"] and not _over(pod)
+        ]
         said = self._threads.map(lambda pod: _ask(pod.get("status", {}).get("podIP"), lifecycle), pods)
         return [PodView.from_pod(pod, parameters) for pod, parameters in zip(pods, said, strict=True)]
 
@@ -93,6 +95,11 @@ class Cluster:
 
     def _path(self, api_version: str, plural: str, name: str = "", subresource: str = "") -> str:
         return object_path(api_version, self._namespace, plural, name, subresource)
+
+
+def _over(pod: Mapping[str, Any]) -> bool:
+    """An evicted pod stays in the list, and its address may be another's by now."""
+    return pod.get("status", {}).get("phase") in ("Failed", "Succeeded")
 
 
 def _ask(address: str | None, lifecycle: str) -> Mapping[str, Any] | None:

@@ -31,6 +31,10 @@ class ControllerConfig:
     """Changes when configmap or secrets do, which rolls the pods."""
     egress: tuple[dict[str, Any], ...] | None
     """NetworkPolicy rules of all that serving pods may reach; None for no policy at all."""
+    pod: Mapping[str, Any]
+    """What the chart's values add to the spec of every pod: pull secrets, node selection."""
+    annotations: Mapping[str, str]
+    """The same for the annotations of every pod."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> ControllerConfig:
@@ -49,17 +53,30 @@ class ControllerConfig:
             secrets=tuple(filter(None, environ.get("WINDTUNNEL_SERVING_SECRET", "").split(","))),
             name_prefix=environ.get("WINDTUNNEL_NAME_PREFIX", "windtunnel"),
             checksum=environ.get("WINDTUNNEL_SERVING_CHECKSUM", ""),
-            egress=_egress(environ.get("WINDTUNNEL_SERVING_EGRESS", "")),
+            egress=_egress(environ),
+            pod=_mapping(environ, "WINDTUNNEL_SERVING_POD"),
+            annotations=_mapping(environ, "WINDTUNNEL_SERVING_ANNOTATIONS"),
         )
 
 
-def _egress(text: str) -> tuple[dict[str, Any], ...] | None:
-    if not text:
-        return None
-    try:
-        rules = json.loads(text)
-    except ValueError as error:
-        raise PermanentError(f"not JSON: {error}", where="WINDTUNNEL_SERVING_EGRESS") from error
-    if not isinstance(rules, list):
+def _egress(environ: Mapping[str, str]) -> tuple[dict[str, Any], ...] | None:
+    rules = _json(environ, "WINDTUNNEL_SERVING_EGRESS", None)
+    if rules is not None and not isinstance(rules, list):
         raise PermanentError("not a list of rules", where="WINDTUNNEL_SERVING_EGRESS")
-    return tuple(rules)
+    return None if rules is None else tuple(rules)
+
+
+def _mapping(environ: Mapping[str, str], name: str) -> dict[str, Any]:
+    value = _json(environ, name, {})
+    if not isinstance(value, dict):
+        raise PermanentError("not a mapping", where=name)
+    return value
+
+
+def _json(environ: Mapping[str, str], name: str, default: Any) -> Any:
+    if not environ.get(name):
+        return default
+    try:
+        return json.loads(environ[name])
+    except ValueError as error:
+        raise PermanentError(f"not JSON: {error}", where=name) from error

@@ -78,6 +78,12 @@ class Keeper:
     def _look(self, metadata: Metadata, value: Mapping[str, Any]) -> ServedModelStatus:
         """Apply what is due and return the status that the cluster shows."""
         now = datetime.now(UTC)
+        prefix = f"{self._config.name_prefix}-"
+        if metadata.name.startswith(prefix):
+            # Its Service could be that of the database: what it is made of would take the place of the
+            # platform's own.
+            problem = Problem("NameTaken", f"names that begin with {prefix} are the platform's own")
+            return failed(self._status, metadata.generation, problem, now)
         try:
             model = ServedModel.model_validate(value)
             self._apply(model)

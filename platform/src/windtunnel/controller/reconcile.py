@@ -117,6 +117,7 @@ def _network_policies(model: ServedModel, config: ControllerConfig) -> list[Obje
 def _deployment(model: ServedModel, config: ControllerConfig) -> Object:
     name = model.metadata.name
     annotations = {
+        **config.annotations,
         "prometheus.io/scrape": "true",
         "prometheus.io/port": str(PORT),
         "prometheus.io/path": "/metrics",
@@ -139,6 +140,7 @@ def _deployment(model: ServedModel, config: ControllerConfig) -> Object:
 def _pod(model: ServedModel, config: ControllerConfig) -> Object:
     name = model.metadata.name
     return {
+        **config.pod,
         "serviceAccountName": config.service_account,
         "automountServiceAccountToken": True,
         "enableServiceLinks": False,
