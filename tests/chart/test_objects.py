@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-KUBERNETES = ("1.29", "1.35")
+KUBERNETES = ("1.30", "1.35")
 # Templates outside of a component's folder, or whose component is another's.
 COMPONENT_OF_FOLDER = {"stages": "stage", "airflow": None}
 
@@ -134,6 +135,30 @@ def test_the_migration_job_is_named_by_what_it_does(render):
 
     assert name({}) == name({"mlflow": {"allowedHosts": ["elsewhere"]}})
     assert name({}) != name({"images": {"airflow": {"tag": "2.0.0"}}})
+    assert name({}) != name({"airflow": {"admin": {"username": "somebody"}}})
+
+
+def controller_environment(objects) -> dict[str, str]:
+    [controller] = [
+        o for o in objects if o["metadata"]["name"].endswith("-controller") and o["kind"] == "Deployment"
+    ]
+    [container] = controller["spec"]["template"]["spec"]["containers"]
+    return {variable["name"]: variable.get("value", "") for variable in container["env"]}
+
+
+@pytest.mark.parametrize("variant", ["default", "all-options"])
+def test_serving_pods_get_what_every_pod_of_the_namespace_gets(render, chart_directory, variant):
+    environment = controller_environment(render(variant=variant))
+    values = yaml.safe_load((chart_directory / "values.yaml").read_text())
+    given_by = yaml.safe_load((chart_directory / "ci/all-options-values.yaml").read_text())
+    pods, images = (
+        {**values[key], **(given_by[key] if variant == "all-options" else {})} for key in ("pods", "images")
+    )
+    given = {key: value for key, value in pods.items() if key != "annotations" and value}
+    if images["pullSecrets"]:
+        given["imagePullSecrets"] = [{"name": name} for name in images["pullSecrets"]]
+    assert json.loads(environment["WINDTUNNEL_SERVING_POD"]) == given
+    assert json.loads(environment["WINDTUNNEL_SERVING_ANNOTATIONS"]) == pods["annotations"]
 
 
 def test_changed_configuration_restarts_who_reads_it(render):
