@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -129,6 +131,31 @@ def test_run_refuses_what_it_does_not_know(windtunnel: Shell) -> None:
     assert code == 2
     assert "there is no stage 'trian'" in output
     assert windtunnel("run", "churn", "--start", "yesterday")[0] == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_run_that_is_ended_from_outside_leaves_no_process_behind(
+    windtunnel: Shell, tmp_path: Path, number: signal.Signals
+) -> None:
+    windtunnel("init", "mine")
+    (tmp_path / "lifecycles" / "mine" / "load_sources.py").write_text(
+        "import os, time\nSTART = END = None\ndef load(*_):\n"
+        "    print(os.getpid(), flush=True); time.sleep(60)\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-m", "windtunnel.cli", "run", "mine"],
+        env={**os.environ, "PYTHONPATH": str(SOURCE)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    logs = Path(".windtunnel/logs")
+    deadline = time.monotonic() + 30
+    while not (found := [text for log in logs.rglob("*.log") if (text := log.read_text())]):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(number)
+    assert process.wait(30) == 130
+    assert not Path("/proc", found[0].strip()).exists()
 
 
 def test_status_before_any_run_says_what_to_do(windtunnel: Shell) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from windtunnel.local.process import KEPT_LINES, Ended, run_child
+from windtunnel.local.process import GRACE_SECONDS, KEPT_LINES, Ended, run_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,6 +91,25 @@ def test_an_interruption_ends_the_whole_group(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         run(code, tmp_path, on_line=interrupt_after_two)
     assert all(wait_until_gone(pid) for pid in pids)
+
+
+def test_a_second_interruption_does_not_spare_a_child_that_ignores_the_first(tmp_path: Path) -> None:
+    code = (
+        "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(os.getpid())\n"
+        "time.sleep(60)"
+    )
+    pids: list[int] = []
+
+    def interrupt(line: str) -> None:
+        pids.append(int(line))
+        threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+        raise KeyboardInterrupt
+
+    before = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        run(code, tmp_path, on_line=interrupt)
+    assert time.monotonic() - before < GRACE_SECONDS
+    assert wait_until_gone(pids[0])
 
 
 def test_ctrl_c_in_a_terminal_leaves_no_process_behind(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from rich.markup import escape
@@ -14,6 +16,7 @@ from windtunnel.errors import EXIT_PERMANENT, EXIT_TEMPORARY, EXIT_UNEXPECTED
 from windtunnel.local.runner import Outcome, Runner, StepFailedError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import date
     from pathlib import Path
 
@@ -26,11 +29,11 @@ SHOWN_LINES = 12
 def run_lifecycle(
     directory: Path, home: Home, start: date | None, end: date | None, from_stage: str | None
 ) -> int:
-    """Exit code: 0, 1 for an exception of the user's code, 2 or 75 for an error of ours, 130 for Ctrl-C."""
+    """Exit code: 0, 1 for an exception of the user's code, 2 or 75 for one of ours, 130 when interrupted."""
     began = time.monotonic()
     progress = LiveProgress(out) if out.is_terminal else PlainProgress(out)
     try:
-        with progress:
+        with _ends_as_by_ctrl_c(), progress:
             outcome = Runner(directory, home, progress).run(start, end, from_stage)
     except StepFailedError as failure:
         _tell_failure(directory.name, failure)
@@ -41,6 +44,22 @@ def run_lifecycle(
         return EXIT_INTERRUPTED
     _tell_outcome(outcome, home, time.monotonic() - began)
     return 0
+
+
+@contextmanager
+def _ends_as_by_ctrl_c() -> Iterator[None]:
+    """A polite kill and a closed terminal interrupt the run too: the stage's process, which is in a session
+    of its own, would outlive it otherwise. What `nohup` ignores stays ignored.
+    """
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP)}
+    caught = [number for number, handler in before.items() if handler is signal.SIG_DFL]
+    for number in caught:
+        signal.signal(number, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        for number in caught:
+            signal.signal(number, signal.SIG_DFL)
 
 
 def _tell_failure(name: str, failure: StepFailedError) -> None:

@@ -59,8 +59,8 @@ def run_child(
         errors="replace",
         start_new_session=True,
     )
-    threading.Thread(target=_pump, args=(process, lines), daemon=True).start()
     try:
+        threading.Thread(target=_pump, args=(process, lines), daemon=True).start()
         with log_file.open("a", encoding="utf-8") as log:
             for line in _lines(process, lines):
                 log.write(line + "\n")
@@ -95,13 +95,15 @@ def _lines(process: subprocess.Popen[str], lines: queue.Queue[str | None]) -> It
 
 
 def _end_group(process: subprocess.Popen[str]) -> None:
-    """Ask the group to end, then make it; does nothing to a group that is gone."""
-    if process.poll() is None:
-        _signal_group(process, signal.SIGTERM)
-        with suppress(subprocess.TimeoutExpired):
-            process.wait(GRACE_SECONDS)
-    _signal_group(process, signal.SIGKILL)
-    process.wait()
+    """Ask the group to end, then make it; at once when interrupted again, nothing when it is gone."""
+    try:
+        if process.poll() is None:
+            _signal_group(process, signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(GRACE_SECONDS)
+    finally:
+        _signal_group(process, signal.SIGKILL)
+        process.wait()
 
 
 def _signal_group(process: subprocess.Popen[str], number: signal.Signals) -> None:
