@@ -61,6 +61,9 @@ def load(store, start, end):
     store.put(f"sources/orders/{start}.parquet", b"")
 """
 
+# The stage's process looks at the lifecycle before it imports anything heavy, and finds this.
+BREAKS = "    import pathlib; pathlib.Path('{}').unlink()\n"
+
 
 def test_without_data_it_says_what_to_do(runner: Runner) -> None:
     with pytest.raises(NotFoundError, match=r"or write a load_sources\.py"):
@@ -70,8 +73,7 @@ def test_without_data_it_says_what_to_do(runner: Runner) -> None:
 def test_the_lifecycles_loader_is_asked_for_missing_data_and_a_stage_that_fails_ends_the_run(
     runner: Runner, lifecycle_directory: Path, recorder: Recorder
 ) -> None:
-    # The stage's process looks at the lifecycle before it imports anything heavy, and finds this.
-    breaks = f"    import pathlib; pathlib.Path({str(lifecycle_directory)!r}, 'features.py').unlink()\n"
+    breaks = BREAKS.format(lifecycle_directory / "features.py")
     (lifecycle_directory / "load_sources.py").write_text(LOADER + breaks)
     with pytest.raises(StepFailedError) as caught:
         runner.run(None, None, None)
@@ -85,6 +87,21 @@ def test_the_lifecycles_loader_is_asked_for_missing_data_and_a_stage_that_fails_
     assert caught.value.step == "extract"
     assert isinstance(caught.value.error, SpecError)
     assert recorder.events[-1] == "failed extract"
+
+
+def test_a_loading_that_was_interrupted_is_not_taken_for_a_whole_one(
+    runner: Runner, lifecycle_directory: Path, tmp_path: Path, recorder: Recorder
+) -> None:
+    loader = lifecycle_directory / "load_sources.py"
+    loader.write_text(LOADER + "    raise SystemExit('enough')\n")
+    for _ in range(2):
+        with pytest.raises(StepFailedError, match=r"load_sources"):
+            runner.run(None, None, None)
+    loader.write_text(LOADER + BREAKS.format(lifecycle_directory / "features.py"))
+    with pytest.raises(StepFailedError):
+        runner.run(None, None, None)
+    assert "ended sources" in recorder.events
+    assert not list((tmp_path / "home").glob("*.loading"))
 
 
 def test_a_day_that_was_asked_for_is_loaded(

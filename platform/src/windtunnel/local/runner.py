@@ -95,17 +95,24 @@ class Runner:
         return ""
 
     def _load_sources(self, lifecycle: Lifecycle, start: date | None, end: date | None) -> None:
-        """Call the lifecycle's own loader, when it has one and partitions are missing."""
+        """Call the lifecycle's own loader, when it has one and partitions are missing, or may be: a call
+        that did not come to its end is made again.
+        """
         wanted = (start, end) if start and end else None
         loader = self._directory / load_sources.FILE_NAME
-        if not loader.is_file() or not missing_sources(self._home.open_store(), lifecycle, wanted):
+        unfinished = self._home.directory / f"{lifecycle.name}.loading"
+        if not loader.is_file() or not (
+            unfinished.exists() or missing_sources(self._home.open_store(), lifecycle, wanted)
+        ):
             return
+        unfinished.touch()
         days = [day.isoformat() for day in wanted] if wanted else []
         command = [python(), "-m", load_sources.__name__, str(self._directory), *days]
         ended, log_file = self._child(SOURCES_STEP, command)
         if ended.code != 0:
             error = PermanentError(f"load_sources.py ended with code {ended.code}", where=str(loader))
             self._fail(SOURCES_STEP, error, ended, log_file)
+        unfinished.unlink()
         self._reporter.ended(SOURCES_STEP, ended.seconds, None)
 
     def _run_step(self, step: Step, outcome: Outcome, force: bool) -> StageResult:
