@@ -35,12 +35,11 @@ class Ledger:
         Raises ConflictError when other writers were faster 100 times in a row.
         """
         written = entry.get("written") or datetime.now(UTC).isoformat()
-        known = self.entries() if identity else []
-        for one in known:
-            if one["id"] == identity:
-                return int(one["number"])
-        # From where was looked, so that an equal entry written since is met below.
-        number = len(known) if identity else self._last()
+        # Before looking, so that an equal entry written since is met below.
+        number = self._last()
+        found = self.find(identity) if identity else None
+        if found:
+            return int(found["number"])
         identity = identity or uuid.uuid4().hex
         for _ in range(_TRIES):
             previous = digest(self._store.get(self._key(number))) if number else ""
