@@ -5,7 +5,6 @@ import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -18,6 +17,7 @@ from windtunnel.objects import ObjectStore, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 SEGMENT = st.text("ab.=_-+@:,() 0Z", min_size=1, max_size=4).filter(
     lambda s: s not in (".", "..") and not s.endswith(":")
@@ -61,8 +61,6 @@ def test_an_absent_object_is_not_found_and_may_be_deleted(any_store: ObjectStore
         any_store.get("a/b")
     any_store.delete("a/b")
     assert any_store.list("a") == []
-    with pytest.raises(NotFoundError):
-        any_store.download("a", Path("/nowhere"))
 
 
 def test_a_listing_takes_whole_segments(any_store: ObjectStore) -> None:
@@ -71,17 +69,6 @@ def test_a_listing_takes_whole_segments(any_store: ObjectStore) -> None:
     assert [entry.key for entry in any_store.list("a/b")] == ["a/b/1", "a/b/2"]
     assert [entry.key for entry in any_store.list("a/b/")] == ["a/b/1", "a/b/2"]
     assert [entry.key for entry in any_store.list()] == ["a/b/1", "a/b/2", "a/bc/3", "z"]
-
-
-def test_download_keeps_the_structure(any_store: ObjectStore, tmp_path: Path) -> None:
-    any_store.put("bundles/x/model.onnx", b"model")
-    any_store.put("bundles/x/deep/er.json", b"{}")
-    files = any_store.download("bundles/x", tmp_path / "here")
-    assert {path.relative_to(tmp_path / "here").as_posix() for path in files} == {
-        "model.onnx",
-        "deep/er.json",
-    }
-    assert (tmp_path / "here" / "model.onnx").read_bytes() == b"model"
 
 
 def test_of_many_writers_one_is_first(any_store: ObjectStore) -> None:

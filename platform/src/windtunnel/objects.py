@@ -19,7 +19,7 @@ from windtunnel.digests import digest
 from windtunnel.errors import NotFoundError, PermanentError, RequestError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
     from obstore.store import S3Config
@@ -122,23 +122,6 @@ class ObjectStore:
                 obstore.delete(self._backend, check_key(key))
         except NotFoundError:
             return
-
-    def download(self, prefix: str, directory: Path) -> Sequence[Path]:
-        """Copy everything below `prefix` into `directory`, keeping the structure; returns the files written.
-
-        Raises NotFoundError when there is nothing.
-        """
-        entries = self.list(prefix)
-        if not entries:
-            raise NotFoundError("there are no objects", where=self.uri(prefix.rstrip("/")))
-        start = len(prefix.rstrip("/")) + 1 if prefix else 0
-        files = []
-        for entry in entries:
-            target = directory / entry.key[start:]
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.write_bytes(self.get(entry.key))
-            files.append(target)
-        return files
 
     def uri(self, key: str) -> str:
         """The absolute name of a key, for references."""
