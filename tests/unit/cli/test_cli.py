@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from windtunnel.cli import main
+from windtunnel.errors import DataError
+from windtunnel.local.home import Home
 from windtunnel.spec import load_lifecycle
 
 SOURCE = Path(__file__).parents[3] / "platform" / "src"
@@ -163,6 +165,13 @@ def test_status_before_any_run_says_what_to_do(windtunnel: Shell) -> None:
     code, output = windtunnel("status")
     assert code == 0
     assert "`windtunnel run NAME`" in output
+
+
+def test_a_broken_served_model_is_an_error_that_says_how_to_mend_it(tmp_path: Path) -> None:
+    (tmp_path / "served").mkdir()
+    (tmp_path / "served" / "mine.json").write_text("{")
+    with pytest.raises(DataError, match="delete it and promote again"):
+        Home.at(tmp_path).served_model("mine")
 
 
 def test_validate_without_lifecycles_says_how_to_begin(windtunnel: Shell) -> None:

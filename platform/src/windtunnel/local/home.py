@@ -10,10 +10,13 @@ from typing import TYPE_CHECKING
 
 import windtunnel
 from windtunnel.objects import ObjectStore, open_store
-from windtunnel.spec.servedmodel import ServedModel, object_name
+from windtunnel.rollout.served_models import DirectoryServedModels
+from windtunnel.spec.servedmodel import object_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from windtunnel.spec.servedmodel import ServedModel
 
 DEFAULT_HOME = Path(".windtunnel")
 
@@ -52,10 +55,7 @@ class Home:
 
     def served_model(self, lifecycle: str) -> ServedModel | None:
         """What serves, as the rollout stage wrote it."""
-        path = self.served_models / f"{object_name(lifecycle)}.json"
-        if not path.is_file():
-            return None
-        return ServedModel.model_validate_json(path.read_text(encoding="utf-8"))
+        return DirectoryServedModels(self.served_models).get(object_name(lifecycle))
 
     def prepare(self) -> None:
         for directory in (self.store, self.served_models):
