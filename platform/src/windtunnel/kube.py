@@ -152,8 +152,7 @@ class KubernetesApi:
             else http.client.HTTPConnection(self.host, self.port, timeout=timeout)
         )
         headers = {"Accept": JSON, "User-Agent": "windtunnel"}
-        token = self.token_file.read_text().strip() if self.token_file else self.token
-        if token:
+        if token := self._token(where):
             headers["Authorization"] = f"Bearer {token}"
         if body is not None:
             headers["Content-Type"] = content_type
@@ -173,6 +172,15 @@ class KubernetesApi:
                     fix="try again; is the API server up?",
                 ) from error
             yield response
+
+    def _token(self, where: str) -> str | None:
+        if self.token_file is None:
+            return self.token
+        try:
+            return self.token_file.read_text().strip()
+        except OSError as error:
+            # kubelet may be about to replace it; whoever follows an object must not end over that
+            raise TemporaryError(f"no token: {error}", where=where) from error
 
 
 def _error(status: int, body: bytes, where: str) -> PermanentError | TemporaryError:

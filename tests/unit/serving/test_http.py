@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import socket
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -177,6 +179,24 @@ def test_a_large_body_is_refused_and_not_kept(server: ServingProcess, chunked: b
     assert response.status == 413
     assert "larger than 4 MiB" in json.loads(response.read())["error"]
     connection.close()
+
+
+def test_a_caller_that_hangs_up_is_no_fault_of_the_server(server: ServingProcess) -> None:
+    with socket.create_connection(("127.0.0.1", server.port)) as connection:
+        connection.sendall(
+            b"POST /v2/models/flight_delay/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{"
+        )
+    deadline = time.monotonic() + 5
+    while 'requests_total{code="499"' not in server.get("/metrics")[1]:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+@pytest.mark.parametrize("target", ["*", "/v2/models/%ff", "/v2/models/..%2f..%2fetc", "//v2", "/%00"])
+def test_nothing_is_found_at_odd_paths(server: ServingProcess, target: str) -> None:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+        connection.sendall(f"OPTIONS {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert connection.recv(100).startswith((b"HTTP/1.1 404", b"HTTP/1.1 405"))
 
 
 def test_compressed_and_binary_bodies_are_refused(server: ServingProcess) -> None:

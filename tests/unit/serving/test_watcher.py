@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from collections import deque
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
@@ -101,6 +102,17 @@ def test_reads_again_when_its_resource_version_is_too_old(server: ApiServer) -> 
     gone = {"type": "ERROR", "object": {"code": 410, "message": "too old resource version"}}
     server.script.extend([(200, [served_model(5)]), (200, [gone]), (200, [served_model(40)])])
     assert follow(server, 2)[0] == [5, 40]
+
+
+def test_a_token_that_cannot_be_read_now_is_read_again(server: ApiServer, tmp_path: Path) -> None:
+    file = tmp_path / "token"
+    api = replace(server.api, token_file=file)
+    with pytest.raises(TemporaryError, match="no token"):
+        api.request("GET", PATH)
+    file.write_text("renewed\n")
+    server.script.append((200, [served_model(5)]))
+    api.request("GET", PATH)
+    assert server.tokens == ["Bearer renewed"]
 
 
 def test_goes_on_after_the_api_server_was_away(server: ApiServer) -> None:

@@ -6,6 +6,7 @@ import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
 
+from granian._granian import RSGIProtocolClosed
 from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
 
 from windtunnel import __version__
@@ -24,6 +25,8 @@ log = logging.getLogger(__name__)
 _JSON: Final = ("content-type", "application/json")
 _TEXT: Final = ("content-type", CONTENT_TYPE_LATEST)
 _CLOSE: Final = ("connection", "close")
+_CALLER_GONE: Final = 499
+"""Not sent, only counted: the caller hung up before the answer. It says nothing of the model."""
 _DISCARD: Final = 64 * 1024 * 1024
 """Bytes of an over-large body that are read and dropped, so that a well-behaved caller gets to see the
 413."""
@@ -58,7 +61,8 @@ class App:
 
     async def _answer(self, scope: Scope, http: HTTPProtocol) -> tuple[int, tuple[str, str], bytes]:
         try:
-            parts = scope.path.split("/")[1:]
+            # `OPTIONS *` has a path without a slash
+            parts = scope.path.split("/")[1:] or [scope.path]
             if parts[0] != "v2":
                 if parts == ["metrics"]:
                     _expect(scope, "GET")
@@ -166,11 +170,15 @@ def _status(error: Exception) -> int:
             return 400
         case TemporaryError():
             return 503
+        case RSGIProtocolClosed():
+            return _CALLER_GONE
     return 500
 
 
 def _message(error: Exception) -> str:
     """What the caller may know; the log has the rest."""
+    if isinstance(error, RSGIProtocolClosed):
+        return "the caller has gone"
     if isinstance(error, WindtunnelError):
         if _status(error) == 500:
             log.error("%s", error, exc_info=error)
