@@ -74,6 +74,8 @@ def test_the_digest_is_of_the_meaning(lifecycle_directory: Path) -> None:
         ("train:train", "trian:train", "'trian:train' names a file that does not exist: trian.py; did you mean 'train:train'?"),
         ("features:Orders", "features:Order", "'features:Order' names what features.py does not define; did you mean 'features:Orders'?"),
         ("{date}", "{day}", "lifecycle.yaml:6: uri: 'sources/orders/{day}.parquet' must hold {date} once; put it where the ISO date of a partition stands"),
+        # its Service would be called demo-
+        ("name: demo", "name: demo_", "lifecycle.yaml:3: 'name' is 'demo_', which does not match"),
         ("name: demo", "name: other", "lifecycle.yaml:3: the lifecycle is named 'other' but stands in the directory 'demo'; give both the same name"),
         ("  label:", "  stages: {trian: {}}\n  label:", "lifecycle.yaml:8: 'trian' is not known here; did you mean 'train'?"),
         ("  label:", "  stages: {train: {timeout: soon}}\n  label:", "lifecycle.yaml:8: timeout: 'soon' is no duration"),

@@ -65,6 +65,7 @@ BAD = {
     "unknown resource": ("spec.serving.resources.limits", {"gpu": "1"}, "'cpu', 'memory'"),
     "another's name": ("metadata.name", "other", "metadata.name must be"),
     "lifecycle in capitals": ("spec.lifecycle", "Flight", "match pattern"),
+    "lifecycle that names no Service": ("spec.lifecycle", "flight_", "match pattern"),
     "no version": ("spec.champion.version", "", "at least 1 character"),
 }
 

@@ -14,7 +14,7 @@ from windtunnel.spec.stages import STAGES, StageName
 from windtunnel.spec.values import Cron, Duration, FunctionRef, check_cron
 
 API_VERSION = "windtunnel.dev/v1alpha1"
-NAME_PATTERN = r"^[a-z][a-z0-9_]{1,40}$"
+NAME_PATTERN = r"^[a-z][a-z0-9_]{0,39}[a-z0-9]$"
 COLUMN_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
 _QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"

@@ -22,7 +22,7 @@ API_VERSION = f"{GROUP}/{VERSION}"
 KIND = "ServedModel"
 PLURAL = "servedmodels"
 
-LifecycleName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{1,40}$", max_length=41)]
+LifecycleName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,39}[a-z0-9]$", max_length=41)]
 Digest = Annotated[str, Field(pattern=r"^sha256:[0-9a-f]{64}$", max_length=71)]
 VersionName = Annotated[
     str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$", min_length=1, max_length=63)
