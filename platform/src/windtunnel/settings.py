@@ -14,6 +14,12 @@ if TYPE_CHECKING:
 DEFAULT_LIFECYCLES = "dags/lifecycles"
 
 
+def without_credentials(url: str) -> str:
+    """The URL as errors and logs may show it."""
+    scheme, separator, rest = url.partition("://")
+    return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+
+
 @dataclass(frozen=True)
 class Settings:
     """Where everything is."""

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 
 from windtunnel.errors import PermanentError
 from windtunnel.features.daily import at_once, feature_rows_of
+from windtunnel.settings import without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -94,7 +95,7 @@ def online_store_config(settings: Settings) -> dict[str, Any]:
     if parts.scheme in ("redis", "rediss") and parts.hostname:
         return {"type": "redis", "skip_dedup": True, "connection_string": _connection_string(url, settings)}
     raise PermanentError(
-        f"{url!r} is no online store",
+        f"{without_credentials(url)!r} is no online store",
         where="WINDTUNNEL_ONLINE_STORE",
         fix="set it to redis://host:port/db or sqlite:///absolute/path",
     )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from windtunnel.errors import PermanentError, StoreError
+from windtunnel.settings import without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -98,7 +99,7 @@ def online_faults(settings: Settings) -> Iterator[None]:
     """Faults of the online store's clients become ours; the password is in none of them."""
     import redis
 
-    where = settings.online_store.partition("@")[2] or settings.online_store
+    where = without_credentials(settings.online_store)
     try:
         yield
     except (redis.AuthenticationError, redis.exceptions.NoPermissionError) as error:

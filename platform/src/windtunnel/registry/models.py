@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.errors import NotFoundError, PermanentError, StoreError
+from windtunnel.settings import without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -202,9 +203,7 @@ class ModelRegistry:
             ) from error
 
     def _uri_shown(self) -> str:
-        """Without user and password."""
-        scheme, separator, rest = self._uri.partition("://")
-        return f"{scheme}{separator}{rest.rpartition('@')[2]}"
+        return without_credentials(self._uri)
 
     def _where(self, name: str) -> str:
         return f"{self._uri_shown()} models/{name}"
