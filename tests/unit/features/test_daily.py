@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from windtunnel.errors import DataError, IntegrityError
-from windtunnel.features.daily import DailyFiles, days_between, digest_of, span
+from windtunnel.errors import DataError, IntegrityError, RequestError
+from windtunnel.features.daily import DailyFiles, days_between, days_of, digest_of, span
 
 if TYPE_CHECKING:
     from windtunnel.objects import ObjectStore
@@ -21,6 +21,12 @@ FRAME = pl.DataFrame({"a": [1, 2, 3], "b": ["x", None, "z"]})
 @pytest.fixture
 def files(store: ObjectStore) -> DailyFiles:
     return DailyFiles(store, "demo/partitions/orders")
+
+
+@pytest.mark.parametrize("end", [{}, {"end": "2013-02-30"}, {"end": None}])
+def test_a_day_that_is_none_is_refused(end: dict[str, object]) -> None:
+    with pytest.raises(RequestError, match=r"'end' is .*, not a day; write it as"):
+        days_of({"start": "2013-02-01", **end})
 
 
 def test_what_is_written_is_read(files: DailyFiles) -> None:

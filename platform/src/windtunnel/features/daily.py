@@ -11,15 +11,15 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import polars as pl
 
 from windtunnel.digests import canonical_json, digest
-from windtunnel.errors import DataError, IntegrityError, NotFoundError
+from windtunnel.errors import DataError, IntegrityError, NotFoundError, RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from windtunnel.objects import ObjectStore
 
@@ -127,6 +127,21 @@ def partitions_of(store: ObjectStore, lifecycle: str, source: str) -> DailyFiles
 
 def feature_rows_of(store: ObjectStore, lifecycle: str, view: str) -> DailyFiles:
     return DailyFiles(store, f"{lifecycle}/features/{view}")
+
+
+def day_of(params: Mapping[str, Any], name: str) -> date:
+    """The ISO date of that name in a request's params or a result's meta; raises RequestError."""
+    try:
+        return date.fromisoformat(str(params[name]))
+    except (KeyError, ValueError) as error:
+        raise RequestError(
+            f"{name!r} is {params.get(name)!r}, not a day", where="params", fix="write it as in 2013-01-31"
+        ) from error
+
+
+def days_of(params: Mapping[str, Any]) -> list[date]:
+    """The days from `start` to `end` of a request's params or a result's meta."""
+    return days_between(day_of(params, "start"), day_of(params, "end"))
 
 
 def days_between(start: date, end: date) -> list[date]:

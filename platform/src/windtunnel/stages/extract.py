@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
-from datetime import date
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from windtunnel.digests import canonical_json, digest
 from windtunnel.errors import DataError
-from windtunnel.features.daily import Sidecar, days_between, digest_of, partitions_of, span, to_parquet
+from windtunnel.features.daily import Sidecar, days_of, digest_of, partitions_of, span, to_parquet
 from windtunnel.features.feast_import import prepare_feast
 from windtunnel.features.row_checks import as_schema, split_rows
 from windtunnel.features.sources import RawPartitions
@@ -23,6 +22,8 @@ from windtunnel.stages.base import Reference, StageResult, platform_digest
 from windtunnel.usercode import features_digest, load_object
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from pandera.api.polars.container import DataFrameSchema
 
     from windtunnel.spec.lifecycle import Source
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 def identity(request: StageRequest, env: StageEnv) -> dict[str, Any]:
     """The raw partitions, by size and entity tag: nothing has to be read to see that nothing changed."""
-    days = _days(request)
+    days = days_of(request.params)
     inputs = {}
     for name, source in env.lifecycle.spec.sources.items():
         entries = RawPartitions(env.store, source).entries(days)
@@ -42,7 +43,7 @@ def identity(request: StageRequest, env: StageEnv) -> dict[str, Any]:
 def still_there(result: StageResult, env: StageEnv) -> bool:
     """Whether the partitions are still those of the result, and not of a run with other code since."""
     output = result.outputs["partitions"]
-    days = days_between(date.fromisoformat(output.meta["start"]), date.fromisoformat(output.meta["end"]))
+    days = days_of(output.meta)
     now = {
         name: partitions_of(env.store, env.lifecycle.name, name).sidecars(days)
         for name in output.meta["rows"]
@@ -51,7 +52,7 @@ def still_there(result: StageResult, env: StageEnv) -> bool:
 
 
 def run(request: StageRequest, env: StageEnv) -> StageResult:
-    days = _days(request)
+    days = days_of(request.params)
     prepare_feast()  # the user's schemas stand beside Feast's definitions
     done = {
         name: _Extraction(name, env, days, force=bool(request.params.get("force"))) for name in _sources(env)
@@ -79,12 +80,6 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
         "unreadable": [f"{name} {day}" for name, e in done.items() for day in e.unreadable],
     }
     return StageResult(outputs={"partitions": reference}, facts=facts)
-
-
-def _days(request: StageRequest) -> list[date]:
-    return days_between(
-        date.fromisoformat(request.params["start"]), date.fromisoformat(request.params["end"])
-    )
 
 
 def _sources(env: StageEnv) -> dict[str, Source]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from windtunnel.errors import DataError, SpecError
-from windtunnel.features.daily import Sidecar, days_between, digest_of, feature_rows_of, span
+from windtunnel.features.daily import Sidecar, days_between, days_of, digest_of, feature_rows_of, span
 from windtunnel.features.definitions import EVENT_TIMESTAMP, load_definitions
 from windtunnel.features.feature_store import (
     online_store_config,
@@ -104,9 +104,7 @@ def _asked(request: StageRequest, env: StageEnv) -> tuple[str, list[date]]:
             where="params",
             fix=f"views are {', '.join(env.lifecycle.spec.features.views)}",
         )
-    return view, days_between(
-        date.fromisoformat(request.params["start"]), date.fromisoformat(request.params["end"])
-    )
+    return view, days_of(request.params)
 
 
 def _sidecars(env: StageEnv, view: str, days: list[date]) -> dict[date, Sidecar]:

@@ -16,7 +16,7 @@ import polars as pl
 
 from windtunnel.digests import canonical_json, digest
 from windtunnel.errors import DataError, NotFoundError, RequestError
-from windtunnel.features.daily import days_between, digest_of, partitions_of, to_parquet
+from windtunnel.features.daily import days_between, days_of, digest_of, partitions_of, to_parquet
 from windtunnel.features.definitions import EVENT_TIMESTAMP, load_definitions
 from windtunnel.features.point_in_time import feature_files, point_in_time, read_entity_rows
 from windtunnel.registry.bundle import read_bundle
@@ -103,7 +103,7 @@ def still_there(result: StageResult, env: StageEnv) -> bool:
     """
     output = result.outputs["scores"]
     meta = output.meta
-    days = days_between(date.fromisoformat(meta["start"]), date.fromisoformat(meta["end"]))
+    days = days_of(meta)
     keys = [_key(env, day, meta["version"], meta["shard"], meta["shards"]) for day in days]
     try:
         digests = [digest(env.store.get(key)) for key in keys]
@@ -121,7 +121,7 @@ def _asked(request: StageRequest) -> tuple[list[date], int, int]:
     shard, shards = int(params.get("shard", 0)), int(params.get("shards", 1))
     if not 0 <= shard < shards:
         raise RequestError(f"shard {shard} of {shards} is none", where="score", fix="shards count from 0")
-    return days_between(date.fromisoformat(params["start"]), date.fromisoformat(params["end"])), shard, shards
+    return days_of(params), shard, shards
 
 
 def _champion(env: StageEnv) -> RegisteredVersion:

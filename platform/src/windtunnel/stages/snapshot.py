@@ -20,6 +20,7 @@ import polars as pl
 from windtunnel.digests import canonical_json, digest
 from windtunnel.errors import DataError
 from windtunnel.features.daily import (
+    day_of,
     days_between,
     digest_of,
     feature_rows_of,
@@ -63,7 +64,7 @@ class Windows:
 
 
 def identity(request: StageRequest, env: StageEnv) -> dict[str, Any]:
-    end = date.fromisoformat(request.params["end"])
+    end = day_of(request.params, "end")
     windows = Windows.of(env.lifecycle, end)
     days = days_between(windows.training[0], end)
     partitions = {
@@ -85,7 +86,7 @@ def _feature_rows_up_to(env: StageEnv, end: date) -> dict[str, list[Any]]:
 
 
 def run(request: StageRequest, env: StageEnv) -> StageResult:
-    end = date.fromisoformat(request.params["end"])
+    end = day_of(request.params, "end")
     windows = Windows.of(env.lifecycle, end)
     _refuse_missing(windows, env)
     asked = {day: read_entity_rows(env, day) for day in [*windows.training, *windows.evaluation]}

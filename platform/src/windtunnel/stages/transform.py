@@ -18,6 +18,7 @@ from windtunnel.features.daily import (
     DailyFiles,
     Sidecar,
     days_between,
+    days_of,
     digest_of,
     feature_rows_of,
     partitions_of,
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 
 def identity(request: StageRequest, env: StageEnv) -> dict[str, Any]:
-    days = _days(request)
+    days = days_of(request.params)
     available = _available(env, days)
     return {"start": str(days[0]), "end": str(days[-1]), "partitions": digest_of(available)}
 
@@ -43,7 +44,7 @@ def identity(request: StageRequest, env: StageEnv) -> dict[str, Any]:
 def still_there(result: StageResult, env: StageEnv) -> bool:
     """Whether the feature rows are still those of the result, and not of a run with other code since."""
     output = result.outputs["features"]
-    days = days_between(date.fromisoformat(output.meta["start"]), date.fromisoformat(output.meta["end"]))
+    days = days_of(output.meta)
     now = {
         view: feature_rows_of(env.store, env.lifecycle.name, view).sidecars(days)
         for view in output.meta["rows"]
@@ -52,7 +53,7 @@ def still_there(result: StageResult, env: StageEnv) -> bool:
 
 
 def run(request: StageRequest, env: StageEnv) -> StageResult:
-    days = _days(request)
+    days = days_of(request.params)
     available = _available(env, days)
     _refuse_nothing(available, env, days)
     spec = env.lifecycle.spec.features
@@ -143,12 +144,6 @@ class _Transformation:
             return self._partitions[source].no_rows()
         # A column that one day lacks is null there; the schema says which columns may be.
         return pl.concat([self._loaded[source, day] for day in items], how="diagonal_relaxed")
-
-
-def _days(request: StageRequest) -> list[date]:
-    return days_between(
-        date.fromisoformat(request.params["start"]), date.fromisoformat(request.params["end"])
-    )
 
 
 def _available(env: StageEnv, days: list[date]) -> dict[str, dict[date, Sidecar]]:
