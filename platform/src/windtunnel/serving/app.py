@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from typing import TYPE_CHECKING, Any, Final
@@ -25,6 +26,8 @@ log = logging.getLogger(__name__)
 _JSON: Final = ("content-type", "application/json")
 _TEXT: Final = ("content-type", CONTENT_TYPE_LATEST)
 _CLOSE: Final = ("connection", "close")
+BODY_SECONDS = 30.0
+"""Seconds that a request's body may take to come."""
 _CALLER_GONE: Final = 499
 """Not sent, only counted: the caller hung up before the answer. It says nothing of the model."""
 _DISCARD: Final = 64 * 1024 * 1024
@@ -134,6 +137,22 @@ def _expect(scope: Scope, method: str) -> None:
 
 
 async def _body(scope: Scope, http: HTTPProtocol) -> bytes:
+    """The request's body. Raises HttpError, also for one that takes too long: who sends byte by byte would
+    hold a connection and up to 4 MiB for ever."""
+    # A real task: Granian's own cannot be cancelled.
+    reading = asyncio.create_task(_read(scope, http))
+    too_late = asyncio.get_running_loop().call_later(BODY_SECONDS, reading.cancel)
+    try:
+        return await reading
+    except asyncio.CancelledError:
+        raise HttpError(
+            408, f"the body did not come within {BODY_SECONDS:.0f} s", "send it at once"
+        ) from None
+    finally:
+        too_late.cancel()
+
+
+async def _read(scope: Scope, http: HTTPProtocol) -> bytes:
     """The request's body; a body over the limit is refused without being kept."""
     headers = scope.headers
     length = headers.get("content-length")
