@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from windtunnel.errors import ConflictError, DataError, PermanentError, TemporaryError
-from windtunnel.kube import KubernetesApi
+from windtunnel.kube import MERGE, KubernetesApi
 from windtunnel.rollout.served_models import (
     DirectoryServedModels,
     KubernetesServedModels,
@@ -145,6 +145,21 @@ def test_what_the_new_spec_leaves_out_is_gone(served_models: ServedModels) -> No
     assert found is not None
     assert (found.spec.challenger, found.spec.traffic) == (None, 0)
     assert found.spec.serving.resources.limits == {}
+
+
+def test_what_a_newer_release_wrote_is_left_alone(api: KubernetesApi) -> None:
+    created = KubernetesServedModels(api, "release").create(model())
+    seen = created.metadata.resource_version or ""
+    body = {"metadata": {"resourceVersion": seen}, "spec": {"unheardOf": {"limit": 5}}}
+    found = api.request("PATCH", f"{COLLECTION}/demo", body, content_type=MERGE)
+    KubernetesServedModels(api, "release").replace(model(2), found["metadata"]["resourceVersion"])
+    spec = api.request("GET", f"{COLLECTION}/demo")["spec"]
+    assert (spec["champion"]["version"], spec["unheardOf"]) == ("2", {"limit": 5})
+
+
+def test_a_served_model_that_was_deleted_in_between_is_a_conflict(served_models: ServedModels) -> None:
+    with pytest.raises(ConflictError):
+        served_models.replace(model(), "1")
 
 
 def test_a_broken_file_is_named(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from windtunnel.errors import ConflictError
+from windtunnel.errors import ConflictError, TemporaryError
 from windtunnel.spec.servedmodel import (
     Metadata,
     ModelVersion,
@@ -57,13 +57,13 @@ class Promoted:
 
 def promote(served_models: ServedModels, candidate: Candidate, now: datetime) -> Promoted:
     """Swap the champion. Raises ConflictError, naming who was first, when the expected champion no longer
-    serves.
+    serves; TemporaryError when others write to the ServedModel all the time.
 
     A version that serves already keeps its seat and its promotion; new serving settings reach it all the
     same.
     """
     name = object_name(candidate.lifecycle)
-    for last in (False,) * (_TRIES - 1) + (True,):
+    for _ in range(_TRIES):
         current = served_models.get(name)
         seated = current is not None and current.spec.champion == candidate.champion
         if current is not None and seated and current.spec.serving == candidate.serving:
@@ -76,9 +76,12 @@ def promote(served_models: ServedModels, candidate: Candidate, now: datetime) ->
         except ConflictError:
             # Somebody wrote in between: look again, the write may not touch the champion, or may be ours
             # whose answer was lost.
-            if last:
-                raise
-    raise AssertionError("unreachable")
+            continue
+    raise TemporaryError(
+        f"somebody else wrote in between {_TRIES} times in a row; nothing was changed",
+        where=f"ServedModel {name}",
+        fix="try again",
+    )
 
 
 def _is_ours(model: ServedModel, candidate: Candidate) -> bool:

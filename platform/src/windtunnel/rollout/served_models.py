@@ -84,9 +84,13 @@ class KubernetesServedModels:
         from windtunnel.kube import MERGE
 
         path = self._path(model.metadata.name)
-        old, new = self._api.request("GET", path)["spec"], model.to_object()["spec"]
-        # A merge patch with a resource version is a compare-and-swap too, and leaves labels and status alone.
-        body = {"metadata": {"resourceVersion": resource_version}, "spec": _merge_patch(old, new)}
+        found = self.get(model.metadata.name)
+        if found is None:
+            raise ConflictError("it was deleted in between", where=path)
+        # A merge patch with a resource version is a compare-and-swap too. It leaves labels and status alone,
+        # and so what a newer release has put into the spec: only what we know of it is compared.
+        changes = _merge_patch(found.to_object()["spec"], model.to_object()["spec"])
+        body = {"metadata": {"resourceVersion": resource_version}, "spec": changes}
         return _parse(self._api.request("PATCH", path, body, content_type=MERGE), path)
 
     def _path(self, name: str = "") -> str:
