@@ -135,6 +135,12 @@ def test_what_is_no_number_is_an_error(value: bytes) -> None:
         decode_value(value)
 
 
+@pytest.mark.parametrize("value", [b"\x08", b"\x08\xff"])
+def test_a_timestamp_that_is_cut_short_is_an_error(value: bytes) -> None:
+    with pytest.raises(DataError):
+        decode_timestamp(value)
+
+
 @given(st.datetimes(min_value=datetime(1960, 1, 1), max_value=datetime(2200, 1, 1)))
 def test_decodes_timestamps_to_the_second(when: datetime) -> None:
     when = when.replace(microsecond=0, tzinfo=UTC)

@@ -171,8 +171,11 @@ def decode_value(value: bytes | None) -> float:
 
 
 def decode_timestamp(value: bytes) -> float:
-    """A protobuf Timestamp as seconds since 1970 (whole seconds; ttl needs no finer)."""
-    return float(_signed(_varint(value, 1)[0])) if value[:1] == b"\x08" else 0.0
+    """A protobuf Timestamp as seconds since 1970 (whole seconds; ttl needs no finer). Raises DataError."""
+    try:
+        return float(_signed(_varint(value, 1)[0])) if value[:1] == b"\x08" else 0.0
+    except IndexError as error:
+        raise DataError("a view's timestamp is cut short", where="online store") from error
 
 
 def _fill(
