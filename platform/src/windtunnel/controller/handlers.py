@@ -24,6 +24,7 @@ class _Kept:
     """One ServedModel and the task that keeps it."""
 
     def __init__(self, value: dict[str, Any], keeper: Keeper) -> None:
+        self.uid = value["metadata"]["uid"]
         self._value = value
         self._keeper = keeper
         self._changed = asyncio.Event()
@@ -46,9 +47,35 @@ class _Kept:
                 await asyncio.wait_for(self._changed.wait(), pause)
 
 
+class _AllKept:
+    """One task for each name: two would fight over the same objects."""
+
+    def __init__(self, make_keeper: Callable[[], Keeper]) -> None:
+        self._make_keeper = make_keeper
+        self._by_name: dict[str, _Kept] = {}
+
+    def changed(self, kind: str | None, value: dict[str, Any]) -> None:
+        name, uid = value["metadata"]["name"], value["metadata"]["uid"]
+        known = self._by_name.get(name)
+        is_same = known is not None and known.uid == uid
+        if kind == "DELETED":
+            if known and is_same:
+                self._by_name.pop(name).end()
+        elif known and is_same:
+            known.update(value)
+        else:
+            if known:  # its end was missed while the watch was away
+                known.end()
+            self._by_name[name] = _Kept(value, self._make_keeper())
+
+    def end(self) -> None:
+        for one in self._by_name.values():
+            one.end()
+
+
 def register(registry: kopf.OperatorRegistry, make_keeper: Callable[[], Keeper]) -> None:
     """Let the registry's operator keep every ServedModel that it sees."""
-    kept: dict[str, _Kept] = {}
+    kept = _AllKept(make_keeper)
 
     async def configure(settings: kopf.OperatorSettings, **_: Any) -> None:
         settings.posting.enabled = False
@@ -62,19 +89,10 @@ def register(registry: kopf.OperatorRegistry, make_keeper: Callable[[], Keeper])
         return kopf.login_with_service_account(**kwargs) or kopf.login_with_kubeconfig(**kwargs)
 
     async def changed(event: kopf.RawEvent, **_: Any) -> None:
-        value: dict[str, Any] = dict(event["object"])
-        uid = value["metadata"]["uid"]
-        if event["type"] == "DELETED":
-            if uid in kept:
-                kept.pop(uid).end()
-        elif uid in kept:
-            kept[uid].update(value)
-        else:
-            kept[uid] = _Kept(value, make_keeper())
+        kept.changed(event["type"], dict(event["object"]))
 
     async def end(**_: Any) -> None:
-        for one in kept.values():
-            one.end()
+        kept.end()
 
     kopf.on.startup(registry=registry)(configure)
     kopf.on.login(registry=registry)(log_in)

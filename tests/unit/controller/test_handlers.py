@@ -1,0 +1,81 @@
+"""Which ServedModels are kept, as events come and as some are missed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+
+import kopf
+import pytest
+
+from windtunnel.controller.handlers import register
+
+Handler = Callable[..., Awaitable[None]]
+
+
+class Rounds:
+    """A keeper that only notes whom it keeps."""
+
+    def __init__(self, kept: list[str]) -> None:
+        self._kept = kept
+
+    def round(self, value: Mapping[str, Any]) -> float:
+        self._kept.append(value["metadata"]["uid"])
+        return 0.01
+
+
+@pytest.fixture
+def kept() -> list[str]:
+    return []
+
+
+@pytest.fixture
+def handlers(kept: list[str], monkeypatch: pytest.MonkeyPatch) -> dict[str, Handler]:
+    """The functions that kopf is given, by what they are for."""
+    found: dict[str, Handler] = {}
+
+    def takes(purpose: str) -> Callable[..., Callable[[Handler], Handler]]:
+        return lambda *_, **__: lambda handler: found.setdefault(purpose, handler)
+
+    for purpose in ("startup", "login", "event", "cleanup"):
+        monkeypatch.setattr(kopf.on, purpose, takes(purpose))
+    register(kopf.OperatorRegistry(), lambda: Rounds(kept))  # type: ignore[arg-type,return-value]
+    return found
+
+
+def event(kind: str | None, uid: str) -> dict[str, Any]:
+    return {"type": kind, "object": {"metadata": {"name": "flight-delay", "uid": uid, "generation": 1}}}
+
+
+def kept_after(handlers: dict[str, Handler], kept: list[str], *events: dict[str, Any]) -> set[str]:
+    """The uids that are kept once these events have come."""
+
+    async def run() -> set[str]:
+        for one in events:
+            await handlers["event"](event=one)
+            await asyncio.sleep(0.05)
+        kept.clear()
+        await asyncio.sleep(0.1)
+        seen = set(kept)
+        await handlers["cleanup"]()
+        return seen
+
+    return asyncio.run(run())
+
+
+def test_a_served_model_is_kept_until_it_is_deleted(handlers: dict[str, Handler], kept: list[str]) -> None:
+    assert kept_after(handlers, kept, event(None, "a")) == {"a"}
+    assert kept_after(handlers, kept, event("ADDED", "a"), event("DELETED", "a")) == set()
+
+
+def test_one_whose_end_was_missed_makes_way_for_the_next_of_its_name(
+    handlers: dict[str, Handler], kept: list[str]
+) -> None:
+    assert kept_after(handlers, kept, event("ADDED", "a"), event(None, "b")) == {"b"}
+
+
+def test_the_late_end_of_an_earlier_one_does_not_end_the_next(
+    handlers: dict[str, Handler], kept: list[str]
+) -> None:
+    assert kept_after(handlers, kept, event("ADDED", "b"), event("DELETED", "a")) == {"b"}
