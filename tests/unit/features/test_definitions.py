@@ -68,6 +68,11 @@ MISTAKES = {
         {"weekday, distance]": "weekday, precip]"},
         "'precip' is in features.request and in weather",
     ),
+    "feature and label": (
+        "lifecycle.yaml",
+        {"column: late": "column: precip"},
+        "'precip' is in label and in weather",
+    ),
     "key and feature": ("lifecycle.yaml", {"[minute_of_day": "[hour"}, "'hour' is a join key and a feature"),
     "timestamp": (
         "features.py",

@@ -79,6 +79,7 @@ def test_the_digest_is_of_the_meaning(lifecycle_directory: Path) -> None:
         ("name: demo", "name: other", "lifecycle.yaml:3: the lifecycle is named 'other' but stands in the directory 'demo'; give both the same name"),
         ("  label:", "  stages: {trian: {}}\n  label:", "lifecycle.yaml:8: 'trian' is not known here; did you mean 'train'?"),
         ("  label:", "  stages: {train: {timeout: soon}}\n  label:", "lifecycle.yaml:8: timeout: 'soon' is no duration"),
+        ("service: demo", "service: demo, request: [bought]", "the label 'bought' is in features.request: the model would be asked with the answer; take it out"),
         ("  label:", "  evaluation: {metric: squared_error}\n  label:", "evaluation.metric 'squared_error' does not fit a binary label; use log_loss or brier"),
         ("views: [customer, product]", "views: [customer, customer]", "customer stands here more than once"),
         ("spec:", "spec: {", "lifecycle.yaml:"),

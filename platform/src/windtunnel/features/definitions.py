@@ -133,6 +133,7 @@ def _check_service(
 ) -> None:
     spec = lifecycle.spec.features
     taken: dict[str, str] = dict.fromkeys(spec.request, "features.request")
+    taken[lifecycle.spec.label.column] = "label"
     for view, feature in served:
         if view not in views:
             raise SpecError(
@@ -151,7 +152,7 @@ def _check_service(
     clash = sorted(keys & set(taken))
     if clash:
         raise SpecError(
-            f"{clash[0]!r} is a join key and a feature",
+            f"{clash[0]!r} is a join key and a feature or the label",
             where=where,
-            fix="rename the feature (a column has one meaning)",
+            fix="rename one of them (a column has one meaning)",
         )

@@ -193,6 +193,15 @@ class LifecycleSpec(SpecModel):
             )
         return self
 
+    @model_validator(mode="after")
+    def _label_is_no_feature(self) -> LifecycleSpec:
+        if self.label.column in self.features.request:
+            raise ValueError(
+                f"the label {self.label.column!r} is in features.request: the model would be asked with the "
+                "answer; take it out"
+            )
+        return self
+
 
 class Lifecycle(SpecModel):
     api_version: Literal["windtunnel.dev/v1alpha1"]
