@@ -6,6 +6,8 @@ SHELL := /bin/bash
 
 CLUSTER ?= dev
 REGISTRY ?=
+# What `make images` stands on; `debian` makes a base image here.
+BASE ?= python:3.13-slim-trixie
 PYTHON := .venv/bin/python
 BIN := .venv/bin
 SOURCES := platform/src tests dev dags
@@ -16,7 +18,7 @@ export PYTHONPATH := $(CURDIR)
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: venv ## The whole thread on a real cluster (CLUSTER=dev makes one here; CLUSTER=current REGISTRY=… uses yours)
+demo: venv ## The whole thread on a real cluster (CLUSTER=dev makes one here; CLUSTER=current REGISTRY=… VALUES=… uses yours)
 	$(PYTHON) -m dev.demo --cluster $(CLUSTER) --registry "$(REGISTRY)"
 
 down: ## End the cluster that `make demo` made; nothing is left running or mounted
@@ -58,7 +60,7 @@ bench: venv ## Measure against peers in the same run
 	$(PYTHON) -m tests.bench
 
 images: venv ## Build the images, and push them with REGISTRY=registry.example.com/team
-	$(PYTHON) dev/images.py build $(if $(REGISTRY),--push --registry $(REGISTRY))
+	$(PYTHON) dev/images.py build --base $(BASE) $(if $(REGISTRY),--push --registry $(REGISTRY)) platform
 
 cluster: venv ## Bring up the one-node cluster alone
 	$(PYTHON) dev/cluster/cluster.py prepare

@@ -25,30 +25,36 @@ def install(target: Target, release: str, namespace: str, *settings: str) -> Non
     """
     with tempfile.TemporaryDirectory() as directory:
         images = Path(directory, "images.yaml")
-        images.write_text(image_values(target.registry))
+        images.write_text(image_values(target))
         files = [*target.values, images]
         mark = _digest([*files, *(p for p in sorted(CHART.rglob("*")) if p.is_file())], settings)
-        if _installed(target.kubectl, namespace) == mark:
+        if _installed(target.kubectl, release, namespace) == mark:
             console.print("  nothing changed since the last install")
         else:
             _namespace(target.kubectl, namespace)
             argv = [*target.helm, "upgrade", "--install", release, str(CHART), "--namespace", namespace]
             argv += [f"--values={file}" for file in files] + [f"--set={setting}" for setting in settings]
-            _helm(argv, target.kubectl, release, namespace)
+            _helm([*argv, f"--labels={MARK}={mark}"], target, release, namespace)
         wait_ready(target.kubectl, namespace)
-        target.kubectl.run("annotate", "namespace", namespace, f"{MARK}={mark}", "--overwrite")
 
 
-def _helm(argv: list[str], kubectl: Kubectl, release: str, namespace: str) -> None:
+def _helm(argv: list[str], target: Target, release: str, namespace: str) -> None:
     """Run helm. A killed one leaves the release locked; ours takes seconds, so a minute proves it dead."""
     begun = time.monotonic()
     while (done := subprocess.run(argv, capture_output=True, text=True, check=False)).returncode:
         if "another operation" not in done.stderr:
             raise DemoError(f"helm: {done.stderr.strip()}")
         if time.monotonic() - begun > HELM_SECONDS:
+            if not target.ours:
+                raise DemoError(
+                    f"helm: another operation on {release} is in progress; if it died, "
+                    f"`helm rollback {release} -n {namespace}` frees the release"
+                )
             pending = "status in (pending-install,pending-upgrade,pending-rollback)"
             console.print("  removing the lock of a helm that died")
-            kubectl.run("delete", "secret", "-n", namespace, "-l", f"owner=helm,name={release},{pending}")
+            target.kubectl.run(
+                "delete", "secret", "-n", namespace, "-l", f"owner=helm,name={release},{pending}"
+            )
             begun = time.monotonic()
         time.sleep(2)
 
@@ -130,14 +136,11 @@ def _namespace(kubectl: Kubectl, namespace: str) -> None:
     )
 
 
-def _installed(kubectl: Kubectl, namespace: str) -> str:
-    try:
-        found = kubectl.json("get", "namespace", namespace)
-    except KubectlError as error:
-        if "NotFound" in str(error):
-            return ""
-        raise
-    return str(found["metadata"].get("annotations", {}).get(MARK, ""))
+def _installed(kubectl: Kubectl, release: str, namespace: str) -> str:
+    """The mark on helm's own record of the release: it goes with the release."""
+    current = f"owner=helm,name={release},status=deployed"
+    records = kubectl.json("get", "secrets", "-n", namespace, "-l", current)["items"]
+    return str(records[-1]["metadata"]["labels"].get(MARK, "")) if records else ""
 
 
 def _digest(files: list[Path], settings: tuple[str, ...]) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import threading
+from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -89,6 +91,8 @@ class Kubectl:
                     break
             else:
                 raise KubectlError(f"no way to {target} in {namespace}: {' '.join(said)}")
+            # kubectl writes a line for each connection, and stops forwarding once nobody reads them
+            threading.Thread(target=deque, args=(process.stdout, 0), daemon=True).start()
             yield int(found.group(1))
         finally:
             process.terminate()

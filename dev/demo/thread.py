@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
     from .kubectl import Kubectl
 
-BUCKET_STORE = "s3://windtunnel"
-
 
 @dataclass(frozen=True)
 class Platform:
@@ -52,7 +50,6 @@ def reach(kubectl: Kubectl, release: str, namespace: str) -> Iterator[Platform]:
         airflow_port = stack.enter_context(
             kubectl.port_forward(namespace, f"svc/{release}-airflow-api-server", 8080)
         )
-        store_port = stack.enter_context(kubectl.port_forward(namespace, f"svc/{release}-object-store", 9000))
         url = f"http://127.0.0.1:{airflow_port}"
         admin = f"{release}-airflow-admin"
         api = AirflowApi(
@@ -60,13 +57,27 @@ def reach(kubectl: Kubectl, release: str, namespace: str) -> Iterator[Platform]:
             kubectl.secret(namespace, admin, "username"),
             kubectl.secret(namespace, admin, "password"),
         )
-        keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
-        environ = {key: kubectl.secret(namespace, f"{release}-object-store", key) for key in keys} | {
-            "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{store_port}",
-            "AWS_REGION": "us-east-1",
-            "WINDTUNNEL_STORE": BUCKET_STORE,
-        }
-        yield Platform(kubectl, release, namespace, api, open_store(BUCKET_STORE, environ), environ)
+        environ = _store_environ(stack, kubectl, release, namespace)
+        store = open_store(environ["WINDTUNNEL_STORE"], environ)
+        yield Platform(kubectl, release, namespace, api, store, environ)
+
+
+def _store_environ(stack: ExitStack, kubectl: Kubectl, release: str, namespace: str) -> dict[str, str]:
+    """Where serving pods are told that the object store is; the embedded one is reached by a port-forward."""
+    told = kubectl.json("get", "configmap", f"{release}-serving", "-n", namespace)["data"]
+    controller = kubectl.json("get", "deployment", f"{release}-controller", "-n", namespace)
+    variables = controller["spec"]["template"]["spec"]["containers"][0]["env"]
+    secrets = next(v["value"] for v in variables if v["name"] == "WINDTUNNEL_SERVING_SECRET")
+    keys = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY")
+    environ = {key: kubectl.secret(namespace, secrets.split(",")[0], key) for key in keys}
+    environ |= {key: told[key] for key in ("WINDTUNNEL_STORE", "AWS_REGION")}
+    if endpoint := told.get("AWS_ENDPOINT_URL_S3"):
+        embedded = f"{release}-object-store"
+        if endpoint == f"http://{embedded}.{namespace}:9000":
+            port = stack.enter_context(kubectl.port_forward(namespace, f"svc/{embedded}", 9000))
+            endpoint = f"http://127.0.0.1:{port}"
+        environ["AWS_ENDPOINT_URL_S3"] = endpoint
+    return environ
 
 
 def load_sources(platform: Platform, lifecycle: str, start: date, end: date) -> int:
