@@ -150,10 +150,12 @@ def _report_verdict(platform: Platform, train: Followed) -> None:
         console.print(f"  · {escape(reason)}")
     table = Table(box=None, pad_edge=False)
     table.add_column("")
-    for who in facts["metrics"]:
+    metrics = facts["metrics"]
+    columns = sorted(metrics, key=lambda who: (who != "challenger", who))
+    for who in columns:
         table.add_column(who, justify="right")
-    for name in facts["metrics"]["challenger"]:
-        figures = (values.get(name) for values in facts["metrics"].values())
+    for name in metrics["challenger"]:
+        figures = (metrics[who].get(name) for who in columns)
         table.add_row(f"  {name}", *("" if figure is None else f"{figure:.4f}" for figure in figures))
     console.print(table)
 

@@ -28,8 +28,8 @@ def test_who_approves_sees_the_verdict_its_reasons_and_whom_it_is_compared_with(
         "- better by 0.02",
         "- no slice is worse",
         "",
-        "| | challenger | champion | base_rate |",
+        "| | challenger | base_rate | champion |",
         "|---|---|---|---|",
-        "| auc | 0.66 | 0.64 | 0.5 |",
-        "| brier | 0.17 | 0.18 | None |",
+        "| auc | 0.66 | 0.5 | 0.64 |",
+        "| brier | 0.17 | None | 0.18 |",
     ]

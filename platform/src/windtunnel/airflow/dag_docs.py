@@ -31,16 +31,17 @@ STAGES = {
 APPROVAL_BODY = """\
 {%- set facts = ti.xcom_pull(task_ids='evaluate')['facts'] -%}
 {%- set metrics = facts.get('metrics', {}) -%}
+{%- set columns = ['challenger'] + metrics|reject('equalto', 'challenger')|sort -%}
 **Version {{ facts.get('version') }}, in the place of {{ facts.get('champion_version') or 'none' }}.
 Verdict: {{ facts['decision'] }}**
 
 {% for reason in facts.get('reasons', []) -%}
 - {{ reason }}
 {% endfor %}
-| |{% for who in metrics %} {{ who }} |{% endfor %}
-|---|{{ '---|' * metrics|length }}
+| |{% for who in columns %} {{ who }} |{% endfor %}
+|---|{{ '---|' * columns|length }}
 {% for name in metrics.get('challenger', {}) -%}
-| {{ name }} |{% for values in metrics.values() %} {{ values.get(name) }} |{% endfor %}
+| {{ name }} |{% for who in columns %} {{ metrics[who].get(name) }} |{% endfor %}
 {% endfor -%}
 """
 

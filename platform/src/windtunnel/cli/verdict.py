@@ -25,10 +25,11 @@ def tell_metrics(metrics: dict[str, dict[str, Any]]) -> None:
         return
     table = Table(box=None, pad_edge=False, padding=(0, 2), header_style="dim")
     table.add_column("")
-    for who in metrics:
+    columns = sorted(metrics, key=lambda who: (who != "challenger", who))
+    for who in columns:
         table.add_column(who.replace("_", " "), justify="right")
-    for name in dict.fromkeys(name for values in metrics.values() for name in values):
-        table.add_row(f"  {name}", *(_shown(values.get(name)) for values in metrics.values()))
+    for name in dict.fromkeys(name for who in columns for name in metrics[who]):
+        table.add_row(f"  {name}", *(_shown(metrics[who].get(name)) for who in columns))
     out.print(table)
 
 
