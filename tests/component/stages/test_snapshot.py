@@ -167,7 +167,7 @@ def test_a_column_that_entity_rows_lacks_is_named(env: StageEnv) -> None:
 
 def test_days_without_partitions_are_named(env: StageEnv) -> None:
     with pytest.raises(DataError, match=rf"no clean partition for {DAYS[-1] + timedelta(days=1)}"):
-        run_stage(env, "snapshot", end=END + timedelta(days=2))
+        run_stage(env, "snapshot", end=END + timedelta(days=1))  # whose labels that day would bring
 
 
 def test_days_without_feature_rows_are_named(tmp_path: Path) -> None:

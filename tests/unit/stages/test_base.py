@@ -13,6 +13,7 @@ import pytest
 from windtunnel.errors import DataError, SpecError
 from windtunnel.objects import digest
 from windtunnel.records import read_records
+from windtunnel.stages import base
 from windtunnel.stages.base import Reference, StageEnv, StageRequest, StageResult, execute, load_stage
 
 if TYPE_CHECKING:
@@ -75,6 +76,14 @@ def test_another_input_is_other_work(stage: CountingStage, stage_env: StageEnv) 
 def test_an_edit_of_the_lifecycles_code_is_other_work(stage: CountingStage, stage_env: StageEnv) -> None:
     execute("extract", request(), stage_env)
     (stage_env.directory / "features.py").write_text("# edited\n")
+    assert not execute("extract", request(), stage_env).cached
+
+
+def test_another_library_is_other_work(
+    stage: CountingStage, stage_env: StageEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    execute("extract", request(), stage_env)
+    monkeypatch.setattr(base, "libraries_digest", lambda: "sha256:another")
     assert not execute("extract", request(), stage_env).cached
 
 

@@ -19,6 +19,7 @@ import socket
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import cache
+from importlib.metadata import distributions
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
@@ -130,6 +131,7 @@ def _cache_key(stage: str, identity: dict[str, Any], env: StageEnv) -> str:
         "identity": identity,
         "lifecycle": digest_directory(env.directory),
         "platform": platform_digest(),
+        "libraries": libraries_digest(),
     }
     name = digest(canonical_json(content)).removeprefix("sha256:")
     return f"{env.lifecycle.name}/cache/{stage}/{name}.json"
@@ -159,3 +161,10 @@ def platform_digest() -> str:
     root = Path(windtunnel.__file__).parent
     files = (p for p in root.rglob("*.py") if p.relative_to(root).parts[0] not in _NOT_BEHIND_STAGES)
     return digest_files(root, files)
+
+
+@cache
+def libraries_digest() -> str:
+    """Digest of the installed distributions: another scikit-learn may give another model."""
+    installed = {(found.name, found.version) for found in distributions()}
+    return digest(canonical_json(sorted(f"{name}=={version}" for name, version in installed)))

@@ -88,7 +88,7 @@ def _feature_rows_up_to(env: StageEnv, end: date) -> dict[str, list[Any]]:
 def run(request: StageRequest, env: StageEnv) -> StageResult:
     end = day_of(request.params, "end")
     windows = Windows.of(env.lifecycle, end)
-    _refuse_missing(windows, env)
+    _refuse_missing(windows, end, env)
     asked = {day: read_entity_rows(env, day) for day in [*windows.training, *windows.evaluation]}
     label = env.lifecycle.spec.label.column
     labelled = {day: rows.filter(pl.col(label).is_not_null()) for day, rows in asked.items()}
@@ -179,19 +179,23 @@ def _freeze(
     )
 
 
-def _refuse_missing(windows: Windows, env: StageEnv) -> None:
-    """Days that were never extracted or transformed; a day in quarantine is known and merely empty."""
-    days = set(days_between(windows.training[0], windows.evaluation[-1]))
+def _refuse_missing(windows: Windows, end: date, env: StageEnv) -> None:
+    """Days that were never extracted or transformed; a day in quarantine is known and merely empty.
+
+    Partitions are needed up to `end`: the last of them bring the labels of the days before.
+    """
+    asked = set(days_between(windows.training[0], windows.evaluation[-1]))
+    labelled = asked | set(days_between(windows.evaluation[-1], end))
     name, spec = env.lifecycle.name, env.lifecycle.spec
-    needed = {
-        f"source {source!r} has no clean partition": partitions_of(env.store, name, source)
+    needed = [
+        (f"source {source!r} has no clean partition", partitions_of(env.store, name, source), labelled)
         for source in spec.sources
-    }
-    needed |= {
-        f"view {view!r} has no feature rows": feature_rows_of(env.store, name, view)
+    ]
+    needed += [
+        (f"view {view!r} has no feature rows", feature_rows_of(env.store, name, view), asked)
         for view in spec.features.views
-    }
-    for problem, files in needed.items():
+    ]
+    for problem, files, days in needed:
         missing = days - files.known_days()
         if missing:
             raise DataError(
