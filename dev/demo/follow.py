@@ -35,6 +35,8 @@ class PodSeen:
     name: str
     node: str
     image: str
+    spec: str
+    """The digest of the lifecycle's spec, as the pod's label has it."""
     waiting: str
 
 
@@ -42,7 +44,7 @@ class PodWatch:
     """Remembers every pod of a namespace from now on; worker pods are deleted as soon as they end."""
 
     FORMAT = (
-        "jsonpath={.metadata.name}|{.spec.nodeName}|{.spec.containers[0].image}"
+        "jsonpath={.metadata.name}|{.spec.nodeName}|{.spec.containers[0].image}|{.metadata.labels.windtunnel\\.dev/spec}"
         "|{.status.containerStatuses[0].state.waiting.reason}{'\\n'}"
     )
 
@@ -60,8 +62,8 @@ class PodWatch:
             )
             assert self._process.stdout is not None
             for line in self._process.stdout:
-                name, node, image, waiting = line.rstrip("\n").split("|")
-                self.seen[name] = PodSeen(name, node, image, waiting)
+                seen = PodSeen(*line.rstrip("\n").split("|"))
+                self.seen[seen.name] = seen
             self._process.wait()
             self._stopped.wait(1)
 
@@ -167,4 +169,4 @@ def _failure(
 
 def with_image(task: TaskRun, pods: PodWatch) -> PodSeen:
     """The pod that ran a task; fields are empty where the watch came too late."""
-    return replace(pods.seen.get(task.pod, PodSeen(task.pod, "", "", "")), name=task.pod)
+    return replace(pods.seen.get(task.pod, PodSeen(task.pod, "", "", "", "")), name=task.pod)

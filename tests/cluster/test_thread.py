@@ -5,10 +5,12 @@ from __future__ import annotations
 import httpx
 import pytest
 from dev.demo.ask import ask
+from dev.demo.target import ROOT
 from dev.demo.thread import asked_at
 from tests.cluster.release import END, LIFECYCLE, Thread
 
 from windtunnel.ledger import Ledger
+from windtunnel.spec import load_lifecycle
 
 FEATURES = {"plan", "extract", "transform", "materialize.route"}
 TRAIN = {"snapshot", "train", "evaluate", "rollout"}
@@ -27,6 +29,15 @@ def test_every_stage_ran_in_a_pod_of_its_own_in_the_stages_namespace(
     pods = [task.pod for run in (thread.features, thread.train) for task in run.tasks]
     assert len(set(pods)) == len(pods)
     assert set(pods) <= set(thread.pods.seen)
+
+
+def test_every_stage_pod_is_labelled_with_the_digest_of_its_spec(thread: Thread) -> None:
+    digest = load_lifecycle(ROOT / "dags/lifecycles" / LIFECYCLE).digest.removeprefix("sha256:")
+    for run in (thread.features, thread.train):
+        for task in run.tasks:
+            label = thread.pods.seen[task.pod].spec
+            assert label
+            assert digest.startswith(label)
 
 
 def test_the_first_model_is_promoted_with_reasons_and_figures(thread: Thread) -> None:
