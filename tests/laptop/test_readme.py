@@ -63,7 +63,8 @@ def test_a_second_run_does_no_work_twice(transcript: dict[str, str], checkout: P
     again = subprocess.run(
         [WINDTUNNEL, "run", "my_model"], cwd=checkout, capture_output=True, text=True, check=True, timeout=600
     )
-    for stage in ("extract", "transform", "snapshot", "train", "evaluate"):
+    # Not evaluate: there is a champion to compare with now.
+    for stage in ("extract", "transform", "snapshot", "train"):
         assert re.search(rf"{stage}.*cached", again.stdout), again.stdout
 
 
