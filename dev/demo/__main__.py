@@ -13,7 +13,7 @@ from rich.table import Table
 from .airflow_api import AirflowError
 from .ask import Answer, ask
 from .console import DemoError, console, step
-from .follow import Followed, PodWatch, with_image
+from .follow import Followed, PodWatch
 from .install import install
 from .kubectl import KubectlError
 from .target import current_cluster, dev_cluster
@@ -129,7 +129,7 @@ def _report_pods(pods: PodWatch, runs: list[Followed]) -> None:
     for run in runs:
         for task in run.tasks:
             if task.started and task.pod:
-                seen = with_image(task, pods)
+                seen = pods.of(task)
                 image = seen.image.rpartition("/")[2]
                 table.add_row(
                     f"{run.dag_id}.{task.name}",

@@ -6,19 +6,21 @@ import subprocess
 import threading
 import time
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rich.live import Live
 from rich.table import Table
 
-from .airflow_api import FINISHED, AirflowApi, TaskRun
+from .airflow_api import FINISHED, TaskRun
 from .console import DemoError, console
 from .install import explain
 
 if TYPE_CHECKING:
     from .kubectl import Kubectl
+    from .thread import Platform
 
+RUN_SECONDS = 1800
 STATE_STYLES = {
     "success": "green",
     "failed": "red",
@@ -67,6 +69,10 @@ class PodWatch:
             self._process.wait()
             self._stopped.wait(1)
 
+    def of(self, task: TaskRun) -> PodSeen:
+        """The pod that ran a task; its fields are empty where the watch came too late."""
+        return self.seen.get(task.pod, PodSeen(task.pod, "", "", "", ""))
+
     def close(self) -> None:
         self._stopped.set()
         if self._process:
@@ -80,37 +86,29 @@ class Followed:
     dag_id: str
     run_id: str
     tasks: tuple[TaskRun, ...]
-    seconds: float
 
 
-def follow(
-    api: AirflowApi,
-    kubectl: Kubectl,
-    pods: PodWatch,
-    dag_id: str,
-    run_id: str,
-    stages: str,
-    limit: float = 1800,
-) -> Followed:
+def follow(platform: Platform, pods: PodWatch, dag_id: str, run_id: str) -> Followed:
     """Show the run until it ends. Raises DemoError with the failed stage's log and its pod's events."""
     begun = time.monotonic()
     said: dict[str, str] = {}
     with Live(console=console, refresh_per_second=4) if console.is_terminal else nullcontext() as live:
         while True:
-            state = api.state(dag_id, run_id)
-            tasks = api.task_runs(dag_id, run_id)
+            state = platform.api.state(dag_id, run_id)
+            tasks = platform.api.task_runs(dag_id, run_id)
             if live:
                 live.update(_table(dag_id, tasks, pods))
             else:
                 _say_changes(tasks, said, pods, time.monotonic() - begun)
             if state in FINISHED:
                 break
-            if time.monotonic() - begun > limit:
-                raise DemoError(f"{dag_id} still {state} after {limit:.0f} s\n{explain(kubectl, stages)}")
+            if time.monotonic() - begun > RUN_SECONDS:
+                why = explain(platform.kubectl, platform.stages)
+                raise DemoError(f"{dag_id} still {state} after {RUN_SECONDS} s\n{why}")
             time.sleep(1)
     if state == "failed":
-        raise DemoError(_failure(api, kubectl, dag_id, run_id, tasks, stages))
-    return Followed(dag_id, run_id, tuple(tasks), time.monotonic() - begun)
+        raise DemoError(_failure(platform, dag_id, run_id, tasks))
+    return Followed(dag_id, run_id, tuple(tasks))
 
 
 def _table(dag_id: str, tasks: list[TaskRun], pods: PodWatch) -> Table:
@@ -146,27 +144,15 @@ def _say_changes(tasks: list[TaskRun], said: dict[str, str], pods: PodWatch, sec
                 console.print(f"  [dim]{seconds:4.0f} s[/] pod {seen.name}: {seen.waiting}")
 
 
-def _failure(
-    api: AirflowApi,
-    kubectl: Kubectl,
-    dag_id: str,
-    run_id: str,
-    tasks: list[TaskRun],
-    stages: str,
-) -> str:
+def _failure(platform: Platform, dag_id: str, run_id: str, tasks: list[TaskRun]) -> str:
     parts = [f"{dag_id} run {run_id} failed"]
     for task in tasks:
         if task.state != "failed":
             continue
-        log = api.log(dag_id, run_id, task)
+        log = platform.api.log(dag_id, run_id, task)
         parts.append(
             f"stage {task.name}, try {task.try_number}, pod {task.pod or '(never started)'}; its last lines:"
         )
         parts += [f"    {line}" for line in log[-25:]]
-        parts.append(explain(kubectl, stages, only=task.pod))
+        parts.append(explain(platform.kubectl, platform.stages, only=task.pod))
     return "\n".join(parts)
-
-
-def with_image(task: TaskRun, pods: PodWatch) -> PodSeen:
-    """The pod that ran a task; fields are empty where the watch came too late."""
-    return replace(pods.seen.get(task.pod, PodSeen(task.pod, "", "", "", "")), name=task.pod)

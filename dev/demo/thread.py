@@ -93,25 +93,11 @@ def load_sources(platform: Platform, lifecycle: str, start: date, end: date) -> 
     return len(missing)
 
 
-def run_features(
-    platform: Platform,
-    pods: PodWatch,
-    lifecycle: str,
-    start: date,
-    end: date,
-    **params: Any,
-) -> Followed:
+def run_features(platform: Platform, pods: PodWatch, lifecycle: str, start: date, end: date) -> Followed:
     """Run `<lifecycle>__features` over the days, and follow it."""
     dag_id = f"{lifecycle}__features"
-    conf = {"start": start.isoformat(), "end": end.isoformat(), **params}
-    return follow(
-        platform.api,
-        platform.kubectl,
-        pods,
-        dag_id,
-        _trigger(platform, dag_id, conf),
-        platform.stages,
-    )
+    conf = {"start": start.isoformat(), "end": end.isoformat()}
+    return follow(platform, pods, dag_id, _trigger(platform, dag_id, conf))
 
 
 def follow_triggered_train(platform: Platform, pods: PodWatch, lifecycle: str, since: datetime) -> Followed:
@@ -121,14 +107,7 @@ def follow_triggered_train(platform: Platform, pods: PodWatch, lifecycle: str, s
     while time.monotonic() < deadline:
         for run in platform.api.runs(dag_id):
             if run["run_type"] == "asset_triggered" and datetime.fromisoformat(run["run_after"]) >= since:
-                return follow(
-                    platform.api,
-                    platform.kubectl,
-                    pods,
-                    dag_id,
-                    run["dag_run_id"],
-                    platform.stages,
-                )
+                return follow(platform, pods, dag_id, run["dag_run_id"])
         time.sleep(1)
     raise DemoError(
         f"the features are fresh but {dag_id} did not start within a minute; see its schedule in Airflow"

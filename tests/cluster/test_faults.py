@@ -39,7 +39,7 @@ def test_a_train_pod_that_is_deleted_is_tried_again_and_the_run_ends_well(
     run_id = start_train(thread)
     pod = wait_for_running_pod(thread, run_id, "train")
     thread.platform.kubectl.run("delete", "pod", pod, "-n", STAGES, "--grace-period=1", "--wait=false")
-    ended = follow(thread.platform.api, thread.platform.kubectl, thread.pods, DAG, run_id, STAGES)
+    ended = follow(thread.platform, thread.pods, DAG, run_id)
     train = next(task for task in ended.tasks if task.task_id == "train")
     assert train.state == "success"
     assert train.try_number == 2
@@ -52,7 +52,7 @@ def test_a_restart_of_the_scheduler_in_mid_run_loses_nothing(thread: Thread) -> 
     thread.platform.kubectl.run(
         "rollout", "restart", f"deployment/{RELEASE}-airflow-scheduler", "-n", NAMESPACE
     )
-    ended = follow(thread.platform.api, thread.platform.kubectl, thread.pods, DAG, run_id, STAGES)
+    ended = follow(thread.platform, thread.pods, DAG, run_id)
     assert {task.state for task in ended.tasks} <= {"success", "skipped"}
     assert {task.try_number for task in ended.tasks if task.state == "success"} == {1}
 
@@ -69,7 +69,7 @@ def test_the_rollout_run_twice_promotes_once(thread: Thread) -> None:
         "only_failed": False,
     }
     api.call("POST", f"/dags/{DAG}/clearTaskInstances", json=cleared)
-    ended = follow(api, thread.platform.kubectl, thread.pods, DAG, run_id, STAGES)
+    ended = follow(thread.platform, thread.pods, DAG, run_id)
     rollout = next(task for task in ended.tasks if task.task_id == "rollout")
     assert (rollout.state, rollout.try_number) == ("success", 2)
     assert served_model(thread)["spec"]["champion"] == before["spec"]["champion"]
@@ -84,7 +84,7 @@ def test_a_second_features_run_over_the_same_days_does_no_work_twice(
     run_id = platform.api.trigger(dag_id, {"start": "2013-02-01", "end": "2013-02-11"})
     first = platform.api.trigger(dag_id, {"start": "2013-02-01", "end": "2013-02-11"})
     for run in (run_id, first):
-        ended = follow(platform.api, platform.kubectl, thread.pods, dag_id, run, STAGES)
+        ended = follow(platform, thread.pods, dag_id, run)
     for task in ended.tasks:
         if task.task_id in ("extract", "transform"):
             assert platform.api.result(dag_id, ended.run_id, task.task_id, task.map_index)["cached"] is True
