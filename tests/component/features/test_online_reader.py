@@ -24,14 +24,14 @@ from hypothesis import strategies as st
 from redis_process import BINARY, MISSING, redis_process
 
 from windtunnel.errors import DataError, PermanentError, StoreError
-from windtunnel.features.online_reader import (
-    OnlineReader,
-    OnlineView,
+from windtunnel.features.online_layout import (
+    NANOS,
     decode_timestamp,
     decode_value,
     entity_key_head,
     feature_field,
 )
+from windtunnel.features.online_reader import OnlineReader, OnlineView
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -142,9 +142,11 @@ def test_a_timestamp_that_is_cut_short_is_an_error(value: bytes) -> None:
 
 
 @given(st.datetimes(min_value=datetime(1960, 1, 1), max_value=datetime(2200, 1, 1)))
-def test_decodes_timestamps_to_the_second(when: datetime) -> None:
-    when = when.replace(microsecond=0, tzinfo=UTC)
-    assert decode_timestamp(stamp(when)) == when.timestamp()
+def test_decodes_timestamps_to_the_microsecond(when: datetime) -> None:
+    when = when.replace(tzinfo=UTC)
+    since = when - datetime(1970, 1, 1, tzinfo=UTC)
+    whole = since.days * 86400 + since.seconds
+    assert decode_timestamp(stamp(when)) == whole * NANOS + since.microseconds * 1000
 
 
 def test_one_round_trip_for_all_views_and_each_entity_once() -> None:

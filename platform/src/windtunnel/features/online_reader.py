@@ -8,25 +8,28 @@ own online read, a view's ttl is honoured: what would be too old for a training 
 
 from __future__ import annotations
 
-import math
-import struct
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import mmh3
 import numpy as np
 
-from windtunnel.errors import DataError, PermanentError, StoreError
+from windtunnel.errors import PermanentError, StoreError
+from windtunnel.features.online_layout import (
+    NANOS,
+    decode_timestamp,
+    decode_value,
+    entity_key_head,
+    entity_value,
+    feature_field,
+    timestamp_field,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 EntityValue = str | int
-
-_VALUE_TYPES: Final = {"STRING": 2, "INT32": 3, "INT64": 4}
-"""feast.types.ValueType.Enum of the types that join keys may have."""
 
 
 @dataclass(frozen=True)
@@ -127,55 +130,9 @@ class OnlineReader:
         keys: dict[bytes, list[int]] = {}
         columns = [(entities[name], kind) for name, kind in group.join_keys]
         for row in range(rows):
-            values = b"".join(_entity_value(column[row], kind) for column, kind in columns)
+            values = b"".join(entity_value(column[row], kind) for column, kind in columns)
             keys.setdefault(b"".join((group.head, values, self._project)), []).append(row)
         return keys
-
-
-def entity_key_head(join_keys: Sequence[str]) -> bytes:
-    """The part of a serialized entity key that only depends on the (sorted) names of the join keys."""
-    parts = [struct.pack("<I", len(join_keys))]
-    for name in join_keys:
-        encoded = name.encode()
-        parts.append(struct.pack("<II", _VALUE_TYPES["STRING"], len(encoded)) + encoded)
-    return b"".join(parts)
-
-
-def feature_field(view: str, feature: str) -> bytes:
-    """The field of a feature in its entity's hash."""
-    return struct.pack("<I", mmh3.hash(f"{view}:{feature}", signed=False))
-
-
-def decode_value(value: bytes | None) -> float:
-    """A feast Value message as a float; NaN for absent, empty and null. Raises DataError for what is no
-    number."""
-    if not value:
-        return math.nan
-    tag = value[0]
-    try:
-        if tag == 0x29:  # double_val
-            return float(struct.unpack_from("<d", value, 1)[0])
-        if tag == 0x35:  # float_val
-            return float(struct.unpack_from("<f", value, 1)[0])
-        if tag in (0x18, 0x20, 0x38, 0x40):  # int32_val, int64_val, bool_val, unix_timestamp_val
-            return float(_signed(_varint(value, 1)[0]))
-        if value[:2] == b"\x98\x01":  # null_val
-            return math.nan
-    except (struct.error, IndexError) as error:
-        raise DataError("a feature's value is cut short", where="online store") from error
-    raise DataError(
-        f"a feature's value is no number (message {value[:4].hex()})",
-        where="online store",
-        fix="declare it as Float64",
-    )
-
-
-def decode_timestamp(value: bytes) -> float:
-    """A protobuf Timestamp as seconds since 1970 (whole seconds; ttl needs no finer). Raises DataError."""
-    try:
-        return float(_signed(_varint(value, 1)[0])) if value[:1] == b"\x08" else 0.0
-    except IndexError as error:
-        raise DataError("a view's timestamp is cut short", where="online store") from error
 
 
 def _fill(
@@ -187,7 +144,7 @@ def _fill(
         stamp = values[position]
         if stamp is None:
             continue
-        if ttl and decode_timestamp(stamp) < now - ttl:
+        if ttl and decode_timestamp(stamp) < (now - ttl) * NANOS:
             stale += len(rows) * len(features)
             continue
         for at, column in features:
@@ -210,7 +167,7 @@ def _groups(views: Sequence[OnlineView], columns: Mapping[tuple[str, str], int])
         described = []
         for view in members:
             stamp = len(fields)
-            fields.append(f"_ts:{view.name}".encode())
+            fields.append(timestamp_field(view.name))
             used = []
             for feature in view.features:
                 if (view.name, feature) in columns:
@@ -220,28 +177,3 @@ def _groups(views: Sequence[OnlineView], columns: Mapping[tuple[str, str], int])
         head = entity_key_head([name for name, _ in join_keys])
         groups.append(_Group(join_keys, head, tuple(fields), tuple(described)))
     return tuple(groups)
-
-
-def _entity_value(value: EntityValue, kind: str) -> bytes:
-    """One value of a serialized entity key: type, length, bytes."""
-    if kind == "STRING":
-        encoded = str(value).encode()
-    else:
-        encoded = struct.pack("<q" if kind == "INT64" else "<i", value)
-    return struct.pack("<II", _VALUE_TYPES[kind], len(encoded)) + encoded
-
-
-def _varint(value: bytes, position: int) -> tuple[int, int]:
-    """(number, position after it)."""
-    number = shift = 0
-    while True:
-        byte = value[position]
-        number |= (byte & 0x7F) << shift
-        position += 1
-        if byte < 0x80:
-            return number, position
-        shift += 7
-
-
-def _signed(number: int) -> int:
-    return number - (1 << 64) if number >= 1 << 63 else number
