@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from datetime import UTC, date, datetime
 
 from rich.markup import escape
 from rich.table import Table
 
-from .airflow_api import AirflowError
+from windtunnel.errors import WindtunnelError
+
 from .ask import Answer, ask
 from .console import DemoError, console, step
 from .follow import Followed, PodWatch
@@ -54,7 +54,7 @@ def main() -> int:
     arguments = parser.parse_args()
     try:
         demo(arguments.cluster, arguments.registry, arguments.start, arguments.end)
-    except (DemoError, KubectlError, AirflowError) as error:
+    except (DemoError, KubectlError, WindtunnelError) as error:
         console.print(f"\n[bold red]The demo stopped.[/] {escape(str(error))}")
         return 1
     except KeyboardInterrupt:
@@ -143,8 +143,7 @@ def _report_pods(pods: PodWatch, runs: list[Followed]) -> None:
 
 
 def _report_verdict(platform: Platform, train: Followed) -> None:
-    facts = platform.api.result(train.dag_id, train.run_id, "evaluate")
-    facts = (json.loads(facts) if isinstance(facts, str) else facts)["facts"]
+    facts = platform.api.result(train.dag_id, train.run_id, "evaluate")["facts"]
     console.print(f"\n[bold]Verdict[/] {facts['decision']}")
     for reason in facts["reasons"]:
         console.print(f"  · {escape(reason)}")

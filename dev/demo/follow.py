@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from rich.live import Live
 from rich.table import Table
 
-from .airflow_api import FINISHED, TaskRun
+from windtunnel.cli.airflow_api import FINISHED, TaskRun
+
 from .console import DemoError, console
 from .install import explain
 
@@ -92,20 +93,17 @@ def follow(platform: Platform, pods: PodWatch, dag_id: str, run_id: str) -> Foll
     """Show the run until it ends. Raises DemoError with the failed stage's log and its pod's events."""
     begun = time.monotonic()
     said: dict[str, str] = {}
+    state = ""
+    tasks: list[TaskRun] = []
     with Live(console=console, refresh_per_second=4) if console.is_terminal else nullcontext() as live:
-        while True:
-            state = platform.api.state(dag_id, run_id)
-            tasks = platform.api.task_runs(dag_id, run_id)
+        for state, tasks in platform.api.watch(dag_id, run_id):
             if live:
                 live.update(_table(dag_id, tasks, pods))
             else:
                 _say_changes(tasks, said, pods, time.monotonic() - begun)
-            if state in FINISHED:
-                break
-            if time.monotonic() - begun > RUN_SECONDS:
+            if state not in FINISHED and time.monotonic() - begun > RUN_SECONDS:
                 why = explain(platform.kubectl, platform.stages)
                 raise DemoError(f"{dag_id} still {state} after {RUN_SECONDS} s\n{why}")
-            time.sleep(1)
     if state == "failed":
         raise DemoError(_failure(platform, dag_id, run_id, tasks))
     return Followed(dag_id, run_id, tuple(tasks))

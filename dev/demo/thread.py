@@ -10,9 +10,9 @@ from datetime import UTC, date, datetime, timedelta
 from datetime import time as clock
 from typing import TYPE_CHECKING, Any
 
+from windtunnel.cli.airflow_api import AirflowApi
 from windtunnel.objects import open_store
 
-from .airflow_api import AirflowApi, AirflowError
 from .console import DemoError, console, run_labelled
 from .follow import Followed, PodWatch, follow
 from .target import ROOT
@@ -120,11 +120,8 @@ def asked_at(end: date) -> datetime:
 
 
 def _trigger(platform: Platform, dag_id: str, conf: dict[str, Any]) -> str:
-    try:
-        platform.api.wait_for_dag(dag_id)
-        platform.api.unpause(dag_id)
-        run_id = platform.api.trigger(dag_id, conf)
-    except AirflowError as error:
-        raise DemoError(str(error)) from error
+    platform.api.wait_for_dag(dag_id)
+    platform.api.unpause(dag_id)
+    run_id = platform.api.trigger(dag_id, conf)
     console.print(f"  run [bold]{run_id}[/] of {dag_id}")
     return run_id
