@@ -1,12 +1,15 @@
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from windtunnel.errors import IntegrityError, RequestError
-from windtunnel.local.plan import Step, forced_stages, plan
+from windtunnel.local.partitions import each_day
+from windtunnel.local.plan import Step, forced_stages, plan, slices
 from windtunnel.spec import load_lifecycle
 from windtunnel.spec.stages import STAGES, Reference, StageResult
 
@@ -19,12 +22,13 @@ def steps(lifecycle_directory: Path) -> list[Step]:
     return plan(load_lifecycle(lifecycle_directory), (date(2026, 1, 1), date(2026, 2, 11)))
 
 
-def test_every_stage_once_and_one_materialize_per_view(steps: list[Step]) -> None:
+def test_every_stage_once_and_materialize_per_view(steps: list[Step]) -> None:
     assert [step.name for step in steps] == [
         "extract",
         "transform",
         "materialize.customer",
         "materialize.product",
+        "publish",
         "snapshot",
         "train",
         "evaluate",
@@ -39,6 +43,40 @@ def test_dates_and_views_stand_in_the_params(steps: list[Step]) -> None:
     assert params["materialize.product"]["view"] == "product"
     assert params["snapshot"] == {"end": "2026-02-11"}
     assert params["score"] == {"start": "2026-02-11", "end": "2026-02-11", "shard": 0, "shards": 1}
+
+
+def test_more_days_than_one_materialize_takes_are_cut_into_slices(lifecycle_directory: Path) -> None:
+    steps = plan(load_lifecycle(lifecycle_directory), (date(2026, 1, 1), date(2026, 6, 30)))
+    mine = [step for step in steps if step.stage.name == "materialize"]
+    assert [step.name for step in mine[:3]] == [
+        "materialize.customer 2026-01-01..2026-03-31",
+        "materialize.customer 2026-04-01..2026-06-29",
+        "materialize.customer 2026-06-30..2026-06-30",
+    ]
+    assert mine[3].params == {"start": "2026-01-01", "end": "2026-03-31", "view": "product", "map_index": 3}
+
+
+def test_a_backfill_is_the_features_dag_alone_in_slices(lifecycle_directory: Path) -> None:
+    days = date(2026, 1, 1), date(2026, 1, 20)
+    steps = plan(load_lifecycle(lifecycle_directory), days, "features")
+    assert [step.name for step in steps] == [
+        "extract 2026-01-01..2026-01-14",
+        "extract 2026-01-15..2026-01-20",
+        "transform 2026-01-01..2026-01-14",
+        "transform 2026-01-15..2026-01-20",
+        "materialize.customer",
+        "materialize.product",
+        "publish",
+    ]
+    assert steps[-1].params == {"start": "2026-01-01", "end": "2026-01-20"}
+
+
+@given(st.integers(0, 400), st.integers(1, 100))
+def test_slices_are_the_days_again(count: int, size: int) -> None:
+    days = date(2024, 1, 1), date(2024, 1, 1) + timedelta(count)
+    parts = slices(days, size)
+    assert [day for part in parts for day in each_day(part)] == each_day(days)
+    assert all((last - first).days < size for first, last in parts)
 
 
 def test_outputs_become_inputs(steps: list[Step]) -> None:

@@ -81,7 +81,7 @@ def test_the_lifecycles_loader_is_asked_for_missing_data_and_a_stage_that_fails_
         "started sources",
         "sources: loading 2026-01-01 2026-01-02",
         "ended sources",
-        "planned 9",
+        "planned 10",
         "started extract",
     ]
     assert caught.value.step == "extract"

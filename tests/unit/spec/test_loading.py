@@ -36,6 +36,8 @@ def test_a_small_lifecycle_has_sensible_defaults(lifecycle_directory: Path) -> N
     assert lifecycle.spec.sources["orders"].on_bad_rows == "quarantine"
     assert lifecycle.stage("train").stage_class == "small"
     assert lifecycle.stage("train").timeout.total_seconds() == 1800
+    features = lifecycle.spec.features
+    assert (features.engine, features.freshness, features.materialize_slice_days) == ("asof", {}, 90)
 
 
 @pytest.mark.parametrize("directory", EXAMPLES, ids=lambda directory: directory.name)
@@ -82,6 +84,11 @@ def test_the_digest_is_of_the_meaning(lifecycle_directory: Path) -> None:
         ("service: demo", "service: demo, request: [bought]", "the label 'bought' is in features.request: the model would be asked with the answer; take it out"),
         ("  label:", "  evaluation: {metric: squared_error}\n  label:", "evaluation.metric 'squared_error' does not fit a binary label; use log_loss or brier"),
         ("views: [customer, product]", "views: [customer, customer]", "customer stands here more than once"),
+        ("service: demo", "service: demo, freshness: {custommer: 2h}", "lifecycle.yaml:7: freshness: there is no view 'custommer'; did you mean 'customer'?"),
+        ("service: demo", "service: demo, freshness: {x: 2h}", "lifecycle.yaml:7: freshness: there is no view 'x'; the views are customer, product"),
+        ("service: demo", "service: demo, freshness: {product: soon}", "lifecycle.yaml:7: product: 'soon' is no duration"),
+        ("service: demo", "service: demo, engine: flink", "lifecycle.yaml:7: 'engine' cannot be 'flink'"),
+        ("service: demo", "service: demo, materializeSliceDays: 0", "lifecycle.yaml:7: 'materializeSliceDays' should be greater than or equal to 1"),
         ("spec:", "spec: {", "lifecycle.yaml:"),
     ],
 )  # fmt: skip

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from datetime import date, timedelta
@@ -16,12 +17,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import polars as pl
 
 from windtunnel.digests import canonical_json, digest
-from windtunnel.errors import DataError, IntegrityError, NotFoundError, RequestError
+from windtunnel.errors import DataError, IntegrityError, NotFoundError, RequestError, TemporaryError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from windtunnel.objects import ObjectStore
+    from windtunnel.spec.stages import Reference
+
+# How long to wait for the sidecar of a file that is being written.
+_PAUSES_SECONDS = (0.05, 0.2, 0.5, 1.0)
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -70,6 +75,17 @@ class DailyFiles:
         names = (entry.key.rpartition("/")[2] for entry in self.store.list(self.prefix))
         return {date.fromisoformat(name.removesuffix(".json")) for name in names if name.endswith(".json")}
 
+    def available(self, days: Iterable[date]) -> dict[date, Sidecar]:
+        """As `sidecars`, but asks only for those that a listing names: for many days of which few exist."""
+        return self.sidecars(self.known_days() & set(days))
+
+    def is_current(self, day: date, made_of: str) -> Sidecar | None:
+        """The sidecar of a day that was made of just this and whose file is there; else None."""
+        sidecar = self.sidecar(day)
+        if sidecar is None or sidecar.input != made_of:
+            return None
+        return sidecar if not sidecar.present or self.store.exists(self.key(day)) else None
+
     def write(self, day: date, frame: pl.DataFrame, made_of: str, quarantined: int = 0) -> Sidecar:
         data = to_parquet(frame)
         self.store.put(self.key(day), data)
@@ -84,16 +100,48 @@ class DailyFiles:
         self.store.put(f"{self.prefix}/{day}.json", canonical_json(asdict(sidecar)))
         return sidecar
 
-    def read_bytes(self, day: date, sidecar: Sidecar) -> bytes:
-        """The parquet's bytes; raises IntegrityError when they are not what the sidecar names."""
-        data = self.store.get(self.key(day))
-        if digest(data) != sidecar.digest:
+    def read_current(self, day: date, sidecar: Sidecar) -> tuple[bytes, Sidecar]:
+        """The parquet's bytes, and the sidecar that names them: another one than given when the day was
+        written anew since. A day that went into quarantine has no bytes, and a sidecar that says so.
+
+        Raises IntegrityError when the file is not what its sidecar names, TemporaryError when the day is
+        written faster than it is read.
+        """
+        first = sidecar
+        for pause in (*_PAUSES_SECONDS, 0.0):
+            data = self._get(day)
+            if digest(data) == sidecar.digest or not (data or sidecar.present):
+                return data, sidecar
+            # A file is written before its sidecar, so for a moment the two may differ.
+            time.sleep(pause)
+            sidecar = self.sidecar(day) or sidecar
+        if sidecar == first:
             raise IntegrityError(
                 "the file is not what its sidecar names",
                 where=self.store.uri(self.key(day)),
                 fix="run the stage that writes it again with force",
             )
+        raise self._written_anew(day)
+
+    def read_bytes(self, day: date, sidecar: Sidecar) -> bytes:
+        """The parquet's bytes that the sidecar names; as `read_current`, and raises TemporaryError also when
+        the day was written anew.
+        """
+        data, current = self.read_current(day, sidecar)
+        if current.digest != sidecar.digest:
+            raise self._written_anew(day)
         return data
+
+    def _get(self, day: date) -> bytes:
+        try:
+            return self.store.get(self.key(day))
+        except NotFoundError:
+            return b""
+
+    def _written_anew(self, day: date) -> TemporaryError:
+        return TemporaryError(
+            "the day was written anew while it was read", where=self.store.uri(self.key(day)), fix="try again"
+        )
 
     def read(self, day: date, sidecar: Sidecar) -> pl.DataFrame:
         return pl.read_parquet(self.read_bytes(day, sidecar))
@@ -162,6 +210,14 @@ def span(days: Iterable[date]) -> str:
         else:
             runs.append([day])
     return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}..{run[-1]}" for run in runs)
+
+
+def still_those(output: Reference, files: Mapping[str, DailyFiles]) -> bool:
+    """Whether the files (by source or view) are still those of a result over a slice of days, and not of a
+    run with other code since.
+    """
+    days = days_of(output.meta)
+    return digest_of({name: group.sidecars(days) for name, group in files.items()}) == output.digest
 
 
 def digest_of(sidecars: dict[str, dict[date, Sidecar]]) -> str:

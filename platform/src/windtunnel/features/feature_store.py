@@ -2,9 +2,9 @@
 it needs.
 
 The registry is derived: every stage applies the definitions to a file of its own, so no stage needs a
-database and no two stages share state. Feature rows are copied from the object store first, because Feast's
-DuckDB store would download an extension to read S3. (Its Dask store drops entity rows that have no features:
-never for training.)
+database and no two stages share state. Feature rows are copied from the object store first, and each file is
+held against the digest in its sidecar. Which engine joins and materializes is `engine_config`'s word, where
+it reads a view's rows `batch_source`'s.
 """
 
 from __future__ import annotations
@@ -19,43 +19,78 @@ from urllib.parse import urlsplit
 
 from windtunnel.errors import PermanentError
 from windtunnel.features.daily import at_once, feature_rows_of
+from windtunnel.features.definitions import CREATED
+from windtunnel.features.materialization import ENGINE
 from windtunnel.settings import without_credentials
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from datetime import date
+    from collections.abc import Iterator, Mapping
+    from datetime import date, datetime
     from pathlib import Path
 
-    from feast import FeatureStore, FeatureView, RepoConfig
+    from feast import FeatureStore, FeatureView
+    from feast.data_source import DataSource
 
     from windtunnel.features.daily import Sidecar
     from windtunnel.features.definitions import Definitions
     from windtunnel.objects import ObjectStore
     from windtunnel.settings import Settings
+    from windtunnel.spec.lifecycle import Engine, Lifecycle
 
-# Feast turns rows into protobuf objects in one go; this many at a time keep a stage below a gigabyte.
-WRITE_BATCH_ROWS = 10_000
+OFFLINE_STORE = "duckdb"
+_ENGINES: dict[Engine, dict[str, Any]] = {
+    "asof": {"offline_store": {"type": OFFLINE_STORE}, "batch_engine": {"type": ENGINE}},
+}
+
+
+def engine_config(engine: Engine) -> dict[str, Any]:
+    """Feast's configuration of the offline store and of the engine that materializes from it."""
+    return _ENGINES[engine]
+
+
+def batch_source(view: FeatureView, rows: Path | None) -> DataSource:
+    """The view's source over the staged files in the directory `rows`; a copy: the user's objects stay as
+    they are, whatever Feast infers into them. Without `rows` nothing of the view may be read.
+    """
+    source = copy.deepcopy(view.batch_source)
+    # The platform writes it, so what is known only later never leaks, also where features.py does not say it.
+    source.created_timestamp_column = CREATED
+    if rows is not None:
+        source.file_options.uri = str(rows / "*.parquet")
+    return source
+
+
+def staged_directory(work: Path, view: str) -> Path:
+    """Where `stage_feature_rows` puts the files of a view."""
+    return work / "rows" / view
 
 
 def stage_feature_rows(
-    store: ObjectStore, lifecycle: str, view: str, sidecars: dict[date, Sidecar], directory: Path
-) -> Path:
-    """Copy a view's files of those days, digests verified; returns the directory that holds them."""
+    store: ObjectStore, lifecycle: str, view: str, sidecars: Mapping[date, Sidecar], work: Path
+) -> dict[date, Sidecar]:
+    """Copy a view's files of those days into its `staged_directory`, digests verified.
+
+    Returns the sidecars of what was copied: a day that was written anew since it was listed comes in its new
+    form, or not at all when it has no rows any more.
+    """
     files = feature_rows_of(store, lifecycle, view)
-    target = directory / "rows" / view
+    target = staged_directory(work, view)
     target.mkdir(parents=True, exist_ok=True)
 
-    def copy_file(item: tuple[date, Sidecar]) -> None:
-        (target / f"{item[0]}.parquet").write_bytes(files.read_bytes(*item))
+    def copy_file(item: tuple[date, Sidecar]) -> Sidecar:
+        data, sidecar = files.read_current(*item)
+        if sidecar.present:
+            (target / f"{item[0]}.parquet").write_bytes(data)
+        return sidecar
 
-    at_once(copy_file, list(sidecars.items()))
-    return target
+    copied = zip(sidecars, at_once(copy_file, list(sidecars.items())), strict=True)
+    return {day: sidecar for day, sidecar in copied if sidecar.present}
 
 
 def open_feature_store(
     definitions: Definitions,
-    project: str,
-    rows: dict[str, Path],
+    lifecycle: Lifecycle,
+    rows: Mapping[str, Path],
     work: Path,
     online: dict[str, Any] | None = None,
 ) -> FeatureStore:
@@ -64,26 +99,41 @@ def open_feature_store(
 
     `online` is what `online_store_config` makes; without it nothing may be written or read online.
     """
-    from feast import FeatureStore
+    engine = lifecycle.spec.features.engine
+    return _applied(definitions, lifecycle.name, rows, work, online, engine)
 
-    store = FeatureStore(config=_config(project, work, online))
-    views = [_view_over(definitions.feast_views[name], rows.get(name)) for name in definitions.views]
+
+def _applied(
+    definitions: Definitions,
+    project: str,
+    rows: Mapping[str, Path],
+    work: Path,
+    online: dict[str, Any] | None,
+    engine: Engine,
+) -> FeatureStore:
+    from feast import FeatureStore, RepoConfig
+
+    config = RepoConfig(
+        project=project,
+        provider="local",
+        registry=str(work / "registry.pb"),
+        online_store=online or {"type": "sqlite", "path": str(work / "unused.db")},
+        entity_key_serialization_version=3,
+        repo_path=work,
+        **engine_config(engine),
+    )
+    store = FeatureStore(config=config)
+    views = []
+    for name in definitions.views:
+        view = copy.copy(definitions.feast_views[name])
+        view.batch_source = batch_source(view, rows.get(name))
+        views.append(view)
     with quiet():
         # skip_feature_view_validation: it only warns, of names that differ in case.
         store.apply(
             [*definitions.entities, *views, definitions.feast_service], skip_feature_view_validation=True
         )
     return store
-
-
-def _view_over(view: FeatureView, rows: Path | None) -> FeatureView:
-    """A copy over staged files: the user's objects stay as they are, whatever Feast infers into them."""
-    over = copy.copy(view)
-    source = copy.deepcopy(view.batch_source)
-    if rows is not None:
-        source.file_options.uri = str(rows / "*.parquet")
-    over.batch_source = source
-    return over
 
 
 def online_store_config(settings: Settings) -> dict[str, Any]:
@@ -93,7 +143,7 @@ def online_store_config(settings: Settings) -> dict[str, Any]:
     if parts.scheme == "sqlite" and parts.path:
         return {"type": "sqlite", "path": parts.path}
     if parts.scheme in ("redis", "rediss") and parts.hostname:
-        return {"type": "redis", "skip_dedup": True, "connection_string": _connection_string(url, settings)}
+        return {"type": "redis", "connection_string": _connection_string(url, settings)}
     raise PermanentError(
         f"{without_credentials(url)!r} is no online store",
         where="WINDTUNNEL_ONLINE_STORE",
@@ -116,27 +166,24 @@ def _connection_string(url: str, settings: Settings) -> str:
     return ",".join(text)
 
 
-def _config(project: str, work: Path, online: dict[str, Any] | None) -> RepoConfig:
-    from feast import RepoConfig
-
-    return RepoConfig(
-        project=project,
-        provider="local",
-        registry=str(work / "registry.pb"),
-        offline_store={"type": "duckdb"},
-        online_store=online or {"type": "sqlite", "path": str(work / "unused.db")},
-        entity_key_serialization_version=3,
-        materialization={"online_write_batch_size": WRITE_BATCH_ROWS},
-        repo_path=work,
-    )
-
-
-def published_registry(store: FeatureStore, rows_uri: str) -> bytes:
-    """The registry, with the places that everybody can read the feature rows from instead of our copies."""
-    proto = store.registry.proto()
-    published = type(proto).FromString(proto.SerializeToString())
+def published_registry(
+    definitions: Definitions,
+    project: str,
+    work: Path,
+    rows_uri: str,
+    filled: Mapping[str, list[tuple[datetime, datetime]]],
+) -> bytes:
+    """A registry for everybody: with the places that all can read the feature rows from, and the intervals
+    that each view was materialized for.
+    """
+    store = _applied(definitions, project, {}, work, None, "asof")
+    published = store.registry.proto()
     for view in published.feature_views:
         view.spec.batch_source.file_options.uri = f"{rows_uri}/{view.spec.name}"
+        for first, last in filled.get(view.spec.name, ()):
+            interval = view.meta.materialization_intervals.add()
+            interval.start_time.FromDatetime(first)
+            interval.end_time.FromDatetime(last)
     places = {
         view.spec.batch_source.name: view.spec.batch_source.file_options.uri
         for view in published.feature_views

@@ -20,7 +20,12 @@ from windtunnel.features.feature_rows import (
     require_timestamp,
     require_values,
 )  # fmt: skip
-from windtunnel.features.feature_store import open_feature_store, quiet, stage_feature_rows
+from windtunnel.features.feature_store import (
+    open_feature_store,
+    quiet,
+    stage_feature_rows,
+    staged_directory,
+)  # fmt: skip
 from windtunnel.usercode import load_object
 
 if TYPE_CHECKING:
@@ -149,11 +154,10 @@ def point_in_time(env: FeatureEnv, rows: pl.DataFrame) -> pl.DataFrame:
         return rows.with_columns(pl.lit(None, pl.Float64).alias(name) for name in names)
     moments = rows[EVENT_TIMESTAMP].dt.date()
     files = feature_files(env, moments.min(), moments.max())  # type: ignore[arg-type]
-    staged = {
-        view: stage_feature_rows(env.store, env.lifecycle.name, view, sidecars, env.work)
-        for view, sidecars in files.items()
-    }
-    store = open_feature_store(definitions, env.lifecycle.name, staged, env.work)
+    for view, sidecars in files.items():
+        stage_feature_rows(env.store, env.lifecycle.name, view, sidecars, env.work)
+    staged = {view: staged_directory(env.work, view) for view in files}
+    store = open_feature_store(definitions, env.lifecycle, staged, env.work)
     keys = [*definitions.join_keys, EVENT_TIMESTAMP]
     # Equal questions are asked once; many rows share keys and moment.
     questions = rows.select(keys).unique(maintain_order=True).with_row_index(_ROW)

@@ -1,23 +1,27 @@
-"""The steps of a run on a laptop: every stage of `STAGES`, once, except one materialize per view."""
+"""The steps of a run on a laptop: each stage of `STAGES` once, but materialize per view and slice."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.errors import IntegrityError, RequestError
 from windtunnel.spec.stages import STAGES, Reference, Stage, StageRequest, StageResult
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from windtunnel.local.partitions import Days
     from windtunnel.spec import Lifecycle
+    from windtunnel.spec.stages import Dag
 
 
 @dataclass(frozen=True)
 class Step:
-    """One child process to be. `name` is what users see: the stage, and for materialize the view."""
+    """One child process to be. `name` is what users see: the stage, for materialize the view, and of several
+    slices the days.
+    """
 
     name: str
     stage: Stage
@@ -36,12 +40,20 @@ class Step:
         )
 
 
-def plan(lifecycle: Lifecycle, days: Days) -> list[Step]:
-    """Steps in order; batch scoring takes the last day."""
+def plan(lifecycle: Lifecycle, days: Days, dag: Dag | None = None) -> list[Step]:
+    """Steps in order, of one DAG (`features` is a backfill) or of all; batch scoring takes the last day."""
     steps: list[Step] = []
     for stage in STAGES.values():
-        steps += _steps(stage, lifecycle, days)
+        if dag in (None, stage.dag):
+            steps += _steps(stage, lifecycle, days, dag)
     return steps
+
+
+def slices(days: Days, size: int) -> list[Days]:
+    """The days in slices of at most `size`, in order."""
+    first, last = days
+    starts = range(0, (last - first).days + 1, size)
+    return [(first + timedelta(start), min(first + timedelta(start + size - 1), last)) for start in starts]
 
 
 def forced_stages(first: str | None) -> set[str]:
@@ -54,19 +66,38 @@ def forced_stages(first: str | None) -> set[str]:
     return set(names[names.index(first) :])
 
 
-def _steps(stage: Stage, lifecycle: Lifecycle, days: Days) -> list[Step]:
-    first, last = (day.isoformat() for day in days)
-    whole = {"start": first, "end": last}
-    if stage.mapped == "view":
-        return [
-            Step(f"{stage.name}.{view}", stage, {**whole, "view": view, "map_index": index})
-            for index, view in enumerate(lifecycle.spec.features.views)
-        ]
+def _steps(stage: Stage, lifecycle: Lifecycle, days: Days, dag: Dag | None) -> list[Step]:
+    features = lifecycle.spec.features
+    whole = _window(days)
+    if stage.mapped == "view_slice":
+        return _materializations(stage, features.views, slices(days, features.materialize_slice_days))
     if stage.mapped == "slice":
-        return [Step(stage.name, stage, whole)]
+        # Of a backfill one sees how far it is; a run goes through its days in one process.
+        parts = slices(days, features.slice_days) if dag == "features" else [days]
+        return [Step(_name(stage.name, part, parts), stage, _window(part)) for part in parts]
     if stage.mapped == "shard":
+        last = whole["end"]
         return [Step(stage.name, stage, {"start": last, "end": last, "shard": 0, "shards": 1})]
-    return [Step(stage.name, stage, {"end": last} if stage.name == "snapshot" else {})]
+    if stage.name == "publish":
+        return [Step(stage.name, stage, whole)]
+    return [Step(stage.name, stage, {"end": whole["end"]} if stage.name == "snapshot" else {})]
+
+
+def _materializations(stage: Stage, views: Sequence[str], parts: list[Days]) -> list[Step]:
+    steps: list[Step] = []
+    for view in views:
+        for part in parts:
+            params = {**_window(part), "view": view, "map_index": len(steps)}
+            steps.append(Step(_name(f"{stage.name}.{view}", part, parts), stage, params))
+    return steps
+
+
+def _name(name: str, part: Days, parts: list[Days]) -> str:
+    return f"{name} {part[0]}..{part[1]}" if len(parts) > 1 else name
+
+
+def _window(days: Days) -> dict[str, Any]:
+    return {"start": days[0].isoformat(), "end": days[1].isoformat()}
 
 
 def _output(results: Mapping[str, StageResult], stage: str, name: str) -> Reference:

@@ -23,6 +23,8 @@ from windtunnel.spec.stages import StageResult
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from windtunnel.spec.stages import Dag
+
 SOURCES_STEP = "sources"
 
 
@@ -68,14 +70,19 @@ class Runner:
         self._run_id = datetime.now(UTC).strftime("local-%Y%m%dT%H%M%S")
         self._environment = home.environment(self._directory.parent, os.environ)
 
-    def run(self, start: date | None, end: date | None, from_stage: str | None) -> Outcome:
-        """Raises StepFailedError, SpecError, RequestError, NotFoundError; Ctrl-C ends the child."""
+    def run(
+        self, start: date | None, end: date | None, from_stage: str | None, dag: Dag | None = None
+    ) -> Outcome:
+        """Every stage, or those of one DAG: `features` is a backfill.
+
+        Raises StepFailedError, SpecError, RequestError, NotFoundError; Ctrl-C ends the child.
+        """
         lifecycle = load_lifecycle(self._directory)
         forced = forced_stages(from_stage)
         self._home.prepare()
         self._load_sources(lifecycle, start, end)
         days = choose_days(self._home.open_store(), lifecycle, start, end)
-        steps = plan(lifecycle, days)
+        steps = plan(lifecycle, days, dag)
         self._reporter.planned([step.name for step in steps])
         outcome = Outcome(lifecycle.name, self._run_id, days)
         for step in steps:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from datetime import timedelta
 from functools import cached_property
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator, model_validator
 
 from windtunnel.digests import canonical_json, digest
 from windtunnel.spec.model import SpecModel
@@ -67,6 +68,9 @@ class Source(SpecModel):
     """Share of bad rows in a partition above which the stage fails even when they are quarantined."""
 
 
+Engine = Literal["asof", "spark"]
+
+
 class Features(SpecModel):
     """From partitions to feature rows, and what a model reads."""
 
@@ -84,6 +88,25 @@ class Features(SpecModel):
     """`transform` sees the rows of this many days before the day it computes, and of the day itself."""
     slice_days: Days = 14
     """Days that one extract or transform task takes."""
+    materialize_slice_days: Days = 90
+    """Days that one materialize task takes, of one view."""
+    freshness: dict[Column, Duration] = Field(default_factory=dict)
+    """Objective by view: its newest event is not older than this, such as `customer: 26h`."""
+    engine: Engine = "asof"
+    """What joins and materializes: `asof` in the stage's own pod; `spark` where one pod is too small."""
+
+    @field_validator("freshness")
+    @classmethod
+    def _objectives_are_of_views(
+        cls, freshness: dict[str, timedelta], info: ValidationInfo
+    ) -> dict[str, timedelta]:
+        views = info.data.get("views", freshness)
+        for name in freshness:
+            if name not in views:
+                close = difflib.get_close_matches(name, views, n=1)
+                fix = f"did you mean {close[0]!r}?" if close else f"the views are {', '.join(views)}"
+                raise ValueError(f"there is no view {name!r}; {fix}")
+        return freshness
 
 
 class Label(SpecModel):

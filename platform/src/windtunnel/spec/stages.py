@@ -14,8 +14,9 @@ if TYPE_CHECKING:
 
 Dag = Literal["features", "train", "score"]
 StageName = Literal[
-    "extract", "transform", "materialize", "snapshot", "train", "evaluate", "rollout", "score"
+    "extract", "transform", "materialize", "publish", "snapshot", "train", "evaluate", "rollout", "score"
 ]
+Mapped = Literal["slice", "view_slice", "shard"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Stage:
     """One step of a lifecycle.
 
     `inputs` names each input and the stage whose output of the same name it is; `after` are the stages that
-    must have ended, with or without a reference to pass on. `mapped` is what the stage is run once per.
+    must have ended, with or without a reference to pass on. `mapped` is what the stage is run once per: a
+    slice of the run's days, a slice for each view, or a shard.
     """
 
     name: StageName
@@ -31,7 +33,7 @@ class Stage:
     after: tuple[StageName, ...] = ()
     inputs: Mapping[str, StageName] = field(default_factory=dict)
     outputs: tuple[str, ...] = ()
-    mapped: Literal["slice", "view", "shard"] | None = None
+    mapped: Mapped | None = None
 
 
 STAGES: dict[str, Stage] = {
@@ -39,7 +41,8 @@ STAGES: dict[str, Stage] = {
     for stage in (
         Stage("extract", "features", outputs=("partitions",), mapped="slice"),
         Stage("transform", "features", after=("extract",), outputs=("features",), mapped="slice"),
-        Stage("materialize", "features", after=("transform",), outputs=("online",), mapped="view"),
+        Stage("materialize", "features", after=("transform",), outputs=("online",), mapped="view_slice"),
+        Stage("publish", "features", after=("materialize",), outputs=("published",)),
         Stage("snapshot", "train", outputs=("snapshot",)),
         Stage("train", "train", ("snapshot",), {"snapshot": "snapshot"}, ("model", "bundle")),
         Stage(

@@ -14,7 +14,15 @@ import polars as pl
 
 from windtunnel.digests import canonical_json, digest
 from windtunnel.errors import DataError
-from windtunnel.features.daily import Sidecar, days_of, digest_of, partitions_of, span, to_parquet
+from windtunnel.features.daily import (
+    Sidecar,
+    days_of,
+    digest_of,
+    partitions_of,
+    span,
+    still_those,
+    to_parquet,
+)  # fmt: skip
 from windtunnel.features.feast_import import prepare_feast
 from windtunnel.features.row_checks import as_schema, split_rows
 from windtunnel.features.sources import RawPartitions
@@ -41,14 +49,9 @@ def identity(request: StageRequest, env: StageEnv) -> dict[str, Any]:
 
 
 def still_there(result: StageResult, env: StageEnv) -> bool:
-    """Whether the partitions are still those of the result, and not of a run with other code since."""
     output = result.outputs["partitions"]
-    days = days_of(output.meta)
-    now = {
-        name: partitions_of(env.store, env.lifecycle.name, name).sidecars(days)
-        for name in output.meta["rows"]
-    }
-    return digest_of(now) == output.digest
+    name = env.lifecycle.name
+    return still_those(output, {of: partitions_of(env.store, name, of) for of in output.meta["rows"]})
 
 
 def run(request: StageRequest, env: StageEnv) -> StageResult:
@@ -117,13 +120,9 @@ class _Extraction:
         policy = self.source.model_dump(mode="json")
         for day in self.days:
             made_of = digest(canonical_json([entries[day].size, entries[day].etag, policy, code]))
-            old = None if self.force else self.files.sidecar(day)
-            if (
-                old
-                and old.input == made_of
-                and (not old.present or self.env.store.exists(self.files.key(day)))
-            ):
-                self.sidecars[day] = old
+            done = None if self.force else self.files.is_current(day, made_of)
+            if done:
+                self.sidecars[day] = done
                 self.unchanged += 1
             else:
                 self.sidecars[day] = self._extract(day, schema, made_of)

@@ -1,40 +1,22 @@
-"""materialize: the newest feature row of every key → the online store, by Feast.
+"""materialize: one slice of days of one view → the online store.
 
-It always goes through to the newest day that the online store has been filled up to, also when asked for
-older days: so a backfill never puts an old value over a newer one, and computing a day again replaces what it
-gave before. (Feast by itself keeps a stored value that has the same event timestamp, so a corrected day would
-change nothing; and its incremental form starts at now minus ttl, which is not what a backfill means.)
-
-A result is found again only when the online store itself says that this is what it was last filled with: it
-may have been emptied since.
+A result is found again only when the online store itself says that the slice was filled with just these
+feature rows: it may have been emptied, or filled from others, since.
 """
 
 from __future__ import annotations
 
-import time
-from datetime import date
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
 from windtunnel.errors import DataError, SpecError
-from windtunnel.features.daily import Sidecar, days_between, days_of, digest_of, feature_rows_of, span
-from windtunnel.features.definitions import EVENT_TIMESTAMP, load_definitions
-from windtunnel.features.feature_store import (
-    online_store_config,
-    open_feature_store,
-    published_registry,
-    quiet,
-    stage_feature_rows,
-)  # fmt: skip
-from windtunnel.features.online_marker import Marker, online_faults, open_markers
+from windtunnel.features.daily import days_of, digest_of, feature_rows_of, span
+from windtunnel.features.online_marker import open_markers
 from windtunnel.stages.base import Reference, StageResult
 
 if TYPE_CHECKING:
-    from datetime import datetime
-    from pathlib import Path
+    from datetime import date
 
-    from windtunnel.features.definitions import View
+    from windtunnel.features.daily import Sidecar
     from windtunnel.stages.base import StageEnv, StageRequest
 
 
@@ -42,6 +24,8 @@ def identity(request: StageRequest, env: StageEnv) -> dict[str, Any]:
     view, days = _asked(request, env)
     return {
         "view": view,
+        "start": str(days[0]),
+        "end": str(days[-1]),
         "rows": digest_of({view: _sidecars(env, view, days)}),
         "online": env.settings.online_store,
     }
@@ -49,51 +33,49 @@ def identity(request: StageRequest, env: StageEnv) -> dict[str, Any]:
 
 def still_there(result: StageResult, env: StageEnv) -> bool:
     output = result.outputs["online"]
-    marker = open_markers(env.settings).read(env.lifecycle.name, output.meta["view"])
+    view, days = output.meta["view"], days_of(output.meta)
+    if digest_of({view: _sidecars(env, view, days)}) != output.digest:
+        return False
+    filled = open_markers(env.settings, env.lifecycle.name, view).read().slices
+    marker = filled.get((days[0], days[-1]))
     return marker is not None and marker.digest == output.digest
 
 
 def run(request: StageRequest, env: StageEnv) -> StageResult:
-    began = time.monotonic()
+    # Imported when there is something to do: a result that is found again should not pay for Feast.
+    from windtunnel.features.online_fill import fill_slice
+
     view, days = _asked(request, env)
-    markers = open_markers(env.settings)
-    filled = markers.read(env.lifecycle.name, view)
-    through = max(days[-1], date.fromisoformat(filled.end)) if filled else days[-1]
-    sidecars = _sidecars(env, view, days_between(days[0], through))
+    sidecars = _sidecars(env, view, days)
     if not sidecars:
         raise DataError(
             f"view {view!r} has no feature rows for {span(days)}",
             where=env.store.uri(feature_rows_of(env.store, env.lifecycle.name, view).prefix),
             fix="run transform for those days first",
         )
-    if through > days[-1]:
-        env.log.info("%s: the online store is filled up to %s, so through to that day", view, through)
-    definitions = load_definitions(env.directory, env.lifecycle)
-    rows = stage_feature_rows(env.store, env.lifecycle.name, view, sidecars, env.work)
-    oldest, newest, keys = _extent(rows, definitions.views[view])
-    with online_faults(env.settings):
-        store = open_feature_store(
-            definitions, env.lifecycle.name, {view: rows}, env.work, online_store_config(env.settings)
-        )
-        if keys:
-            with quiet():
-                store.materialize(oldest, newest, [view])
-    digest = digest_of({view: sidecars})
-    markers.write(env.lifecycle.name, view, Marker(digest=digest, end=str(through)))
-    registry = published_registry(store, env.store.uri(f"{env.lifecycle.name}/features"))
-    env.store.put(f"{env.lifecycle.name}/registry.pb", registry)
-    seconds = round(time.monotonic() - began, 2)
-    env.log.info("%s: %d keys up to %s in %.1f s", view, keys, newest, seconds)
+    filled = fill_slice(env, view, (days[0], days[-1]), sidecars)
+    marker = filled.marker
+    newest = str(marker.newest_event) if marker.newest_event else None
+    env.log.info(
+        "%s %s: %d keys written, %d were newer already; newest event %s; %.1f s",
+        view, span(days), marker.rows, filled.skipped, newest, marker.seconds,
+    )  # fmt: skip
     reference = Reference(
         kind="online",
         uri=f"windtunnel://{env.lifecycle.name}/{view}",
-        digest=digest,
-        rows=keys,
-        meta={"view": view, "start": str(days[0]), "end": str(through), "newest_event": str(newest)},
+        digest=marker.digest,
+        rows=marker.rows,
+        bytes=marker.bytes,
+        meta={"view": view, "start": str(days[0]), "end": str(days[-1])},
     )
-    return StageResult(
-        outputs={"online": reference}, facts={"rows": keys, "newest_event": str(newest), "seconds": seconds}
-    )
+    facts = {
+        "rows": marker.rows,
+        "skipped": filled.skipped,
+        "newest_event": newest,
+        "bytes": marker.bytes,
+        "seconds": marker.seconds,
+    }
+    return StageResult(outputs={"online": reference}, facts=facts)
 
 
 def _asked(request: StageRequest, env: StageEnv) -> tuple[str, list[date]]:
@@ -108,13 +90,4 @@ def _asked(request: StageRequest, env: StageEnv) -> tuple[str, list[date]]:
 
 
 def _sidecars(env: StageEnv, view: str, days: list[date]) -> dict[date, Sidecar]:
-    files = feature_rows_of(env.store, env.lifecycle.name, view)
-    return files.sidecars(files.known_days() & set(days))
-
-
-def _extent(directory: Path, view: View) -> tuple[datetime | None, datetime | None, int]:
-    """First and last event timestamp, and how many keys there are."""
-    rows = pl.scan_parquet(directory / "*.parquet")
-    times = rows.select(first=pl.col(EVENT_TIMESTAMP).min(), last=pl.col(EVENT_TIMESTAMP).max()).collect()
-    keys = rows.select(*view.join_keys).unique().select(pl.len()).collect().item()
-    return times["first"][0], times["last"][0], keys
+    return feature_rows_of(env.store, env.lifecycle.name, view).available(days)

@@ -15,7 +15,6 @@ import polars as pl
 from windtunnel.digests import canonical_json, digest
 from windtunnel.errors import DataError
 from windtunnel.features.daily import (
-    DailyFiles,
     Sidecar,
     days_between,
     days_of,
@@ -23,6 +22,7 @@ from windtunnel.features.daily import (
     feature_rows_of,
     partitions_of,
     span,
+    still_those,
 )  # fmt: skip
 from windtunnel.features.definitions import Definitions, load_definitions
 from windtunnel.features.feature_rows import check_feature_rows
@@ -42,14 +42,9 @@ def identity(request: StageRequest, env: StageEnv) -> dict[str, Any]:
 
 
 def still_there(result: StageResult, env: StageEnv) -> bool:
-    """Whether the feature rows are still those of the result, and not of a run with other code since."""
     output = result.outputs["features"]
-    days = days_of(output.meta)
-    now = {
-        view: feature_rows_of(env.store, env.lifecycle.name, view).sidecars(days)
-        for view in output.meta["rows"]
-    }
-    return digest_of(now) == output.digest
+    name = env.lifecycle.name
+    return still_those(output, {of: feature_rows_of(env.store, name, of) for of in output.meta["rows"]})
 
 
 def run(request: StageRequest, env: StageEnv) -> StageResult:
@@ -126,13 +121,11 @@ class _Transformation:
             self.made[view][day] = self._rows[view].write(day, frame, made_of)
 
     def _is_done(self, day: date, made_of: str) -> bool:
-        found = {}
-        for view, files in self._rows.items():
-            sidecar = files.sidecar(day)
-            if sidecar is None or sidecar.input != made_of or not self.env.store.exists(files.key(day)):
-                return False
-            found[view] = sidecar
-        for view, sidecar in found.items():
+        found = {view: files.is_current(day, made_of) for view, files in self._rows.items()}
+        done = {view: sidecar for view, sidecar in found.items() if sidecar}
+        if len(done) < len(found):
+            return False
+        for view, sidecar in done.items():
             self.made[view][day] = sidecar
         return True
 
@@ -151,13 +144,9 @@ def _available(env: StageEnv, days: list[date]) -> dict[str, dict[date, Sidecar]
     first = days[0] - timedelta(days=env.lifecycle.spec.features.lookback_days)
     window = days_between(first, days[-1])
     return {
-        source: _sidecars(partitions_of(env.store, env.lifecycle.name, source), window)
+        source: partitions_of(env.store, env.lifecycle.name, source).available(window)
         for source in env.lifecycle.spec.sources
     }
-
-
-def _sidecars(files: DailyFiles, window: list[date]) -> dict[date, Sidecar]:
-    return files.sidecars(files.known_days() & set(window))
 
 
 def _refuse_nothing(available: dict[str, dict[date, Sidecar]], env: StageEnv, days: list[date]) -> None:
