@@ -31,6 +31,7 @@ spec:
     views: [tower, hour]
     service: wind
     sliceDays: 7
+    materializeSliceDays: 60
   label: {rows: "features:entity_rows", column: turned, kind: binary}
   training: {function: "train:train"}
   scoring: {shards: 3}

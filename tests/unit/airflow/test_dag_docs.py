@@ -1,10 +1,17 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 from jinja2.sandbox import SandboxedEnvironment
 
+from windtunnel.airflow import dag_docs
 from windtunnel.airflow.dag_docs import APPROVAL_BODY
+from windtunnel.spec import load_lifecycle
+from windtunnel.spec.stages import STAGES
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FACTS = {
     "decision": "promote",
@@ -33,3 +40,15 @@ def test_who_approves_sees_the_verdict_its_reasons_and_whom_it_is_compared_with(
         "| auc | 0.66 | 0.5 | 0.64 |",
         "| brier | 0.17 | None | 0.18 |",
     ]
+
+
+def test_every_task_says_what_it_does() -> None:
+    assert set(dag_docs.STAGES) == {*STAGES, "plan", "plan_materialize", "approve"}
+
+
+def test_the_page_of_the_features_says_how_past_days_are_filled(lifecycles: Path) -> None:
+    lifecycle = load_lifecycle(lifecycles / "wind")
+    features = dag_docs.lifecycle(lifecycle, "features")
+    assert "windtunnel backfill wind --from DAY --to DAY --airflow URL" in features
+    assert "\n| param | |\n" in features
+    assert "backfill wind" not in dag_docs.lifecycle(lifecycle, "train")

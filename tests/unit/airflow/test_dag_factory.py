@@ -39,19 +39,44 @@ def test_a_lifecycle_has_three_dags(dags: dict[str, DAG]) -> None:
         assert "Trigger" in (dag.doc_md or "")
 
 
-def test_features_are_mapped_over_slices_then_views(dags: dict[str, DAG]) -> None:
+def test_features_are_mapped_over_slices_and_views_and_published_once(dags: dict[str, DAG]) -> None:
     dag = dags["wind__features"]
     assert arrows(dag) == {
         "plan": {"extract", "transform"},
+        "plan_materialize": {"materialize.tower", "materialize.hour"},
         "extract": {"transform"},
         "transform": {"materialize.tower", "materialize.hour"},
-        "materialize.tower": set(),
-        "materialize.hour": set(),
+        "materialize.tower": {"publish"},
+        "materialize.hour": {"publish"},
+        "publish": set(),
     }
-    assert dag.get_task("extract").is_mapped
-    assert dag.get_task("transform").is_mapped
-    assert dag.get_task("materialize.hour").stage_params == {"view": "hour"}
-    assert [asset.uri for asset in dag.get_task("materialize.hour").outlets] == ["x-windtunnel://wind/hour"]
+    mapped = {task.task_id for task in dag.tasks if task.is_mapped}
+    assert mapped == {"extract", "transform", "materialize.tower", "materialize.hour"}
+    for task_id in mapped:
+        assert dag.get_task(task_id).map_index_template.count("stage_params") == 2
+    assert dag.get_task("materialize.hour").partial_kwargs["view"] == "hour"
+
+
+def test_each_plan_cuts_into_the_slices_of_the_spec(dags: dict[str, DAG]) -> None:
+    dag = dags["wind__features"]
+    assert (dag.get_task("plan").slice_days, dag.get_task("plan_materialize").slice_days) == (7, 60)
+
+
+def test_publishing_tells_who_waits_for_any_of_the_views(dags: dict[str, DAG]) -> None:
+    dag = dags["wind__features"]
+    publish = dag.get_task("publish")
+    assert {asset.uri for asset in publish.outlets} == {
+        "x-windtunnel://wind/tower",
+        "x-windtunnel://wind/hour",
+    }
+    assert publish.window_params == ("start", "end")
+    assert not [task.task_id for task in dag.tasks if task.outlets and task is not publish]
+
+
+def test_one_run_takes_half_of_the_pods_at_most(lifecycles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for parallelism, most in (("16", 8), ("1", 1)):
+        monkeypatch.setenv("AIRFLOW__CORE__PARALLELISM", parallelism)
+        assert {dag.max_active_tasks for dag in lifecycle_dags(lifecycles).values()} == {most}
 
 
 def test_features_run_by_cron_with_intervals(dags: dict[str, DAG]) -> None:

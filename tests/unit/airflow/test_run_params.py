@@ -18,7 +18,7 @@ def test_the_first_day_of_training_is_not_asked_for() -> None:
 
 def test_from_stage_offers_the_stages_of_its_dag() -> None:
     param = params_of("features")["from_stage"]
-    assert param.schema["enum"] == [None, "extract", "transform", "materialize"]
+    assert param.schema["enum"] == [None, "extract", "transform", "materialize", "publish"]
     with pytest.raises(ParamValidationError, match="'materialise' is not one of"):
         param.resolve("materialise")
 

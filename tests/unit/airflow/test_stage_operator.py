@@ -17,6 +17,7 @@ from airflow.sdk import DAG, Asset
 from airflow.sdk.exceptions import (
     AirflowException,
     AirflowFailException,
+    AirflowSkipException,
     DownstreamTasksSkipped,
 )
 from airflow.sdk.execution_time.timeout import timeout
@@ -129,17 +130,42 @@ def test_its_lines_are_in_the_task_log(stage_python: StagePython, capfd: pytest.
     assert "one is late" in logged
 
 
-def test_a_view_is_materialized_for_all_days_and_its_readers_hear_of_them(stage_python: StagePython) -> None:
+def test_a_slice_of_a_view_is_materialized(stage_python: StagePython) -> None:
     stage_python.does(ECHO)
-    asset = Asset(name="wind/tower", uri="x-windtunnel://wind/tower")
-    task = operator(
-        "materialize", stage_params={"view": "tower"}, window_params=("start", "end"), outlets=[asset]
-    )
-    run = context(start="2013-01-01", end="2013-01-31")
-    assert request_of(task.execute(run))["params"] == {
-        "force": False, "start": "2013-01-01", "end": "2013-01-31", "view": "tower",
+    task = operator("materialize", stage_params={"start": "2013-01-01", "end": "2013-03-31"}, view="tower")
+    assert request_of(task.execute(context(map_index=0)))["params"] == {
+        "force": False, "start": "2013-01-01", "end": "2013-03-31", "view": "tower", "map_index": 0,
     }  # fmt: skip
-    assert run["outlet_events"][asset].extra == {"start": "2013-01-01", "end": "2013-01-31"}
+
+
+@pytest.fixture
+def assets() -> list[Asset]:
+    return [Asset(name=f"wind/{view}", uri=f"x-windtunnel://wind/{view}") for view in ("tower", "hour")]
+
+
+def publish(assets: list[Asset]) -> StageOperator:
+    return operator("publish", window_params=("start", "end"), outlets=assets)
+
+
+def test_who_waits_for_features_hears_which_days_were_published(
+    stage_python: StagePython, assets: list[Asset]
+) -> None:
+    stage_python.does("result({'views': {}, 'news': True}, published=1)")
+    run = context(start="2013-01-01", end="2013-01-31")
+    publish(assets).execute(run)
+    for asset in assets:
+        assert run["outlet_events"][asset].extra == {"start": "2013-01-01", "end": "2013-01-31"}
+
+
+def test_days_older_than_those_published_before_start_nothing_and_keep_their_result(
+    stage_python: StagePython, assets: list[Asset]
+) -> None:
+    stage_python.does("result({'views': {'tower': {'rows': 3}}, 'news': False}, published=1)")
+    run = context(start="2012-01-01", end="2012-01-31")
+    with pytest.raises(AirflowSkipException, match=r"publish is done.*2012-01-01 to 2012-01-31 are older"):
+        publish(assets).execute(run)
+    assert run["ti"].pushed["return_value"]["facts"]["views"] == {"tower": {"rows": 3}}
+    assert not run["outlet_events"]
 
 
 def test_training_that_assets_started_ends_where_the_newest_one_does(stage_python: StagePython) -> None:
@@ -159,15 +185,25 @@ def test_a_wrong_param_fails_the_run_at_once_and_says_how_to_mend_it(stage_pytho
     with pytest.raises(AirflowFailException, match="no param 'edn'; did you mean 'end'"):
         operator("snapshot", window_params=("end",)).execute(context("train", edn="2013-01-01"))
     with pytest.raises(AirflowFailException, match="start 2013-02-02 lies after end 2013-01-01"):
-        PlanOperator(task_id="plan", slice_days=7).execute(context(start="2013-02-02", end="2013-01-01"))
+        plan_of(7).execute(context(start="2013-02-02", end="2013-01-01"))
+
+
+def plan_of(days: int) -> PlanOperator:
+    return PlanOperator(task_id="plan", slice_days=days, setting="features.sliceDays")
 
 
 def test_the_plan_is_made_of_slices() -> None:
-    plan = PlanOperator(task_id="plan", slice_days=14)
+    plan = plan_of(14)
     assert plan.execute(context(start="2013-01-01", end="2013-01-20")) == [
         {"start": "2013-01-01", "end": "2013-01-14"},
         {"start": "2013-01-15", "end": "2013-01-20"},
     ]
+
+
+def test_more_slices_than_airflow_takes_are_refused_with_the_setting_that_helps() -> None:
+    assert len(plan_of(1).execute(context(start="2010-01-01", end="2012-10-20"))) == 1024
+    with pytest.raises(AirflowFailException, match=r"1025 slices of 1 days.*raise features\.sliceDays"):
+        plan_of(1).execute(context(start="2010-01-01", end="2012-10-21"))
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,14 @@ PURPOSES = {
 }
 
 STAGES = {
-    "plan": "Says which days the run is about, and cuts them into slices.",
+    "plan": "Says which days the run is about, and cuts them into slices for extract and transform.",
+    "plan_materialize": "Cuts the same days into the longer slices of materialize.",
     "extract": "Reads the sources' partitions of these days, checks their schema, sets bad rows aside.",
     "transform": "Calls the lifecycle's `transform` for each of these days and writes feature rows.",
-    "materialize": "Writes the feature view's rows to the online store, where serving reads them.",
+    "materialize": "Writes the newest row of each key in this slice of the view's days to the online store, "
+    "where serving reads it. A newer value that is there already stays, so slices may run in any order.",
+    "publish": "Says how fresh each view is, and tells the DAGs that wait for features. Skipped, its work "
+    "done, when the days are older than the newest ones published before: a backfill starts no training.",
     "snapshot": "Freezes a training set by point-in-time join: no row knows what came after it.",
     "train": "Calls the lifecycle's `train`, registers the model version, writes and proves its bundle.",
     "evaluate": "Judges challenger and champion on the same fresh days. A refusal skips the rollout.",
@@ -57,7 +61,7 @@ Owner: {owner} · spec `{digest}` · one of the DAGs that Windtunnel makes from 
 **When**: {schedule}
 
 **By hand**: press *Trigger*, or `POST /api/v2/dags/{dag_id}/dagRuns` with
-`{{"logical_date": null, "conf": {{…}}}}`.
+`{{"logical_date": null, "conf": {{…}}}}`.{by_hand}
 
 | param | |
 |---|---|
@@ -65,6 +69,12 @@ Owner: {owner} · spec `{digest}` · one of the DAGs that Windtunnel makes from 
 
 Every task is a stage in a pod of its own. A stage whose inputs and code have not changed answers from the
 cache.
+"""
+
+_BACKFILL = """
+
+**Past days**: `windtunnel backfill {name} --from DAY --to DAY --airflow URL`, or the params `start` and
+`end`. What is served keeps its newer values.\
 """
 
 _BROKEN = """\
@@ -91,6 +101,7 @@ def lifecycle(lifecycle: Lifecycle, dag: str) -> str:
         purpose=PURPOSES[dag],
         schedule=_schedule(lifecycle, dag),
         dag_id=f"{metadata.name}__{dag}",
+        by_hand=_BACKFILL.format(name=metadata.name) if dag == "features" else "",
         params="\n".join(rows),
     )
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, get_parsing_context
+from airflow.sdk.configuration import conf
 
 from windtunnel.airflow import dag_docs
 from windtunnel.airflow.plan_operator import PlanOperator
@@ -24,6 +25,7 @@ from windtunnel.spec.stages import STAGES
 
 if TYPE_CHECKING:
     from airflow.sdk import BaseOperator
+    from airflow.sdk.definitions.mappedoperator import MappedOperator
 
     from windtunnel.spec import Lifecycle
 
@@ -39,6 +41,7 @@ _ASSET_SCHEME = "x-windtunnel"
 # Before anything that could be scheduled; without catch-up only its being in the past matters.
 _START = datetime(2020, 1, 1, tzinfo=UTC)
 _RETRY_DELAY = timedelta(seconds=10)
+_SLICE_NAME = "{{ task.stage_params.start }} to {{ task.stage_params.end }}"
 
 
 def lifecycle_dags(directory: Path) -> dict[str, DAG]:
@@ -121,28 +124,23 @@ class LifecycleDags:
         }
 
     def features(self) -> DAG:
-        """plan → extract per slice → transform per slice → materialize per view."""
+        """plan → extract per slice → transform per slice → materialize per view and slice → publish.
+
+        Two plans, side by side, because the slices of materialize are longer, and Airflow maps over one list
+        of a task only.
+        """
         features = self.lifecycle.spec.features
         with self._dag("features", _cron(features.schedule)) as dag:
-            plan = PlanOperator(
-                task_id="plan",
-                slice_days=features.slice_days,
-                executor_config=_pod("small"),
-                retries=1,
-                retry_delay=_RETRY_DELAY,
-                doc_md=dag_docs.STAGES["plan"],
+            plan = self._plan("plan", features.slice_days, "features.sliceDays")
+            long_plan = self._plan(
+                "plan_materialize", features.materialize_slice_days, "features.materializeSliceDays"
             )
-            slice_name = "{{ task.stage_params.start }} to {{ task.stage_params.end }}"
-            extract, transform = (
-                StageOperator.partial(**self._stage(name), map_index_template=slice_name).expand(
-                    stage_params=plan.output
-                )
-                for name in ("extract", "transform")
-            )
+            extract, transform = (self._per_slice(name, name, plan) for name in ("extract", "transform"))
+            publish = StageOperator(**self._stage("publish"), outlets=list(self.assets.values()))
             extract >> transform
-            for view, asset in self.assets.items():
-                materialize = self._stage("materialize") | {"task_id": f"materialize.{view}"}
-                transform >> StageOperator(**materialize, stage_params={"view": view}, outlets=[asset])
+            for view in self.assets:
+                materialize = self._per_slice("materialize", f"materialize.{view}", long_plan, view=view)
+                transform >> materialize >> publish
         return dag
 
     def train(self) -> DAG:
@@ -173,6 +171,22 @@ class LifecycleDags:
             )
         return dag
 
+    def _plan(self, task_id: str, slice_days: int, setting: str) -> PlanOperator:
+        return PlanOperator(
+            task_id=task_id,
+            slice_days=slice_days,
+            setting=setting,
+            executor_config=_pod("small"),
+            retries=1,
+            retry_delay=_RETRY_DELAY,
+            doc_md=dag_docs.STAGES[task_id],
+        )
+
+    def _per_slice(self, stage: str, task_id: str, plan: PlanOperator, **kwargs: Any) -> MappedOperator:
+        """A task of the stage for each slice of a plan, named after its days."""
+        settings = self._stage(stage) | {"task_id": task_id, "map_index_template": _SLICE_NAME} | kwargs
+        return StageOperator.partial(**settings).expand(stage_params=plan.output)
+
     def _dag(self, dag: str, schedule: Any) -> DAG:
         metadata = self.lifecycle.metadata
         return DAG(
@@ -183,6 +197,7 @@ class LifecycleDags:
             catchup=False,
             # Runs of one lifecycle would race for the same partitions and for the promotion.
             max_active_runs=1,
+            max_active_tasks=_pods_of_one_run(),
             # It is in the repository, so it is meant to run; when, its schedule says.
             is_paused_upon_creation=False,
             params=params_of(dag),
@@ -224,8 +239,15 @@ class LifecycleDags:
         )
 
 
-# What each stage is told of the run's days; for extract and transform the plan's slices say it.
-_WINDOW_PARAMS = {"materialize": ("start", "end"), "snapshot": ("end",), "score": ("start", "end")}
+# What each stage is told of the run's days; for those that are mapped over slices the slices say it.
+_WINDOW_PARAMS = {"publish": ("start", "end"), "snapshot": ("end",), "score": ("start", "end")}
+
+
+def _pods_of_one_run() -> int:
+    """Half of the pods that may run at once: a backfill of two years has hundreds of slices, and would have
+    all other lifecycles wait until it is through.
+    """
+    return max(1, int(conf.getint("core", "parallelism")) // 2)
 
 
 def _cron(schedule: str | None) -> CronDataIntervalTimetable | None:

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
     from airflow.sdk import Context
 
-_START = "First day, as in 2013-01-01. Empty: the day of `end`, or the first day of the schedule's interval."
+_START = (
+    "First day, as in 2013-01-01; past days are a backfill. Empty: the day of `end`, or the first day of the "
+    "schedule's interval."
+)
 _END = "Last day, as in 2013-01-31. Empty: {default}"
 _END_DEFAULTS = {
     "features": "the last day of the schedule's interval; in a run by hand, yesterday.",

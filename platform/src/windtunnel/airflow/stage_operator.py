@@ -13,6 +13,7 @@ from airflow.sdk import BaseOperator
 from airflow.sdk.exceptions import (
     AirflowException,
     AirflowFailException,
+    AirflowSkipException,
     AirflowTaskTimeout,
     DownstreamTasksSkipped,
 )
@@ -36,9 +37,11 @@ _TAIL_LINES = 40
 class StageOperator(BaseOperator):
     """Starts `python -m windtunnel.stages STAGE`, passes on its log, returns its StageResult as JSON.
 
-    `stage_params` are the stage's own (a view, a slice, a shard) and may be mapped; `results` are those of
-    the stages whose outputs it takes, by stage; `window_params` says what it is told of the run's days. A
-    gate skips what follows it when its stage decides `refuse`.
+    `stage_params` are the stage's own (a slice, a shard) and may be mapped, `view` is the feature view that
+    all of them are about; `results` are those of the stages whose outputs it takes, by stage;
+    `window_params` says what it is told of the run's days. A gate skips what follows it when its stage
+    decides `refuse`. With outlets it ends as skipped, its work done, when its stage's facts say
+    `news: false`: those who wait for its assets hear nothing of a task that is skipped.
     """
 
     template_fields: Sequence[str] = ("stage_params", "results")
@@ -53,6 +56,7 @@ class StageOperator(BaseOperator):
         lifecycles: str,
         stage_class: str,
         stage_params: Mapping[str, Any] | None = None,
+        view: str | None = None,
         results: Mapping[str, Any] | None = None,
         window_params: Sequence[str] = (),
         gate: bool = False,
@@ -64,6 +68,7 @@ class StageOperator(BaseOperator):
         self.lifecycles = lifecycles
         self.stage_class = stage_class
         self.stage_params = stage_params
+        self.view = view
         self.results = results
         self.window_params = window_params
         self.gate = gate
@@ -72,6 +77,8 @@ class StageOperator(BaseOperator):
     def execute(self, context: Context) -> dict[str, Any]:
         request = self._request(context)
         answer = self._run(request)
+        if self.outlets and answer["facts"].get("news") is False:
+            self._keep_quiet(context, answer, request.params)
         self._announce(context, request.params)
         if self.gate and answer["facts"].get("decision") == "refuse":
             self._refuse(context, answer)
@@ -95,6 +102,8 @@ class StageOperator(BaseOperator):
         except RequestError as error:
             raise AirflowFailException(str(error)) from None
         params |= dict(self.stage_params or {})
+        if self.view:
+            params["view"] = self.view
         if task.map_index is not None and task.map_index >= 0:
             params["map_index"] = task.map_index
         return StageRequest(
@@ -195,6 +204,16 @@ class StageOperator(BaseOperator):
         """Tell those who wait for this stage's assets which days they now hold."""
         for asset in self.outlets:
             context["outlet_events"][asset].extra = {name: params[name] for name in ("start", "end")}
+
+    def _keep_quiet(self, context: Context, answer: dict[str, Any], params: Mapping[str, Any]) -> None:
+        """The stage did its work, but nobody who waits for its assets should start because of it."""
+        days = f"{params.get('start')} to {params.get('end')}"
+        # What is raised has no return value.
+        context["ti"].xcom_push(key="return_value", value=answer)
+        raise AirflowSkipException(
+            f"{self.stage} is done; it ends as skipped because {days} are older than what was published "
+            "before: a backfill starts no training"
+        )
 
     def _refuse(self, context: Context, answer: dict[str, Any]) -> None:
         """The stage did its work, so it succeeded; what it refused is skipped."""

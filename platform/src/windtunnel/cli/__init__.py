@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 
-from windtunnel.errors import WindtunnelError
+from windtunnel.errors import WindtunnelError, exit_code
 
 
 def main() -> None:
-    """Errors that Windtunnel raises on purpose are told without a traceback (exit 2); others keep theirs."""
+    """Errors that Windtunnel raises on purpose are told without a traceback (exit 2, or 75 when a retry may
+    help); others keep theirs.
+    """
     from windtunnel.cli.app import app
     from windtunnel.cli.console import tell_error
 
@@ -16,4 +18,4 @@ def main() -> None:
         app()
     except WindtunnelError as error:
         tell_error(error)
-        sys.exit(2)
+        sys.exit(exit_code(error))

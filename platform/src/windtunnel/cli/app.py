@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -25,7 +26,8 @@ app = typer.Typer(
     [green]$ windtunnel init my_model[/]   write a small one that runs at once\n
     [green]$ windtunnel run my_model[/]    all stages, on this machine, under ./.windtunnel\n
     [green]$ windtunnel status[/]          what ran, what serves, what the last verdict was\n
-    [green]$ windtunnel validate[/]        check every lifecycle without running anything
+    [green]$ windtunnel validate[/]        check every lifecycle without running anything\n
+    [green]$ windtunnel backfill my_model --from 2026-01-01 --to 2026-01-31[/]   features of past days
     """,
 )
 
@@ -74,8 +76,8 @@ def run(
             "--from",
             metavar="STAGE",
             show_default=False,
-            help="Do this stage and the later ones anew: extract, transform, materialize, snapshot, train, "
-            "evaluate, rollout or score. The earlier ones come from the cache.",
+            help="Do this stage and the later ones anew: extract, transform, materialize, publish, snapshot, "
+            "train, evaluate, rollout or score. The earlier ones come from the cache.",
         ),
     ] = None,
     start: DayOption = None,
@@ -98,6 +100,55 @@ def run(
     directory = find_lifecycle(name, lifecycles)
     first, last = (day.date() if day else None for day in (start, end))
     raise typer.Exit(run_lifecycle(directory, Home.at(home), first, last, from_stage))
+
+
+@app.command()
+def backfill(
+    name: NameArgument,
+    start: Annotated[
+        datetime,
+        typer.Option("--from", formats=["%Y-%m-%d"], metavar="DAY", help="First day.", show_default=False),
+    ],
+    end: Annotated[
+        datetime,
+        typer.Option(
+            "--to", formats=["%Y-%m-%d"], metavar="DAY", help="Last day, included.", show_default=False
+        ),
+    ],
+    airflow: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            envvar="WINDTUNNEL_AIRFLOW_URL",
+            help="Do it in the cluster, by the Airflow at this address, and follow it. Its login comes from "
+            "the environment: WINDTUNNEL_AIRFLOW_USERNAME and WINDTUNNEL_AIRFLOW_PASSWORD.",
+            show_default=False,
+        ),
+    ] = None,
+    home: HomeOption = DEFAULT_HOME,
+    lifecycles: LifecyclesOption = None,
+) -> None:
+    """Fill the features of past days, offline and online, without disturbing what is served.
+
+    Extract, transform, materialize and publish, in slices of days (sliceDays and materializeSliceDays of
+    lifecycle.yaml): in the cluster each slice in a pod of its own, several at a time; on this machine one
+    after the other. An older value never replaces a newer one, and days older than the newest ones start no
+    training. What was done before is taken from the cache, so after a failure the same command goes on.
+
+    [green]$ windtunnel backfill flight_delay --from 2013-01-01 --to 2013-03-31[/]   on this machine\n
+    [green]$ kubectl -n windtunnel port-forward svc/windtunnel-airflow-api-server 8080 &[/]\n
+    [green]$ windtunnel backfill flight_delay --from 2013-01-01 --to 2013-03-31 --airflow http://127.0.0.1:8080[/]
+
+    Ctrl-C ends a backfill on this machine; in the cluster the run goes on, and the link to it is shown.
+    Exit code: 0 done, 1 a stage failed, 2 a wrong request, 75 a store or Airflow did not answer, 130 Ctrl-C.
+    """
+    from windtunnel.cli.backfill import backfill_here, backfill_in_airflow, check_days
+
+    first, last = start.date(), end.date()
+    check_days(first, last)
+    if airflow:
+        raise typer.Exit(backfill_in_airflow(name, airflow, os.environ, first, last))
+    raise typer.Exit(backfill_here(find_lifecycle(name, lifecycles), Home.at(home), first, last))
 
 
 @app.command()
@@ -136,7 +187,9 @@ def init(
 def status(
     name: OptionalNameArgument = None, home: HomeOption = DEFAULT_HOME, lifecycles: LifecyclesOption = None
 ) -> None:
-    """What ran last on this machine, with which outcome, what serves, and what the last verdict was."""
+    """What ran last on this machine, with which outcome, how fresh the features are, what serves, and what
+    the last verdict was. A view that misses its objective (features.freshness of lifecycle.yaml) is red.
+    """
     from windtunnel.cli.status import tell_status
 
     directories = [find_lifecycle(name, lifecycles)] if name else known_lifecycles(lifecycles)

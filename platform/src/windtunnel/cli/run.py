@@ -12,7 +12,7 @@ from rich.markup import escape
 from windtunnel.cli.console import err, out, tell_error, tell_lines
 from windtunnel.cli.progress import LiveProgress, PlainProgress
 from windtunnel.cli.verdict import tell_facts, tell_verdict
-from windtunnel.errors import EXIT_PERMANENT, EXIT_TEMPORARY, EXIT_UNEXPECTED
+from windtunnel.errors import EXIT_OK, EXIT_PERMANENT, EXIT_TEMPORARY, EXIT_UNEXPECTED
 from windtunnel.local.runner import Outcome, Runner, StepFailedError
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from windtunnel.local.home import Home
+    from windtunnel.spec.stages import Dag
 
 EXIT_INTERRUPTED = 130
 SHOWN_LINES = 12
@@ -31,19 +32,38 @@ def run_lifecycle(
 ) -> int:
     """Exit code: 0, 1 for an exception of the user's code, 2 or 75 for one of ours, 130 when interrupted."""
     began = time.monotonic()
+    outcome, code = run_here(
+        directory, home, f"windtunnel run {directory.name}", start, end, from_stage=from_stage
+    )
+    if outcome:
+        _tell_outcome(outcome, home, time.monotonic() - began)
+    return code
+
+
+def run_here(
+    directory: Path,
+    home: Home,
+    again: str,
+    start: date | None,
+    end: date | None,
+    *,
+    from_stage: str | None = None,
+    dag: Dag | None = None,
+) -> tuple[Outcome | None, int]:
+    """Run the stages, or those of one DAG, with progress; a failure is told here, `again` is the command to
+    go on with. Outcome (None when it failed) and exit code.
+    """
     progress = LiveProgress(out) if out.is_terminal else PlainProgress(out)
     try:
         with _ends_as_by_ctrl_c(), progress:
-            outcome = Runner(directory, home, progress).run(start, end, from_stage)
+            return Runner(directory, home, progress).run(start, end, from_stage, dag), EXIT_OK
     except StepFailedError as failure:
-        _tell_failure(directory.name, failure)
+        _tell_failure(again, failure)
         ours = failure.ended.code in (EXIT_PERMANENT, EXIT_TEMPORARY)
-        return failure.ended.code if ours else EXIT_UNEXPECTED
+        return None, failure.ended.code if ours else EXIT_UNEXPECTED
     except KeyboardInterrupt:
         err.print("interrupted; what was finished stays in the cache, so the next run goes on from there")
-        return EXIT_INTERRUPTED
-    _tell_outcome(outcome, home, time.monotonic() - began)
-    return 0
+        return None, EXIT_INTERRUPTED
 
 
 @contextmanager
@@ -62,13 +82,13 @@ def _ends_as_by_ctrl_c() -> Iterator[None]:
             signal.signal(number, signal.SIG_DFL)
 
 
-def _tell_failure(name: str, failure: StepFailedError) -> None:
+def _tell_failure(again: str, failure: StepFailedError) -> None:
     err.print()
     tell_lines(failure.ended.lines[-SHOWN_LINES:])
     err.print(f"\nThe step [bold]{escape(failure.step)}[/] failed.")
     tell_error(failure.error)
     err.print(f"  its log: {failure.log_file}", soft_wrap=True, markup=False)
-    err.print(f"  then:    windtunnel run {name}   (what is done stays done)", soft_wrap=True, markup=False)
+    err.print(f"  then:    {again}   (what is done stays done)", soft_wrap=True, markup=False)
 
 
 def _tell_outcome(outcome: Outcome, home: Home, seconds: float) -> None:

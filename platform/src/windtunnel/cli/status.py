@@ -1,16 +1,18 @@
-"""`windtunnel status`: the last run of each lifecycle on this machine, from its stage records."""
+"""`windtunnel status`: the last run of each lifecycle on this machine, and how fresh its views are."""
 
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
 
 from windtunnel.cli.console import out
+from windtunnel.cli.freshness import tell_freshness
 from windtunnel.cli.verdict import tell_verdict
+from windtunnel.features.freshness import read_freshness
 from windtunnel.ledger import Ledger
 from windtunnel.records import read_records
 
@@ -38,6 +40,7 @@ def _tell_lifecycle(name: str, home: Home, store: ObjectStore) -> None:
     run_id = records[-1]["run_id"]
     out.print(f"[bold]{name}[/]  last run [bold]{run_id}[/]")
     out.print(_table([record for record in records if record["run_id"] == run_id]))
+    _tell_views(name, store)
     out.print(f"Champion: {_champion(name, home)}", markup=False, soft_wrap=True)
     entries = Ledger(store, name).entries()
     if entries:
@@ -49,6 +52,18 @@ def _tell_lifecycle(name: str, home: Home, store: ObjectStore) -> None:
     verdicts = [r for r in records if r["stage"] == "evaluate" and r["outcome"] == "success"]
     if verdicts:
         tell_verdict(verdicts[-1]["facts"])
+
+
+def _tell_views(name: str, store: ObjectStore) -> None:
+    now = datetime.now(UTC)
+    views = {
+        view: {**found.to_json(), "age_seconds": found.age_seconds(now), "stale": found.is_stale(now)}
+        for view, found in read_freshness(store, name).items()
+    }
+    if views:
+        out.print("\n[bold]Freshness[/] of the online store")
+        tell_freshness(views)
+        out.print()
 
 
 def _table(records: list[dict[str, Any]]) -> Table:
