@@ -1,0 +1,308 @@
+"""The point-in-time join: for each entity row the newest feature row that was there, by an as-of join.
+
+An entity row with keys k and moment t gets from a view the feature row r with
+
+- all join keys equal (a null or NaN key equals nothing);
+- r.event_timestamp <= t, and >= t - ttl if the view has a ttl (both ends included; none or 0: for ever);
+- with `known_then`, for a view with a created column: r.created <= t (null is unknown, so not known then).
+
+Among those: the largest event timestamp, then the largest created (null is the smallest), then the last in
+storage order. Its values are taken as they are, nulls included. Timestamps may have any unit and zone; naive
+ones are UTC.
+
+Feature rows are read in chunks and folded into the best row so far, so memory follows what is asked for and
+not what is stored. No Feast and no files here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from windtunnel.errors import DataError
+from windtunnel.features.chunks import chunks
+from windtunnel.features.join_keys import as_key, common_key_type, no_common_type
+from windtunnel.features.moments import finest_unit, require_moments, span_of, to_integer, within
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import timedelta
+
+    import numpy.typing as npt
+
+    from windtunnel.features.moments import Unit
+
+    Integers = npt.NDArray[np.int64]
+
+_NEVER = np.iinfo(np.int64).min
+
+
+@dataclass(frozen=True)
+class FeatureRows:
+    """The feature rows of one view."""
+
+    rows: pl.LazyFrame
+    """In storage order."""
+    keys: Mapping[str, str]
+    """Column of the entity rows → column of `rows`; empty for a view without entities."""
+    event_timestamp: str
+    created: str | None
+    ttl: timedelta | None
+    features: Mapping[str, str]
+    """Column of `rows` → column of the answer."""
+    name: str = "feature rows"
+    """What errors call it."""
+
+    def columns(self) -> list[str]:
+        """The columns that are needed of `rows`; one may serve twice."""
+        moments = [self.event_timestamp, self.created] if self.created else [self.event_timestamp]
+        return list(dict.fromkeys([*self.keys.values(), *moments, *self.features]))
+
+    def schema(self) -> dict[str, pl.DataType]:
+        """Types of `columns()`; raises DataError for one that is missing or no timestamp."""
+        known = dict(self.rows.collect_schema())
+        for column in self.columns():
+            if column not in known:
+                raise DataError(
+                    f"there is no column {column!r}",
+                    where=self.name,
+                    fix=f"the files have {', '.join(known) or 'none'}",
+                )
+        require_moments(known[self.event_timestamp], self.event_timestamp, self.name)
+        if self.created:
+            require_moments(known[self.created], self.created, self.name)
+        return {column: known[column] for column in self.columns()}
+
+
+def as_of_join(
+    entity_rows: pl.DataFrame, moment: str, views: Sequence[FeatureRows], *, known_then: bool
+) -> pl.DataFrame:
+    """`entity_rows` with the features of all views; `moment` names its column of moments.
+
+    Every entity row comes back, in order, its own columns unchanged. Raises DataError for a column that is
+    missing or of a type that cannot be compared, and for a feature named like another column.
+    """
+    require_distinct([*entity_rows.columns, *(name for view in views for name in view.features.values())])
+    answers = [features_at(entity_rows, moment, view, known_then=known_then) for view in views]
+    return entity_rows.hstack([column for answer in answers for column in answer.get_columns()])
+
+
+def require_distinct(names: Sequence[str]) -> None:
+    """Raises DataError when two columns of an answer would have one name."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise DataError(
+            f"column {twice[0]!r} would be in the answer twice",
+            where="entity rows and features",
+            fix="ask with full_feature_names=True, or rename the column of the entity rows",
+        )
+
+
+def features_at(
+    entity_rows: pl.DataFrame, moment: str, view: FeatureRows, *, known_then: bool
+) -> pl.DataFrame:
+    """The view's features alone, one row per entity row."""
+    schema = view.schema()
+    asked = _Asked.of(entity_rows, moment, view, schema)
+    best = _Best(pl.DataFrame(schema={name: schema[name] for name in view.features}), entity_rows.height)
+    if asked.questions.height:
+        first, last = asked.window()
+        inside = within(view.event_timestamp, schema[view.event_timestamp], asked.unit, first, last)
+        for chunk in chunks(view.rows.select(view.columns()), inside):
+            best.fold(_candidates(chunk.rows, view, asked, known_then), chunk.rows, whole=chunk.whole)
+    oldest = asked.moments - asked.ttl if asked.ttl is not None else None
+    return best.answer(oldest).rename(dict(view.features))
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """What the entity rows ask of one view."""
+
+    unit: Unit
+    ttl: int | None
+    moments: pl.Series
+    """Of every entity row, as integers of `unit`."""
+    groups: pl.DataFrame
+    """Each combination of keys that is asked for (`k0`, `k1`, …), with its number `group`."""
+    questions: pl.DataFrame
+    """`group`, `moment`, `row` of entity rows that can have an answer, sorted by moment."""
+
+    @classmethod
+    def of(
+        cls, entity_rows: pl.DataFrame, moment: str, view: FeatureRows, schema: Mapping[str, pl.DataType]
+    ) -> _Asked:
+        for column in (*view.keys, moment):
+            if column not in entity_rows.columns:
+                raise DataError(
+                    f"there is no column {column!r}",
+                    where="entity rows",
+                    fix=f"they have {', '.join(entity_rows.columns) or 'none'}",
+                )
+        require_moments(entity_rows.schema[moment], moment, "entity rows")
+        stamps = [schema[view.event_timestamp], *([schema[view.created]] if view.created else [])]
+        unit = finest_unit([entity_rows.schema[moment], *stamps])
+        moments = to_integer(entity_rows[moment], unit)
+        keys = _entity_keys(entity_rows, view, schema)
+        groups, numbers = _numbered(keys, entity_rows.height)
+        questions = (
+            pl.DataFrame({"group": numbers, "moment": moments})
+            .with_row_index("row")
+            .drop_nulls()
+            .sort("moment")
+        )
+        return cls(unit, span_of(view.ttl, unit), moments, groups, questions)
+
+    def window(self) -> tuple[int | None, int]:
+        """Event timestamps that can matter."""
+        asked = self.questions["moment"]
+        first = None if self.ttl is None else int(asked[0]) - self.ttl
+        return first, int(asked[-1])
+
+
+def _entity_keys(
+    entity_rows: pl.DataFrame, view: FeatureRows, schema: Mapping[str, pl.DataType]
+) -> pl.DataFrame:
+    """`k0`, `k1`, … in the types in which they are compared."""
+    keys = {}
+    for number, (asked, stored) in enumerate(view.keys.items()):
+        column = entity_rows[asked]
+        dtype = common_key_type(column.dtype, schema[stored])
+        if dtype is None:
+            if column.null_count() < column.len() and _any_rows(view.rows):
+                raise no_common_type(asked, column.dtype, schema[stored], view.name)
+            column, dtype = pl.Series([None] * column.len(), dtype=pl.Int64), pl.Int64()
+        keys[f"k{number}"] = as_key(column, dtype)
+    return pl.DataFrame(keys)
+
+
+def _any_rows(rows: pl.LazyFrame) -> bool:
+    return bool(rows.select(pl.len()).collect().item())
+
+
+def _numbered(keys: pl.DataFrame, height: int) -> tuple[pl.DataFrame, pl.Series]:
+    """The distinct keys with their number, and the number of each row's (null where a key is)."""
+    if not keys.width:
+        return pl.DataFrame(), pl.repeat(0, height, dtype=pl.UInt32, eager=True)
+    groups = keys.unique(maintain_order=False).drop_nulls().with_row_index("group")
+    return groups, keys.join(groups, on=keys.columns, how="left", maintain_order="left")["group"]
+
+
+@dataclass(frozen=True)
+class _Candidates:
+    """Per question that has one, the best feature row of a chunk."""
+
+    asked: Integers
+    """Position of the entity row."""
+    found: Integers
+    """Position of the feature row in its chunk."""
+    event: Integers
+    created: Integers
+
+
+def _candidates(chunk: pl.DataFrame, view: FeatureRows, asked: _Asked, known_then: bool) -> _Candidates:
+    event = to_integer(chunk[view.event_timestamp], asked.unit)
+    created = to_integer(chunk[view.created], asked.unit) if view.created else None
+    rows = _asked_rows(chunk, view, asked, event, created)
+    if known_then and created is not None:
+        rows = rows.drop_nulls("created")
+    rows, on = _in_order(rows, known_then)
+    questions = asked.questions
+    if rows.height:
+        reach = questions["moment"].search_sorted(rows[on][0])
+        questions = questions.slice(reach)
+    found = questions.join_asof(
+        rows.select(on, "group", "found"),
+        left_on="moment", right_on=on, by="group", check_sortedness=False,
+    ).drop_nulls("found")  # fmt: skip
+    at = found["found"].to_numpy().astype(np.int64)
+    tie = event if created is None else created
+    return _Candidates(
+        found["row"].to_numpy().astype(np.int64),
+        at,
+        event.gather(at).to_numpy(),
+        tie.gather(at).fill_null(_NEVER).to_numpy(),
+    )
+
+
+def _asked_rows(
+    chunk: pl.DataFrame, view: FeatureRows, asked: _Asked, event: pl.Series, created: pl.Series | None
+) -> pl.DataFrame:
+    """`event`, `created`, `group`, `found` (the position) of those rows whose keys are asked for."""
+    columns = {"event": event} | ({} if created is None else {"created": created})
+    keys = [name for name in asked.groups.columns if name != "group"]
+    for name, stored in zip(keys, view.keys.values(), strict=True):
+        columns[name] = as_key(chunk[stored], asked.groups.schema[name])
+    rows = pl.DataFrame(columns).with_row_index("found").drop_nulls("event")
+    if not keys:
+        return rows.with_columns(pl.lit(0, pl.UInt32).alias("group"))
+    return rows.join(asked.groups, on=keys, how="inner", maintain_order="left").drop(keys)
+
+
+def _in_order(rows: pl.DataFrame, known_then: bool) -> tuple[pl.DataFrame, str]:
+    """Rows sorted so that the last one that is visible is the best one; and the column to join on."""
+    event = rows["event"]
+    if "created" not in rows.columns:
+        return _sorted(rows, "event"), "event"
+    created = rows["created"]
+    if created.null_count() == 0 and (created == event).all():
+        return _sorted(rows, "event"), "event"
+    rows = rows.sort("event", "created", nulls_last=False, maintain_order=True)
+    if not known_then or not (created > event).any():
+        return rows, "event"
+    # A late row is visible from `created` on; until then an older one may be the best, afterwards it is
+    # the best of all that are visible: the running maximum of the rank.
+    best = pl.col("rank").cum_max().over("group")
+    late = (
+        rows.with_row_index("rank")
+        .with_columns(pl.max_horizontal("event", "created").alias("visible"))
+        .sort("visible", maintain_order=True)
+        .with_columns(best)
+    )
+    return late.with_columns(rows["found"].gather(late["rank"])), "visible"
+
+
+def _sorted(rows: pl.DataFrame, by: str) -> pl.DataFrame:
+    return rows if rows[by].is_sorted() else rows.sort(by, maintain_order=True)
+
+
+class _Best:
+    """The best feature row so far of each entity row."""
+
+    def __init__(self, features: pl.DataFrame, height: int) -> None:
+        self._features = features
+        self._row = np.full(height, -1, np.int64)
+        """Position in `_features`; -1 for none."""
+        self._event = np.full(height, _NEVER, np.int64)
+        self._created = np.full(height, _NEVER, np.int64)
+
+    def fold(self, new: _Candidates, chunk: pl.DataFrame, *, whole: bool) -> None:
+        """Take what is better of a later chunk; `whole` when no other follows."""
+        event, created = self._event[new.asked], self._created[new.asked]
+        better = (new.event > event) | ((new.event == event) & (new.created >= created))
+        asked, found = new.asked[better], new.found[better]
+        self._event[asked], self._created[asked] = new.event[better], new.created[better]
+        features = chunk.select(self._features.columns)
+        if not whole:
+            kept, found = np.unique(found, return_inverse=True)
+            features = features[kept]
+        self._row[asked] = self._features.height + found
+        self._features = self._features.vstack(features)
+        if self._features.height > 2 * len(self._row) + chunk.height:
+            self._forget()
+
+    def _forget(self) -> None:
+        """Drop the rows that better ones have replaced."""
+        kept, row = np.unique(self._row[self._row >= 0], return_inverse=True)
+        self._row[self._row >= 0] = row
+        self._features = self._features[kept]
+
+    def answer(self, oldest: pl.Series | None) -> pl.DataFrame:
+        """One row per entity row; null where there is none or its event timestamp is before `oldest`."""
+        row = self._row
+        if oldest is not None:
+            row = np.where(self._event >= oldest.fill_null(_NEVER).to_numpy(), row, -1)
+        at = pl.Series(row, dtype=pl.Int64).cast(pl.UInt32, strict=False)
+        return self._features.select(pl.all().gather(at))
