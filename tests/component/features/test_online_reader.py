@@ -7,11 +7,10 @@ import math
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
+import hiredis
 import numpy as np
 import pandas as pd
 import pytest
-import redis
-import redis.asyncio
 from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
 from feast.infra.key_encoding_utils import serialize_entity_key
 from feast.infra.online_stores.helpers import _mmh3, _redis_key
@@ -32,9 +31,11 @@ from windtunnel.features.online_layout import (
     feature_field,
 )
 from windtunnel.features.online_reader import OnlineReader, OnlineView
+from windtunnel.features.redis_address import RedisAddress
+from windtunnel.features.redis_connection import RedisConnection
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
     from pathlib import Path
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -60,18 +61,20 @@ class RecordingClient:
     def __init__(self, hashes: dict[bytes, dict[bytes, bytes]]) -> None:
         self.hashes = hashes
         self.reads = 0
+        self.asked: list[tuple[bytes, list[bytes]]] = []
 
-    def pipeline(self, transaction: bool = True) -> RecordingClient:
-        assert not transaction
-        self.asked: list[tuple[bytes, Sequence[bytes]]] = []
-        return self
-
-    def hmget(self, key: bytes, fields: Sequence[bytes]) -> None:
-        self.asked.append((key, fields))
-
-    async def execute(self) -> list[list[bytes | None]]:
+    async def ask(self, commands: bytes, count: int) -> list[list[bytes | None]]:
         self.reads += 1
-        return [[self.hashes.get(key, {}).get(field) for field in fields] for key, fields in self.asked]
+        parser = hiredis.Reader()
+        parser.feed(commands)
+        answers: list[list[bytes | None]] = []
+        while command := parser.gets():
+            name, key, *fields = command
+            assert name == b"HMGET"
+            self.asked.append((key, fields))
+            answers.append([self.hashes.get(key, {}).get(field) for field in fields])
+        assert len(answers) == count
+        return answers
 
 
 def stamp(when: datetime) -> bytes:
@@ -188,7 +191,7 @@ def test_a_column_that_no_view_offers_is_refused() -> None:
 
 
 def test_a_store_that_does_not_answer_is_a_store_error() -> None:
-    client = redis.asyncio.Redis(port=1, socket_connect_timeout=1)
+    client = RedisConnection(RedisAddress("127.0.0.1", 1))
     with pytest.raises(StoreError, match="the online store did not answer"):
         read(client, [CARRIER], [("carrier_day", "delay")], carrier=["UA"])
 
@@ -283,7 +286,7 @@ def test_reads_what_the_feast_sdk_reads(feast_store: FeatureStore, redis_port: i
             for view, feature in COLUMNS
         ]
     ).T
-    client = redis.asyncio.Redis(port=redis_port)
+    client = RedisConnection(RedisAddress("127.0.0.1", redis_port))
     result = read(client, [CARRIER, ROUTE, SLOT], COLUMNS, **ENTITIES)
     np.testing.assert_array_equal(result, expected)
     assert result[0, 1] == 12.25
@@ -295,5 +298,5 @@ def test_unlike_feast_it_honours_ttl(feast_store: FeatureStore, redis_port: int)
         features=["carrier_day:delay"], entity_rows=[{"carrier": "DL"}]
     ).to_dict()
     assert asked["delay"] == [1.0]
-    client = redis.asyncio.Redis(port=redis_port)
+    client = RedisConnection(RedisAddress("127.0.0.1", redis_port))
     assert np.isnan(read(client, [CARRIER], [("carrier_day", "delay")], carrier=["DL"])).all()

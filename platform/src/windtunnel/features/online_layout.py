@@ -29,6 +29,7 @@ FLOAT_TAG: Final = 0x35
 BOOL_TAG: Final = 0x38
 UNIX_TIMESTAMP_TAG: Final = 0x40
 """First byte of a Value message: its field's number and wire type."""
+_INTEGER_TAGS: Final = frozenset((INT32_TAG, INT64_TAG, BOOL_TAG, UNIX_TIMESTAMP_TAG))
 NULL_TAG: Final = b"\x98\x01"
 NULL_UNIX_TIMESTAMP: Final = -(2**63)
 """What Feast's SDK writes for a missing timestamp; for every other null it writes an empty message."""
@@ -36,14 +37,15 @@ NULL_UNIX_TIMESTAMP: Final = -(2**63)
 NANOS: Final = 1_000_000_000
 """Nanoseconds in a second."""
 _WHERE: Final = "online store"
-_FLOAT64: Final = struct.Struct("<d")
-_FLOAT32: Final = struct.Struct("<f")
+_float64: Final = struct.Struct("<xd").unpack
+_float32: Final = struct.Struct("<xf").unpack
 _TWO_LENGTHS: Final = struct.Struct("<II")
 _INTEGERS: Final = {
-    "INT32": struct.Struct("<i"),
-    "INT64": struct.Struct("<q"),
-    "UNIX_TIMESTAMP": struct.Struct("<q"),
+    "INT32": (struct.Struct("<IIi").pack, 4),
+    "INT64": (struct.Struct("<IIq").pack, 8),
+    "UNIX_TIMESTAMP": (struct.Struct("<IIq").pack, 8),
 }
+"""Type → (packs type, length and value, length)."""
 
 
 def entity_key_head(join_keys: Sequence[str]) -> bytes:
@@ -58,15 +60,13 @@ def entity_key_head(join_keys: Sequence[str]) -> bytes:
 def entity_value(value: str | int | bytes, kind: str) -> bytes:
     """One value of a serialized entity key: type, length, bytes. `kind` is of VALUE_TYPES; a UNIX_TIMESTAMP
     is in whole seconds. Raises ValueError for what the type cannot hold."""
-    if kind == "STRING":
-        encoded = str(value).encode()
-    elif kind == "BYTES":
-        encoded = bytes(value)  # type: ignore[arg-type]
-    else:
+    if kind in _INTEGERS:
+        pack, length = _INTEGERS[kind]
         try:
-            encoded = _INTEGERS[kind].pack(value)
+            return pack(VALUE_TYPES[kind], length, value)
         except struct.error:
             raise ValueError(f"{value!r} is no {kind}") from None
+    encoded = str(value).encode() if kind == "STRING" else bytes(value)  # type: ignore[arg-type]
     return _TWO_LENGTHS.pack(VALUE_TYPES[kind], len(encoded)) + encoded
 
 
@@ -92,27 +92,25 @@ def decode_value(value: bytes | None) -> float:
     if not value:
         return math.nan
     tag = value[0]
-    if tag == DOUBLE_TAG:
-        if len(value) == 9:
-            return float(_FLOAT64.unpack_from(value, 1)[0])
-    elif tag in (INT64_TAG, INT32_TAG, BOOL_TAG, UNIX_TIMESTAMP_TAG):
-        number, end = _varint(value, 1)
-        if end == len(value):
-            number = _signed(number)
-            absent = tag == UNIX_TIMESTAMP_TAG and number == NULL_UNIX_TIMESTAMP
-            return math.nan if absent else float(number)
-    elif tag == FLOAT_TAG:
-        if len(value) == 5:
-            return float(_FLOAT32.unpack_from(value, 1)[0])
-    elif value[:2] == NULL_TAG and len(value) > 2 and _varint(value, 2)[1] == len(value):
+    try:
+        if tag == DOUBLE_TAG:
+            return float(_float64(value)[0])
+        if tag == FLOAT_TAG:
+            return float(_float32(value)[0])
+    except struct.error:
+        raise _damaged("a feature's value", value) from None
+    if tag in _INTEGER_TAGS:
+        number = _only(value, 1)
+        absent = tag == UNIX_TIMESTAMP_TAG and number == NULL_UNIX_TIMESTAMP
+        return math.nan if absent else float(number)
+    if value[:2] == NULL_TAG:
+        _only(value, 2)
         return math.nan
-    else:
-        raise DataError(
-            f"a feature's value is no number (message {value[:4].hex()})",
-            where=_WHERE,
-            fix="declare the feature as a numeric type and materialize it again",
-        )
-    raise _damaged("a feature's value", value)
+    raise DataError(
+        f"a feature's value is no number (message {value[:4].hex()})",
+        where=_WHERE,
+        fix="declare the feature as a numeric type and materialize it again",
+    )
 
 
 def decode_timestamp(value: bytes) -> int:
@@ -132,6 +130,14 @@ def decode_timestamp(value: bytes) -> int:
     return seconds * NANOS + nanos
 
 
+def _only(value: bytes, position: int) -> int:
+    """The signed number with which the message ends."""
+    number, end = _varint(value, position)
+    if end != len(value):
+        raise _damaged("a feature's value", value)
+    return _signed(number)
+
+
 def _varint(value: bytes, position: int) -> tuple[int, int]:
     """(number, position after it)."""
     number = shift = 0
@@ -145,6 +151,7 @@ def _varint(value: bytes, position: int) -> tuple[int, int]:
 
 
 def _signed(number: int) -> int:
+    number &= (1 << 64) - 1
     return number - (1 << 64) if number >= 1 << 63 else number
 
 

@@ -1,48 +1,39 @@
 """Reads online features in Feast's own Redis layout, without Feast.
 
-Feast keeps one hash per entity and project: its key is the serialized entity key (version 3) followed by the
-project's name; its fields are `_ts:<view>` (a Timestamp message) and murmur3(`<view>:<feature>`) (a Value
-message). Views with the same join keys share a hash. Checked against the Feast SDK by tests. Unlike Feast's
-own online read, a view's ttl is honoured: what would be too old for a training set is too old for an answer.
+One pipelined read for all views of a feature service. Unlike Feast's own online read, a view's ttl is
+honoured: what would be too old for a training set is too old for an answer, to the nanosecond and with the
+edge included, as in the point-in-time join.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
+from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
-from windtunnel.errors import PermanentError, StoreError
-from windtunnel.features.online_layout import (
-    NANOS,
-    decode_timestamp,
-    decode_value,
-    entity_key_head,
-    entity_value,
-    feature_field,
-    timestamp_field,
-)
+from windtunnel.errors import PermanentError
+from windtunnel.features.hash_group import HashGroup, OnlineView
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
-EntityValue = str | int
+    from windtunnel.features.hash_group import EntityValue, FloatArray, Hash, IntArray
+
+__all__ = ["OnlineFeatures", "OnlineReader", "OnlineView", "RedisClient"]
+
+_ROWS_AT_ONCE: Final = 128
+"""Rows of a large batch that are asked for together: the loop and the store see to others in between."""
 
 
-@dataclass(frozen=True)
-class OnlineView:
-    """A feature view as the bundle's manifest describes it."""
+class RedisClient(Protocol):
+    """What the reader needs of a connection."""
 
-    name: str
-    join_keys: Mapping[str, str]
-    """Join key → Feast type."""
-    features: tuple[str, ...]
-    """Only those that the model uses."""
-    ttl_seconds: float = 0.0
-    """Features older than this are missing; 0 means that they never age."""
+    async def ask(self, commands: bytes, count: int) -> list[Any]:
+        """The answers to `count` encoded commands. Raises StoreError."""
 
 
 @dataclass(frozen=True)
@@ -50,35 +41,29 @@ class OnlineFeatures:
     """One read."""
 
     values: FloatArray
-    """[rows, columns]; NaN where the entity is unknown, the feature is null, or it is too old."""
+    """[rows, columns]; the feature's default, or NaN, where the entity is unknown, the feature is null, or
+    it is too old."""
+    missing: int
+    """How many values the store did not give, whether or not a default stands in."""
     stale: int
-    """How many values are missing because they are too old."""
-
-
-class RedisClient(Protocol):
-    """What the reader needs of a `redis.asyncio.Redis` that does not decode responses."""
-
-    def pipeline(self, transaction: bool = True) -> Any: ...
+    """How many of those because they are too old."""
 
 
 @dataclass(frozen=True)
-class _Group:
-    """Views that share a hash, and the fields to ask for in one command."""
+class _Part:
+    """Some rows of a large batch, being read."""
 
-    join_keys: tuple[tuple[str, str], ...]
-    """(name, Feast type), sorted by name as in the serialized entity key."""
-    head: bytes
-    fields: tuple[bytes, ...]
-    views: tuple[tuple[int, float, tuple[tuple[int, int], ...]], ...]
-    """Per view: position of its timestamp in `fields`, ttl, and (position in `fields`, column) of each
-    feature."""
+    rows: slice
+    asked: list[tuple[HashGroup, IntArray, int]]
+    """Per group: which of its hashes each row wants, and how many hashes it asked for."""
+    answers: asyncio.Task[list[Hash]]
 
 
 class OnlineReader:
-    """Reads the features of some views for a batch of entities, in one round trip.
+    """Reads the features of some views for a batch of entities.
 
-    `columns` gives the order of the answer as (view, feature) pairs. Raises PermanentError when they don't
-    fit the views.
+    `columns` gives the order of the answer as (view, feature) pairs, `defaults` what stands in for a missing
+    one. Raises PermanentError when they don't fit the views.
     """
 
     def __init__(
@@ -87,93 +72,105 @@ class OnlineReader:
         project: str,
         views: Sequence[OnlineView],
         columns: Sequence[tuple[str, str]],
+        defaults: Mapping[tuple[str, str], float] | None = None,
     ) -> None:
+        defaults = defaults or {}
+        _check_offered(views, (*columns, *defaults))
         self._client = client
-        self._project = project.encode()
-        self._width = len(columns)
-        self._groups = _groups(views, {column: position for position, column in enumerate(columns)})
+        self._groups = _groups(project, views, {column: at for at, column in enumerate(columns)})
+        self._defaults = [float(defaults.get(column, np.nan)) for column in columns]
 
     async def read(
         self, entities: Mapping[str, Sequence[EntityValue]], now: float | None = None
     ) -> OnlineFeatures:
-        """The features that are not older than their ttl at `now` (seconds since 1970; default: the clock's).
+        """The features that are not older than their ttl at `now` (seconds since 1970, exact to the
+        microsecond; default: the clock's).
 
-        `entities` maps every join key to one value per row. Raises StoreError when the store does not answer
-        and DataError when it holds something that is no number.
+        `entities` maps every join key to one value per row. Raises StoreError when the store does not answer,
+        DataError when it holds something that is no number, RequestError for an entity that no key can name.
         """
+        now_ns = time.time_ns() if now is None else round(now * 1e6) * 1000
         rows = len(next(iter(entities.values()))) if entities else 0
-        result = np.full((rows, self._width), np.nan)
-        now = time.time() if now is None else now
-        pipeline = self._client.pipeline(transaction=False)
-        asked: list[tuple[_Group, list[int]]] = []
-        for group in self._groups:
-            for key, at in self._keys(group, entities, rows).items():
-                pipeline.hmget(key, group.fields)
-                asked.append((group, at))
+        return await (self._one(entities, now_ns) if rows == 1 else self._many(entities, rows, now_ns))
+
+    async def _one(self, entities: Mapping[str, Sequence[EntityValue]], now: int) -> OnlineFeatures:
+        """One row, without the machinery for many."""
+        groups = self._groups
+        answers = await self._client.ask(
+            b"".join([group.command(group.first_name(entities)) for group in groups]), len(groups)
+        )
+        row = self._defaults.copy()
+        missing = stale = 0
+        for group, found in zip(groups, answers, strict=True):
+            gone, too_old = group.fill(found, now, row)
+            missing += gone
+            stale += too_old
+        return OnlineFeatures(np.array([row]), missing, stale)
+
+    async def _many(
+        self, entities: Mapping[str, Sequence[EntityValue]], rows: int, now: int
+    ) -> OnlineFeatures:
+        """Part by part; the store reads the next one while this one is decoded."""
+        values = np.tile(np.array(self._defaults), (rows, 1))
+        missing = stale = 0
+        parts: deque[_Part] = deque()
         try:
-            answers = await pipeline.execute()
-        except Exception as error:
-            raise StoreError(
-                f"the online store did not answer: {error or type(error).__name__}",
-                where="online store",
-                fix="try again, or send the feature vector",
-            ) from error
-        stale = 0
-        for (group, at), values in zip(asked, answers, strict=True):
-            stale += _fill(result, group, at, values, now)
-        return OnlineFeatures(result, stale)
+            for begin in range(0, rows, _ROWS_AT_ONCE):
+                parts.append(self._ask(entities, slice(begin, min(begin + _ROWS_AT_ONCE, rows))))
+                if len(parts) > 1:
+                    gone, too_old = await self._take(parts, values, now)
+                    missing, stale = missing + gone, stale + too_old
+            while parts:
+                gone, too_old = await self._take(parts, values, now)
+                missing, stale = missing + gone, stale + too_old
+        finally:
+            for part in parts:
+                part.answers.cancel()
+            await asyncio.gather(*(part.answers for part in parts), return_exceptions=True)
+        return OnlineFeatures(values, missing, stale)
 
-    def _keys(
-        self, group: _Group, entities: Mapping[str, Sequence[EntityValue]], rows: int
-    ) -> dict[bytes, list[int]]:
-        """Hash key → rows that ask for it; an entity asked for twice is read once."""
-        keys: dict[bytes, list[int]] = {}
-        columns = [(entities[name], kind) for name, kind in group.join_keys]
-        for row in range(rows):
-            values = b"".join(entity_value(column[row], kind) for column, kind in columns)
-            keys.setdefault(b"".join((group.head, values, self._project)), []).append(row)
-        return keys
+    def _ask(self, entities: Mapping[str, Sequence[EntityValue]], rows: slice) -> _Part:
+        """Begin to read some rows; an entity that several of them want is read once."""
+        commands: list[bytes] = []
+        asked = []
+        for group in self._groups:
+            hashes: dict[bytes, int] = {}
+            wanted = [hashes.setdefault(name, len(hashes)) for name in group.names(entities, rows)]
+            commands += map(group.command, hashes)
+            asked.append((group, np.array(wanted, dtype=np.intp), len(hashes)))
+        answers = self._client.ask(b"".join(commands), len(commands))
+        return _Part(rows, asked, asyncio.create_task(answers))
+
+    async def _take(self, parts: deque[_Part], values: FloatArray, now: int) -> tuple[int, int]:
+        """Write the first part's answers to its rows; (missing, too old)."""
+        part = parts[0]
+        answers = await part.answers
+        parts.popleft()
+        missing = stale = begin = 0
+        for group, wanted, hashes in part.asked:
+            numbers, too_old = group.decode(answers[begin : begin + hashes], now)
+            begin += hashes
+            numbers = numbers[wanted]
+            absent = np.isnan(numbers)
+            rows = values[part.rows]
+            rows[:, group.columns] = np.where(absent, rows[:, group.columns], numbers)
+            missing += int(absent.sum())
+            stale += int(too_old[wanted].sum())
+        return missing, stale
 
 
-def _fill(
-    result: FloatArray, group: _Group, rows: list[int], values: Sequence[bytes | None], now: float
-) -> int:
-    """Write what one hash holds to its rows; returns the number of values that are too old."""
-    stale = 0
-    for position, ttl, features in group.views:
-        stamp = values[position]
-        if stamp is None:
-            continue
-        if ttl and decode_timestamp(stamp) < (now - ttl) * NANOS:
-            stale += len(rows) * len(features)
-            continue
-        for at, column in features:
-            result[rows, column] = decode_value(values[at])
-    return stale
-
-
-def _groups(views: Sequence[OnlineView], columns: Mapping[tuple[str, str], int]) -> tuple[_Group, ...]:
+def _check_offered(views: Sequence[OnlineView], wanted: Iterable[tuple[str, str]]) -> None:
     offered = {(view.name, feature) for view in views for feature in view.features}
-    if unknown := sorted(columns.keys() - offered):
+    if unknown := sorted(set(wanted) - offered):
         raise PermanentError(
             f"no view offers {', '.join(f'{view}:{feature}' for view, feature in unknown)}", where="bundle"
         )
+
+
+def _groups(
+    project: str, views: Sequence[OnlineView], columns: Mapping[tuple[str, str], int]
+) -> tuple[HashGroup, ...]:
     by_keys: dict[tuple[tuple[str, str], ...], list[OnlineView]] = {}
     for view in views:
         by_keys.setdefault(tuple(sorted(view.join_keys.items())), []).append(view)
-    groups = []
-    for join_keys, members in by_keys.items():
-        fields: list[bytes] = []
-        described = []
-        for view in members:
-            stamp = len(fields)
-            fields.append(timestamp_field(view.name))
-            used = []
-            for feature in view.features:
-                if (view.name, feature) in columns:
-                    used.append((len(fields), columns[view.name, feature]))
-                    fields.append(feature_field(view.name, feature))
-            described.append((stamp, view.ttl_seconds, tuple(used)))
-        head = entity_key_head([name for name, _ in join_keys])
-        groups.append(_Group(join_keys, head, tuple(fields), tuple(described)))
-    return tuple(groups)
+    return tuple(HashGroup(project, members, columns) for members in by_keys.values())

@@ -12,19 +12,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import uvloop
-from redis.asyncio import Redis
 
 from windtunnel.errors import EXIT_PERMANENT, WindtunnelError
+from windtunnel.features.redis_address import SCHEMES, RedisAddress
+from windtunnel.features.redis_connection import RedisConnection
 from windtunnel.kube import KubernetesApi
 from windtunnel.objects import open_store
 from windtunnel.serving.loader import BundleLoader
 from windtunnel.serving.metrics import Metrics
 from windtunnel.serving.server import serve
 from windtunnel.serving.watcher import follow_file, follow_kubernetes
-from windtunnel.settings import Settings
+from windtunnel.settings import Settings, without_credentials
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Coroutine, Iterator, Sequence
     from threading import Event
 
 log = logging.getLogger(__name__)
@@ -45,25 +46,33 @@ def main(arguments: Sequence[str]) -> int:
     metrics = Metrics()
     try:
         settings = Settings.from_environment(os.environ)
+        online_store = _online_store(settings)
         loader = BundleLoader(
-            open_store(settings.store, os.environ, patience_seconds=_STORE_PATIENCE), _online_store(settings)
+            open_store(settings.store, os.environ, patience_seconds=_STORE_PATIENCE), online_store
         )
         follow = _follower(options, metrics)
     except WindtunnelError as error:
         log.error("%s", error)
         return EXIT_PERMANENT
+    serving = serve(
+        follow,
+        loader,
+        metrics,
+        host=options.host,
+        port=options.port,
+        drain_seconds=options.drain_seconds,
+    )
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(
-            serve(
-                follow,
-                loader,
-                metrics,
-                host=options.host,
-                port=options.port,
-                drain_seconds=options.drain_seconds,
-            )
-        )
+        runner.run(_closing(online_store, serving))
     return 0
+
+
+async def _closing(online_store: RedisConnection | None, serving: Coroutine[Any, Any, None]) -> None:
+    try:
+        await serving
+    finally:
+        if online_store is not None:
+            await online_store.close()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -88,20 +97,19 @@ def _follower(options: argparse.Namespace, metrics: Metrics) -> Callable[[Event]
     return partial(follow_kubernetes, api, options.namespace or api.namespace, options.name, connected)
 
 
-def _online_store(settings: Settings) -> Redis | None:
+def _online_store(settings: Settings) -> RedisConnection | None:
+    """Raises PermanentError for an address that is none."""
     if not settings.online_store:
         return None
-    if not settings.online_store.startswith(("redis://", "rediss://")):
+    if not settings.online_store.startswith(SCHEMES):
         # what a laptop's stages write; serving there is asked by vector
-        log.warning("serving reads online features from Redis only, not from %s", settings.online_store)
+        log.warning(
+            "serving reads online features from Redis only, not from %s",
+            without_credentials(settings.online_store),
+        )
         return None
-    return Redis.from_url(
-        settings.online_store,
-        password=settings.online_store_password or None,
-        socket_timeout=_ONLINE_TIMEOUT,
-        socket_connect_timeout=_ONLINE_TIMEOUT,
-        health_check_interval=30,
-    )
+    address = RedisAddress.parse(settings.online_store, settings.online_store_password)
+    return RedisConnection(address, timeout=_ONLINE_TIMEOUT)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from windtunnel.serving import protocol
 from windtunnel.serving.prediction_id import prediction_id
 
 if TYPE_CHECKING:
+    from windtunnel.features.online_reader import OnlineFeatures
     from windtunnel.serving.inputs import Batch
     from windtunnel.serving.metrics import Metrics
     from windtunnel.serving.model import FloatArray, LoadedVersion
@@ -89,16 +90,20 @@ class Dataplane:
         request = protocol.parse(body)
         batch = loaded.plan.read(request)
         parameters: dict[str, Any] = {"prediction_id": prediction_id(), "role": "champion"}
+        defaulted = 0
         if batch.entities is not None:
-            parameters["stale_features"] = await self._read_online(loaded, batch, request.event_time())
+            online = await self._read_online(loaded, batch, request.event_time())
+            parameters["stale_features"] = online.stale
+            defaulted = online.missing - int(np.isnan(online.values).sum())
         matrix = batch.matrix
-        missing = int(np.isnan(matrix).sum())
+        nulls = int(np.isnan(matrix).sum())
+        missing = nulls + defaulted
         if loaded.single_precision and np.any(np.abs(matrix) > _FP32_MAX):
             raise RequestError(
                 "a number is too large for this model", where="inputs", fix="send less than 3.4e38"
             )
         answers = (await self._predict(loaded, matrix)).tolist()
-        _check_answers(answers, missing)
+        _check_answers(answers, nulls)
         self._metrics.of(loaded.lifecycle, loaded.version).rows(len(answers), missing)
         parameters["missing_features"] = missing
         return protocol.InferResponse(
@@ -109,16 +114,15 @@ class Dataplane:
             outputs=[protocol.OutputTensor(loaded.output, [len(answers)], "FP64", answers)],
         )
 
-    async def _read_online(self, loaded: LoadedVersion, batch: Batch, now: float | None) -> int:
-        """Complete the batch from the online store; returns how many values were too old to use."""
+    async def _read_online(self, loaded: LoadedVersion, batch: Batch, now: float | None) -> OnlineFeatures:
+        """Complete the batch from the online store."""
         assert loaded.reader is not None, "a plan without reader knows no join keys"
         assert batch.entities is not None
         started = time.perf_counter()
-        # A real task: Granian's own are no targets for the timeouts of the client library.
-        online = await asyncio.create_task(loaded.reader.read(batch.entities, now))
+        online = await loaded.reader.read(batch.entities, now)
         self._metrics.online_read_seconds.labels(loaded.lifecycle).observe(time.perf_counter() - started)
         batch.matrix[:, loaded.online_columns] = online.values
-        return online.stale
+        return online
 
     async def _predict(self, loaded: LoadedVersion, matrix: FloatArray) -> FloatArray:
         try:
@@ -161,10 +165,10 @@ class Dataplane:
         }
 
 
-def _check_answers(answers: list[float], missing: int) -> None:
+def _check_answers(answers: list[float], nulls: int) -> None:
     for row, answer in enumerate(answers):
         if not math.isfinite(answer):
-            if missing:
+            if nulls:
                 raise RequestError(
                     f"the model gives no number for row {row}, and features are missing in this request",
                     where="inputs",

@@ -15,7 +15,7 @@ from windtunnel.serving.inputs import REQUEST, InputPlan
 from windtunnel.serving.model import LoadedVersion
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from windtunnel.features.online_reader import RedisClient
     from windtunnel.objects import ObjectStore
@@ -44,7 +44,7 @@ class BundleLoader:
         rehearse(bundle, wanted.bundle)
         features = {feature["name"]: feature["source"] for feature in manifest["features"]}
         views = [_view(view) for view in manifest["online"]["views"]]
-        reader = self._reader(manifest["online"]["project"], views, features)
+        reader = self._reader(manifest["online"], views, features)
         join_keys = {name: kind for view in views for name, kind in view.join_keys.items()} if reader else {}
         return LoadedVersion(
             lifecycle=lifecycle,
@@ -62,7 +62,7 @@ class BundleLoader:
         )
 
     def _reader(
-        self, project: str, views: list[OnlineView], features: Mapping[str, str]
+        self, online: Mapping[str, Any], views: list[OnlineView], features: Mapping[str, str]
     ) -> OnlineReader | None:
         if not views:
             return None
@@ -70,7 +70,7 @@ class BundleLoader:
             log.warning("no online store is set: requests must send every feature")
             return None
         columns = [_column(source) for source in features.values() if source != REQUEST]
-        return OnlineReader(self._online_store, project, views, columns)
+        return OnlineReader(self._online_store, online["project"], views, columns, _defaults(online, columns))
 
 
 def rehearse(bundle: Bundle, where: str) -> None:
@@ -95,6 +95,17 @@ def _view(view: Mapping[str, Any]) -> OnlineView:
         features=tuple(feature["name"] for feature in view["features"]),
         ttl_seconds=float(view["ttl_seconds"]),
     )
+
+
+def _defaults(online: Mapping[str, Any], columns: Iterable[tuple[str, str]]) -> dict[tuple[str, str], float]:
+    """What the feature service declares for features without a value; only those that the model uses."""
+    declared = {
+        (view["name"], feature["name"]): float(feature["default"])
+        for view in online["views"]
+        for feature in view["features"]
+        if feature.get("default") is not None
+    }
+    return {column: declared[column] for column in columns if column in declared}
 
 
 def _column(source: str) -> tuple[str, str]:
