@@ -21,13 +21,19 @@ if TYPE_CHECKING:
 LOG = logging.getLogger("test")
 
 
-def record(stage: str = "train", result: StageResult | None = None, minute: int = 0) -> StageRecord:
+def record(
+    stage: str = "train",
+    result: StageResult | None = None,
+    minute: int = 0,
+    view: str = "",
+    map_index: int | None = None,
+) -> StageRecord:
     at = datetime(2026, 1, 1, 12, minute, tzinfo=UTC)
     return StageRecord(
         stage=stage,
         run_id="manual__2026-01-01T00:00:00+00:00",
         try_number=2,
-        map_index=None,
+        map_index=map_index,
         started=at,
         ended=at,
         usage=Usage().measure(),
@@ -36,7 +42,16 @@ def record(stage: str = "train", result: StageResult | None = None, minute: int 
         pod="pod-1",
         spec_digest="sha256:0",
         code_version="v1",
+        view=view,
     )
+
+
+def test_every_slice_of_every_view_has_a_record_of_its_own(store: ObjectStore) -> None:
+    for view in ("customer", "product"):
+        for part in (0, 1):
+            write_record(store, "demo", record("materialize", view=view, map_index=part), LOG)
+    found = {(one["view"], one["map_index"]) for one in read_records(store, "demo")}
+    assert found == {("customer", 0), ("customer", 1), ("product", 0), ("product", 1)}
 
 
 def test_a_record_says_what_came_out(store: ObjectStore) -> None:

@@ -1,6 +1,6 @@
 """Stage records: when a stage ran, how long, how much it took, what came out. Immutable, in the object store.
 
-`<lifecycle>/runs/<run_id>/<stage>[.<map_index>].<try>.json`
+`<lifecycle>/runs/<run_id>/<stage>[.<view>][.<map_index>].<try>.json`
 """
 
 from __future__ import annotations
@@ -74,10 +74,13 @@ class StageRecord:
     pod: str
     spec_digest: str
     code_version: str
+    view: str = ""
+    """The feature view that the stage was about, where it is about one."""
 
     def key(self, lifecycle: str) -> str:
-        mapped = "" if self.map_index is None else f".{self.map_index}"
-        return f"{lifecycle}/runs/{run_folder(self.run_id)}/{self.stage}{mapped}.{self.try_number}.json"
+        parts = [self.stage, self.view, "" if self.map_index is None else str(self.map_index)]
+        name = ".".join(part for part in [*parts, str(self.try_number)] if part)
+        return f"{lifecycle}/runs/{run_folder(self.run_id)}/{name}.json"
 
     def to_json(self) -> dict[str, Any]:
         outputs = self.result.outputs if self.result else {}
@@ -85,6 +88,7 @@ class StageRecord:
             "stage": self.stage,
             "run_id": self.run_id,
             "try": self.try_number,
+            "view": self.view,
             "map_index": self.map_index,
             "started": self.started.isoformat(),
             "ended": self.ended.isoformat(),

@@ -8,39 +8,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from windtunnel.cli import main
 from windtunnel.errors import DataError
 from windtunnel.local.home import Home
 from windtunnel.spec import load_lifecycle
 
+if TYPE_CHECKING:
+    from .conftest import Shell
+
 SOURCE = Path(__file__).parents[3] / "platform" / "src"
-
-
-class Shell:
-    """Calls the command line in this process, in a directory of its own."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-        self._monkeypatch = monkeypatch
-        self._capsys = capsys
-
-    def __call__(self, *arguments: str) -> tuple[int, str]:
-        """Exit code and output of `windtunnel ARGUMENTS`."""
-        self._monkeypatch.setattr(sys, "argv", ["windtunnel", *arguments])
-        with pytest.raises(SystemExit) as leave:
-            main()
-        output, errors = self._capsys.readouterr()
-        return int(leave.value.code or 0), output + errors
-
-
-@pytest.fixture
-def windtunnel(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Shell:
-    for name in [name for name in os.environ if name.startswith("WINDTUNNEL_")]:
-        monkeypatch.delenv(name)
-    monkeypatch.chdir(tmp_path)
-    return Shell(monkeypatch, capsys)
 
 
 def test_an_error_ends_the_process_without_a_traceback(tmp_path: Path) -> None:
@@ -65,6 +44,7 @@ def test_help_teaches_the_first_steps(windtunnel: Shell) -> None:
         "windtunnel init my_model",
         "windtunnel run my_model",
         "windtunnel status",
+        "windtunnel backfill my_model --from",
         "windtunnel validate",
     ):
         assert command in output

@@ -114,7 +114,7 @@ class AirflowApi:
             try:
                 self.dag(dag_id)
             except NotFoundError:
-                if time.monotonic() > deadline:
+                if time.monotonic() >= deadline:
                     known = self.call("GET", "/importErrors")["import_errors"]
                     text = "\n".join(error["stack_trace"] for error in known)
                     raise NotFoundError(f"no DAG {dag_id} after {seconds:.0f} s\n{text}".strip()) from None

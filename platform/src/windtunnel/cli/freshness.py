@@ -21,10 +21,10 @@ def tell_freshness(views: Mapping[str, Mapping[str, Any]]) -> None:
     if not views:
         return
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-    for column in ("view", "newest event", "age", "objective"):
-        table.add_column(column)
-    for column in ("rows", "seconds"):
-        table.add_column(column, justify="right")
+    table.add_column("view", overflow="fold")
+    for column in ("newest event", "age", "objective"):
+        table.add_column(column, no_wrap=True)
+    table.add_column("rows", justify="right", no_wrap=True)
     for view, told in sorted(views.items()):
         stale = bool(told["stale"])
         newest, age, objective = told["newest_event"], told["age_seconds"], told["objective_seconds"]
@@ -34,7 +34,6 @@ def tell_freshness(views: Mapping[str, Mapping[str, Any]]) -> None:
             Text(words_of(age) if newest else "", "bold red" if stale else ""),
             _objective(objective, stale),
             f"{told['rows']:,}",
-            f"{told['seconds']:.1f}",
         )
     out.print(table)
 
@@ -43,12 +42,12 @@ def words_of(seconds: float) -> str:
     """A span of time by its largest unit, such as `3.5 hours`."""
     for size, unit in _UNITS:
         if abs(seconds) >= size:
-            return f"{seconds / size:.1f} {unit}"
+            number = f"{seconds / size:.1f}".removesuffix(".0")
+            return f"{number} {unit.removesuffix('s') if number == '1' else unit}"
     return f"{seconds:.0f} s"
 
 
 def _objective(seconds: float | None, stale: bool) -> Text:
     if seconds is None:
         return Text("none", "dim")
-    span = words_of(seconds)
-    return Text(f"{span}, missed: STALE", "bold red") if stale else Text(f"{span}, kept")
+    return Text(f"{words_of(seconds)}: STALE", "bold red") if stale else Text(f"{words_of(seconds)}: kept")

@@ -78,7 +78,7 @@ def _table(records: list[dict[str, Any]]) -> Table:
             Text("cached", "dim") if record["cached"] else Text(record["outcome"], "green" if good else "red")
         )
         table.add_row(
-            record["stage"] if record["map_index"] is None else f"{record['stage']} [{record['map_index']}]",
+            _name(record),
             datetime.fromisoformat(record["started"]).astimezone().strftime("%Y-%m-%d %H:%M:%S"),
             outcome,
             f"{record['seconds']:.1f}",
@@ -89,6 +89,12 @@ def _table(records: list[dict[str, Any]]) -> Table:
         if record["error"]:
             table.add_row("", Text(record["error"].partition("\n")[0], "red"))
     return table
+
+
+def _name(record: dict[str, Any]) -> str:
+    """Such as `materialize.route [2]`; records of older versions name no view."""
+    name = ".".join(part for part in (record["stage"], record.get("view")) if part)
+    return name if record["map_index"] is None else f"{name} [{record['map_index']}]"
 
 
 def _champion(name: str, home: Home) -> str:

@@ -105,6 +105,7 @@ def execute(name: str, request: StageRequest, env: StageEnv) -> StageResult:
             pod=os.environ.get("POD_NAME") or socket.gethostname(),
             spec_digest=env.lifecycle.digest,
             code_version=env.code_version,
+            view=str(request.params.get("view", "")),
         )
         write_record(env.store, env.lifecycle.name, record, env.log)
 
