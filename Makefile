@@ -13,7 +13,7 @@ BIN := .venv/bin
 SOURCES := platform/src tests dev dags
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help demo down test venv lint format unit component chart laptop cluster-test bench images cluster lock generate
+.PHONY: help demo down test venv lint format unit component conformance chart laptop cluster-test bench images cluster lock generate
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,7 +24,7 @@ demo: venv ## The whole thread on a real cluster (CLUSTER=dev makes one here; CL
 down: ## End the cluster that `make demo` made; nothing is left running or mounted
 	python3 dev/cluster/cluster.py down
 
-test: lint unit component chart laptop cluster-test ## Everything, from lint to the cluster
+test: lint unit component conformance chart laptop cluster-test ## Everything, from lint to the cluster
 
 venv: ## Make .venv, the host's environment
 	@dev/venv.sh
@@ -49,6 +49,10 @@ unit: venv ## Unit and property tests
 component: venv ## The parts on real Feast, MLflow, Redis and serving processes
 	dev/redis.sh
 	$(PYTHON) -m pytest tests/component -n auto
+
+conformance: venv ## Both engines, asof and Spark, against the stated point-in-time semantics
+	dev/java.sh
+	$(PYTHON) -m pytest tests/conformance
 
 chart: venv ## The chart: rendering, schema, policies
 	$(PYTHON) dev/cluster/cluster.py build helm

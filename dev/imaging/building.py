@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from dev.imaging import debian, registry
 from dev.imaging.builder import find_builder
-from dev.imaging.catalog import IMAGES, ROOT, UPSTREAM_BASE, Image
+from dev.imaging.catalog import IMAGES, ROOT, UPSTREAM_BASE, Image, beneath
 from dev.imaging.context import Context, File, context
 from dev.imaging.errors import ImageError
 from dev.imaging.secrets import write_secrets
@@ -129,8 +129,8 @@ class Factory:
 
     def _make(self, missing: Sequence[Image]) -> None:
         # What others are built with comes first, one by one.
-        for name in dict.fromkeys(name for image in missing for name in image.needs.values()):
-            self._build(self._contexts.of(IMAGES[name]))
+        for image in beneath(missing):
+            self._build(self._contexts.of(image))
         with ThreadPoolExecutor(_AT_A_TIME) as pool:
             jobs = [pool.submit(self._build_and_push, self._contexts.of(image)) for image in missing]
             try:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from dev.imaging.errors import ImageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 ROOT = Path(__file__).resolve().parents[2]
 UPSTREAM_BASE = "python:3.13-slim-trixie"
@@ -39,6 +43,10 @@ class Image:
     locks: tuple[Lock, ...] = ()
     store: bool = False
     """An embedded store: only for clusters that can't pull the upstream image."""
+    on: str = "base"
+    """The image of ours that it stands on."""
+    optional: bool = False
+    """Only built when asked for by its name."""
 
     @property
     def containerfile(self) -> str:
@@ -57,7 +65,7 @@ class Image:
         """The images of ours that its build begins with, by the build argument that names them."""
         if self.name == "base":
             return {}
-        return {"BASE_IMAGE": "base"} | ({"INSTALLER_IMAGE": "installer"} if self.locks else {})
+        return {"BASE_IMAGE": self.on} | ({"INSTALLER_IMAGE": "installer"} if self.locks else {})
 
     @property
     def runs(self) -> bool:
@@ -87,6 +95,12 @@ _ALL = (
         (Lock("images/stage/worker.lock", ("worker",)), Lock("images/stage/stages.lock", ("stages",))),
     ),
     Image(
+        "spark",
+        locks=(Lock("images/spark/requirements.lock", ("spark",)),),
+        on="stage",
+        optional=True,
+    ),
+    Image(
         "serving",
         (_CODE,),
         _without("airflow", "cli", "controller", "local", "rollout", "stages", "stats"),
@@ -114,6 +128,7 @@ ORDER = (
     "base",
     "installer",
     "stage",
+    "spark",
     "airflow",
     "mlflow",
     "serving",
@@ -124,9 +139,11 @@ ORDER = (
     "versitygw",
 )
 GROUPS = {
-    "platform": tuple(name for name in ORDER if IMAGES[name].runs and not IMAGES[name].store),
+    "platform": tuple(
+        name for name in ORDER if IMAGES[name].runs and not (IMAGES[name].store or IMAGES[name].optional)
+    ),
     "stores": tuple(name for name in ORDER if IMAGES[name].store),
-    "all": tuple(name for name in ORDER if IMAGES[name].runs),
+    "all": tuple(name for name in ORDER if IMAGES[name].runs and not IMAGES[name].optional),
 }
 
 
@@ -139,3 +156,14 @@ def select(names: list[str]) -> list[Image]:
             raise ImageError(f"there is no image or group {name!r}; there are {known}")
         wanted.update(GROUPS.get(name, (name,)))
     return [IMAGES[name] for name in ORDER if name in wanted]
+
+
+def beneath(images: Iterable[Image]) -> list[Image]:
+    """The images of ours that the builds of these begin with, in build order."""
+    found: set[str] = set()
+    waiting = list(images)
+    while waiting:
+        needed = set(waiting.pop().needs.values()) - found
+        found |= needed
+        waiting += [IMAGES[name] for name in needed]
+    return [IMAGES[name] for name in ORDER if name in found]

@@ -30,7 +30,7 @@ import sys
 from pathlib import Path
 
 from dev.imaging.building import Contexts, Factory, Target
-from dev.imaging.catalog import GROUPS, IMAGES, ORDER, ROOT, select
+from dev.imaging.catalog import GROUPS, IMAGES, ORDER, ROOT, beneath, select
 from dev.imaging.context import own_files
 from dev.imaging.errors import ImageError
 from dev.imaging.locks import lock_all
@@ -121,7 +121,7 @@ def _lock(options: argparse.Namespace) -> None:
 
 def _files(options: argparse.Namespace) -> None:
     (image,) = select(options.names)
-    paths = [path for needed in image.needs.values() for path in own_files(IMAGES[needed])]
+    paths = [path for needed in beneath([image]) for path in own_files(needed)]
     print(json.dumps([str(path.relative_to(ROOT)) for path in [*paths, *own_files(image)]]))
 
 

@@ -18,7 +18,7 @@ def values(images: Sequence[Image], target: Target, contexts: Contexts) -> str:
     """A values file with the registry and each image's repository and tag."""
     lines = ["images:", f'  registry: "{target.registry}"']
     for image in images:
-        if not image.runs:
+        if not image.runs or image.optional:
             continue
         # Own images are named below the registry, the stores' in full, since upstream's come from elsewhere.
         repository = target.repository(image) if image.store else image.repository
