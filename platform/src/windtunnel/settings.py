@@ -37,6 +37,8 @@ class Settings:
     """`kubernetes:<namespace>`, or a directory in local mode."""
     code_version: str = ""
     """What stamps models and records; empty means the digest of the lifecycle's files."""
+    spark_conf: str = field(default="", repr=False)
+    """Spark's configuration for lifecycles with `engine: spark`: a JSON object; empty means local[*]."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Settings:
@@ -56,4 +58,5 @@ class Settings:
             tracking_uri=environ.get("MLFLOW_TRACKING_URI", ""),
             served_models=environ.get("WINDTUNNEL_SERVED_MODELS", ""),
             code_version=environ.get("WINDTUNNEL_CODE_VERSION", ""),
+            spark_conf=environ.get("WINDTUNNEL_SPARK_CONF", ""),
         )
