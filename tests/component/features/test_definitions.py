@@ -52,6 +52,31 @@ def test_the_order_of_features_is_that_of_the_service() -> None:
     ]
 
 
+def test_a_feature_services_defaults_stand_in_the_bundle(tmp_path: Path) -> None:
+    env = make_env(tmp_path, days=[])
+    tags = '{"default.precip": "0", "default.wind_gust": "-1.5e1", "team": "flights"}'
+    edit(env.directory / "features.py", {"features=views)": f"features=views, tags={tags})"})
+    sys.modules.pop("features", None)
+    definitions = load_definitions(env.directory, env.lifecycle)
+    assert definitions.defaults == {("weather", "precip"): 0.0, ("weather", "wind_gust"): -15.0}
+    online = describe_online(env.directory, env.lifecycle)["online"]
+    weather = next(view for view in online["views"] if view["name"] == "weather")
+    assert weather["features"] == [
+        {"name": "wind_speed", "type": "DOUBLE"},
+        {"name": "wind_gust", "type": "DOUBLE", "default": -15.0},
+        {"name": "precip", "type": "DOUBLE", "default": 0.0},
+        {"name": "visib", "type": "DOUBLE"},
+    ]
+
+
+def test_a_ttl_below_a_second_is_not_for_ever(tmp_path: Path) -> None:
+    env = make_env(tmp_path, days=[])
+    edit(env.directory / "features.py", {"timedelta(hours=6))": "timedelta(milliseconds=500))"})
+    sys.modules.pop("features", None)
+    views = describe_online(env.directory, env.lifecycle)["online"]["views"]
+    assert [view["ttl_seconds"] for view in views] == [604800, 604800, 604800, 0.5]
+
+
 MISTAKES = {
     "service": (
         "lifecycle.yaml",
@@ -83,6 +108,54 @@ MISTAKES = {
         "features.py",
         {"value_type=ValueType.INT64": "value_type=ValueType.DOUBLE"},
         "no usable type for its join key 'hour'",
+    ),
+    "created": (
+        "features.py",
+        {'created_timestamp_column="created"': 'created_timestamp_column="written"'},
+        "created_timestamp_column 'written'; FileSource",
+    ),
+    "field mapping": (
+        "features.py",
+        {'path=f"{name}.parquet",': 'path=f"{name}.parquet", field_mapping={"a": "b"},'},
+        "has a field_mapping; remove it",
+    ),
+    "a feature named as a time": (
+        "features.py",
+        {'["route_late_14d",': '["created",'},
+        "feature or a join key 'created', which is a time",
+    ),
+    "served text": (
+        "features.py",
+        {
+            "Field(name=feature, dtype=Float64)": "Field(name=feature, dtype=String)",
+            "import Float64": "import String",
+        },
+        "'route_late_14d' of view 'route' is STRING, and a model reads numbers only",
+    ),
+    "other names": (
+        "features.py",
+        {"features=views)": 'features=[views[0].with_name("ways"), *views[1:]])'},
+        "reads view 'route' under other names",
+    ),
+    "default of nothing": (
+        "features.py",
+        {"features=views)": 'features=views, tags={"default.precipp": "0"})'},
+        "'default.precipp' of feature service 'flight_delay' names no feature .*did you mean 'precip'",
+    ),
+    "default of a request feature": (
+        "features.py",
+        {"features=views)": 'features=views, tags={"default.weekday": "0"})'},
+        "names no feature that it reads",
+    ),
+    "default that is no number": (
+        "features.py",
+        {"features=views)": 'features=views, tags={"default.precip": "none"})'},
+        "tag 'default.precip' is 'none', not a number",
+    ),
+    "infinite default": (
+        "features.py",
+        {"features=views)": 'features=views, tags={"default.precip": "inf"})'},
+        "is 'inf', not a number",
     ),
     "feature in two views": (
         "features.py",

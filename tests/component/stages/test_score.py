@@ -71,7 +71,7 @@ def test_every_row_that_was_asked_is_scored_as_the_bundle_answers(env: StageEnv)
     champion = ModelRegistry(env.settings.tracking_uri).champion("flight_delay")
     assert champion is not None
     bundle = read_bundle(env.store, champion.bundle, champion.bundle_digest)
-    expected = bundle.predict(to_inputs(point_in_time(env, asked), bundle.features))
+    expected = bundle.predict(to_inputs(point_in_time(env, asked), bundle.features, {}))
     np.testing.assert_array_equal(scored["prediction"].to_numpy(), expected)
     assert scored.columns[-1] == "prediction"
     assert "late" not in scored.columns

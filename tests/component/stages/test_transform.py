@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import sys
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -21,6 +22,10 @@ def env(tmp_path: Path) -> StageEnv:
     env = make_env(tmp_path, days=DAYS[:4])
     run_stage(env, "extract", start=DAYS[0], end=DAYS[3])
     return env
+
+
+CREATED = 'created=pl.lit({}).dt.convert_time_zone("UTC").dt.cast_time_unit("us")'
+HISTORY = 'event_timestamp=pl.lit(known).dt.convert_time_zone("UTC").dt.cast_time_unit("us")'
 
 
 def transform(env: StageEnv, first: int = 0, last: int = 3, **params: object) -> StageResult:
@@ -112,8 +117,27 @@ def test_a_day_in_quarantine_has_no_rows_of_its_own(env: StageEnv) -> None:
             {'["origin", "dest"], route_late': '["origin", "dest", "carrier"], route_late'},
             "share key and event",
         ),
+        (
+            {HISTORY: HISTORY + ", " + CREATED.format("known - timedelta(seconds=1)")},
+            "was created at 2013-03-06 10:59:59.*before its event_timestamp 2013-03-06 11:00",
+        ),
+        (
+            {HISTORY: HISTORY + ", " + CREATED.format("known + timedelta(days=36525)")},
+            "was created at 2113-03-.*still to come",
+        ),
+        ({HISTORY: HISTORY + ", created=pl.lit(known)"}, "'created' is Datetime.*New_York"),
     ],
-    ids=["unknown view", "missing feature", "time zone", "leak", "far future", "duplicates"],
+    ids=[
+        "unknown view",
+        "missing feature",
+        "time zone",
+        "leak",
+        "far future",
+        "duplicates",
+        "created before",
+        "created tomorrow",
+        "created elsewhere",
+    ],
 )
 def test_what_the_users_code_gets_wrong_is_said(env: StageEnv, change: dict[str, str], message: str) -> None:
     edit_features(env, change)
@@ -127,6 +151,41 @@ def test_an_exception_in_the_users_code_passes_through(env: StageEnv) -> None:
     edit_features(env, {"    usual = flights": "    1 / 0\n    usual = flights"})
     with pytest.raises(ZeroDivisionError):
         transform(env)
+
+
+def test_a_row_says_when_it_became_known(env: StageEnv) -> None:
+    """Of two rows for one key and moment the second is a late correction; null is: known at once."""
+    corrected = """\
+        rows = rows.with_columns(
+            event_timestamp=pl.lit(known).dt.convert_time_zone("UTC").dt.cast_time_unit("us")
+        )
+        late = pl.col("event_timestamp") + pl.duration(days=9)
+        no = pl.lit(None, pl.Datetime("us", "UTC"))
+        return pl.concat([rows.with_columns(created=late), rows.with_columns(created=no)])
+"""
+    before = "        return rows.with_columns(\n            " + HISTORY + "\n        )\n"
+    edit_features(env, {before: corrected})
+    transform(env)
+    rows = route(env, 3)
+    first, second = rows[0], rows[1]
+    assert first.drop("created").equals(second.drop("created"))
+    lag = second["created"] - first["event_timestamp"]
+    assert (first["created"].to_list(), lag.to_list()) == (first["event_timestamp"].to_list(), [timedelta(9)])
+
+
+def test_a_moment_is_kept_in_whole_seconds_as_the_online_store_does(env: StageEnv) -> None:
+    over = 'event_timestamp=pl.col("time_hour") + pl.duration(hours=1)'
+    edit_features(
+        env,
+        {
+            "import Float64": "import Float64, UnixTimestamp",
+            "dtype=Float64)": "dtype=UnixTimestamp if feature == 'visib' else Float64)",
+            over: over + ', ).with_columns(visib=pl.col("event_timestamp") - pl.duration(milliseconds=1)',
+        },
+    )
+    transform(env)
+    rows = get_frame(env, f"flight_delay/features/weather/{DAYS[0]}.parquet")
+    assert (rows["event_timestamp"] - rows["visib"]).unique().to_list() == [timedelta(seconds=1)]
 
 
 def edit_features(env: StageEnv, change: dict[str, str]) -> None:

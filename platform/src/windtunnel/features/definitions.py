@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
 
 EVENT_TIMESTAMP = "event_timestamp"
 CREATED = "created"
+DEFAULT_TAG = "default."
+"""A feature service's tag `default.<feature>` is the number that stands for a missing value."""
+NUMERIC = ("DOUBLE", "FLOAT", "INT64", "INT32", "BOOL", "UNIX_TIMESTAMP")
+"""Types of features that a model can read."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +51,8 @@ class Definitions:
     views: dict[str, View]
     served: list[tuple[str, str]]
     """(view, feature) in the order of the feature service: what the model reads."""
+    defaults: dict[tuple[str, str], float]
+    """What stands for a missing value, of the served features that have a default."""
 
     @cached_property
     def join_keys(self) -> dict[str, str]:
@@ -70,9 +77,17 @@ def load_definitions(directory: Path, lifecycle: Lifecycle) -> Definitions:
     service = _pick(services, spec.service, "feature service", where)
     short = {name: _view(view, entities, where) for name, view in chosen.items()}
     served = [(p.name, feature.name) for p in service.feature_view_projections for feature in p.features]
+    _check_projections(service, where)
     _check_service(served, short, lifecycle, where)
     used = {name for view in chosen.values() for name in view.entities}
-    return Definitions([entities[name] for name in sorted(used)], chosen, service, short, served)
+    return Definitions(
+        [entities[name] for name in sorted(used)],
+        chosen,
+        service,
+        short,
+        served,
+        _defaults(service, served, where),
+    )
 
 
 def _objects(module: ModuleType) -> Iterator[Any]:
@@ -90,13 +105,7 @@ def _pick(found: dict[str, Any], name: str, kind: str, where: str) -> Any:
 
 
 def _view(view: FeatureView, entities: dict[str, Entity], where: str) -> View:
-    source = view.batch_source
-    if source is None or source.timestamp_field != EVENT_TIMESTAMP:
-        raise SpecError(
-            f"the source of feature view {view.name!r} has no timestamp_field {EVENT_TIMESTAMP!r}",
-            where=where,
-            fix=f"FileSource(…, timestamp_field={EVENT_TIMESTAMP!r}, created_timestamp_column={CREATED!r})",
-        )
+    _check_source(view, where)
     declared = {field.name: field.dtype for field in view.schema}
     keys = {}
     for name in view.entities:
@@ -107,7 +116,38 @@ def _view(view: FeatureView, entities: dict[str, Entity], where: str) -> View:
         raise SpecError(
             f"feature view {view.name!r} has no features", where=where, fix="give it a schema=[Field(…)]"
         )
+    for name in (EVENT_TIMESTAMP, CREATED):
+        if name in features or name in keys:
+            raise SpecError(
+                f"feature view {view.name!r} has a feature or a join key {name!r}, which is a time of the row",
+                where=where,
+                fix="rename it",
+            )
     return View(view.name, keys, features, view.ttl if view.ttl else None)
+
+
+def _check_source(view: FeatureView, where: str) -> None:
+    source = view.batch_source
+    good = f"FileSource(…, timestamp_field={EVENT_TIMESTAMP!r}, created_timestamp_column={CREATED!r})"
+    if source is None or source.timestamp_field != EVENT_TIMESTAMP:
+        raise SpecError(
+            f"the source of feature view {view.name!r} has no timestamp_field {EVENT_TIMESTAMP!r}",
+            where=where,
+            fix=good,
+        )
+    if source.created_timestamp_column not in (None, "", CREATED):
+        raise SpecError(
+            f"the source of feature view {view.name!r} has created_timestamp_column "
+            f"{source.created_timestamp_column!r}",
+            where=where,
+            fix=good,
+        )
+    if source.field_mapping:
+        raise SpecError(
+            f"the source of feature view {view.name!r} has a field_mapping",
+            where=where,
+            fix="remove it: the platform writes the rows under the names of the features",
+        )
 
 
 def _key_type(entity: Entity, declared: Any, where: str) -> str:
@@ -128,6 +168,48 @@ def _type_name(dtype: Any) -> str:
     return str(dtype.to_value_type().name)
 
 
+def _check_projections(service: FeatureService, where: str) -> None:
+    """Raises SpecError for a view under another name or join keys: serving knows only the view's own."""
+    for projection in service.feature_view_projections:
+        if projection.join_key_map or projection.name_to_use() != projection.name:
+            raise SpecError(
+                f"feature service {service.name!r} reads view {projection.name!r} under other names",
+                where=where,
+                fix="take the view as it is, or define a second view with those names",
+            )
+
+
+def _defaults(
+    service: FeatureService, served: Iterable[tuple[str, str]], where: str
+) -> dict[tuple[str, str], float]:
+    columns = {feature: (view, feature) for view, feature in served}
+    found = {}
+    for tag, text in service.tags.items():
+        if not tag.startswith(DEFAULT_TAG):
+            continue
+        feature = tag.removeprefix(DEFAULT_TAG)
+        if feature not in columns:
+            near = difflib.get_close_matches(feature, columns, n=1)
+            fix = f"did you mean {near[0]!r}?" if near else f"it reads {', '.join(columns)}"
+            raise SpecError(
+                f"tag {tag!r} of feature service {service.name!r} names no feature that it reads",
+                where=where,
+                fix=fix,
+            )
+        found[columns[feature]] = _number(tag, text, where)
+    return found
+
+
+def _number(tag: str, text: str, where: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not math.isfinite(number):
+        raise SpecError(f"tag {tag!r} is {text!r}, not a number", where=where, fix="write it as in '0.5'")
+    return number
+
+
 def _check_service(
     served: Iterable[tuple[str, str]], views: dict[str, View], lifecycle: Lifecycle, where: str
 ) -> None:
@@ -140,6 +222,13 @@ def _check_service(
                 f"feature service {spec.service!r} reads view {view!r}, which the lifecycle does not name",
                 where=where,
                 fix=f"add {view!r} to spec.features.views",
+            )
+        if views[view].features[feature] not in NUMERIC:
+            raise SpecError(
+                f"feature {feature!r} of view {view!r} is {views[view].features[feature]}, and a model reads "
+                "numbers only",
+                where=where,
+                fix=f"encode it in transform as one of {', '.join(NUMERIC)}, or leave it out of the service",
             )
         if feature in taken:
             raise SpecError(

@@ -9,7 +9,7 @@ from windtunnel.features.definitions import load_definitions
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from windtunnel.features.definitions import Definitions
+    from windtunnel.features.definitions import Definitions, View
     from windtunnel.spec.lifecycle import Lifecycle
 
 
@@ -39,6 +39,13 @@ def _online_view(definitions: Definitions, name: str) -> dict[str, Any]:
     return {
         "name": name,
         "join_keys": [{"name": key, "type": kind} for key, kind in view.join_keys.items()],
-        "ttl_seconds": int(view.ttl.total_seconds()) if view.ttl else 0,
-        "features": [{"name": feature, "type": view.features[feature]} for feature in served],
+        "ttl_seconds": view.ttl.total_seconds() if view.ttl else 0,
+        "features": [_online_feature(definitions, view, feature) for feature in served],
     }
+
+
+def _online_feature(definitions: Definitions, view: View, feature: str) -> dict[str, Any]:
+    described: dict[str, Any] = {"name": feature, "type": view.features[feature]}
+    if (view.name, feature) in definitions.defaults:
+        described["default"] = definitions.defaults[view.name, feature]
+    return described

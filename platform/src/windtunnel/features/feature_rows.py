@@ -29,14 +29,18 @@ DAY_ENDS = timedelta(days=1, hours=12)
 LATEST = timedelta(days=3)
 TYPES: dict[str, Any] = {
     "DOUBLE": pl.Float64, "FLOAT": pl.Float32, "INT64": pl.Int64, "INT32": pl.Int32, "STRING": pl.String,
-    "BOOL": pl.Boolean,
+    "BOOL": pl.Boolean, "UNIX_TIMESTAMP": TIMESTAMP,
 }  # fmt: skip
 
 
 def check_feature_rows(
     returned: Any, day: date, definitions: Definitions, where: str
 ) -> dict[str, pl.DataFrame]:
-    """One frame per view: join keys, features, event_timestamp, created; sorted. Raises DataError."""
+    """One frame per view: join keys, features, event_timestamp, created; sorted. Raises DataError.
+
+    `created` is when a row became known. Where `transform` does not say it, that was at event_timestamp: then
+    equal partitions give equal bytes, and no row counts as a later correction.
+    """
     if not isinstance(returned, dict):
         raise DataError(
             f"it returned {type(returned).__name__} for {day}, not a dict of frames by view", where=where
@@ -67,13 +71,36 @@ def _check_view(frame: Any, day: date, view: View, where: str) -> pl.DataFrame:
     types = {**view.join_keys, **view.features}
     require_columns(frame, [*types, EVENT_TIMESTAMP], where)
     require_timestamp(frame, where)
+    created = _created(frame, where)
     frame = frame.select(
-        *(_cast(frame, name, TYPES.get(kind), where) for name, kind in types.items()), EVENT_TIMESTAMP
+        *(_cast(frame, name, TYPES.get(kind), where) for name, kind in types.items()),
+        EVENT_TIMESTAMP,
+        created,
     )
-    keys = [*view.join_keys, EVENT_TIMESTAMP]
-    require_values(frame, keys, where)
-    midnight = datetime.combine(day, time(), UTC)
+    require_values(frame, [*view.join_keys, EVENT_TIMESTAMP], where)
+    _check_times(frame, day, where)
+    keys = [*view.join_keys, EVENT_TIMESTAMP, CREATED]
+    twice = frame.filter(frame.select(keys).is_duplicated())
+    if twice.height:
+        raise DataError(
+            f"{twice.height} rows of {day} share key and event_timestamp, such as {_show(twice, keys[:-1])}",
+            where=where,
+            fix=f"aggregate to one row per key and moment, or say by {CREATED!r} which became known later",
+        )
+    return frame.sort(keys)
+
+
+def _created(frame: pl.DataFrame, where: str) -> pl.Series:
     when = frame[EVENT_TIMESTAMP]
+    if CREATED not in frame.columns:
+        return when.alias(CREATED)
+    require_timestamp(frame, where, CREATED)
+    return frame[CREATED].fill_null(when)
+
+
+def _check_times(frame: pl.DataFrame, day: date, where: str) -> None:
+    midnight = datetime.combine(day, time(), UTC)
+    when, created = frame[EVENT_TIMESTAMP], frame[CREATED]
     if when.lt(midnight + DAY_BEGINS).any():
         raise DataError(
             f"a row of {day} has event_timestamp {when.min()}, before its day began: the future would leak",
@@ -86,16 +113,20 @@ def _check_view(frame: Any, day: date, view: View, where: str) -> pl.DataFrame:
             where=where,
             fix="check the time zone and the unit",
         )
-    twice = frame.filter(frame.select(keys).is_duplicated())
-    if twice.height:
+    early = frame.filter(created < when)
+    if early.height:
         raise DataError(
-            f"{twice.height} rows of {day} share key and event_timestamp, such as {_show(twice, keys)}",
+            f"a row of {day} was created at {early[CREATED][0]}, before its event_timestamp "
+            f"{early[EVENT_TIMESTAMP][0]}",
             where=where,
-            fix="aggregate to one row per key and moment",
+            fix=f"{CREATED!r} is when the row became known; leave it null where that was at event_timestamp",
         )
-    # Written when it was known: equal partitions give equal bytes, and no row counts as a later correction.
-    known: pl.DataFrame = frame.sort(keys).with_columns(pl.col(EVENT_TIMESTAMP).alias(CREATED))
-    return known
+    if created.gt(max(datetime.now(UTC), midnight + LATEST)).any():
+        raise DataError(
+            f"a row of {day} was created at {created.max()}, which is still to come",
+            where=where,
+            fix="check the time zone and the unit",
+        )
 
 
 def require_columns(frame: pl.DataFrame, names: list[str], where: str) -> None:
@@ -110,11 +141,11 @@ def require_columns(frame: pl.DataFrame, names: list[str], where: str) -> None:
             raise DataError(f"there is no column {name!r}", where=where, fix=fix)
 
 
-def require_timestamp(frame: pl.DataFrame, where: str) -> None:
-    dtype = frame.schema[EVENT_TIMESTAMP]
+def require_timestamp(frame: pl.DataFrame, where: str, name: str = EVENT_TIMESTAMP) -> None:
+    dtype = frame.schema[name]
     if dtype != TIMESTAMP:
         raise DataError(
-            f"column 'event_timestamp' is {dtype}",
+            f"column {name!r} is {dtype}",
             where=where,
             fix="make it Datetime('us', 'UTC'): .dt.convert_time_zone('UTC').dt.cast_time_unit('us')",
         )
@@ -140,7 +171,13 @@ def cast_column(frame: pl.DataFrame, name: str, dtype: Any, where: str) -> pl.Se
 
 
 def _cast(frame: pl.DataFrame, name: str, dtype: Any, where: str) -> pl.Series:
-    return frame[name] if dtype is None else cast_column(frame, name, dtype, where)
+    if dtype is None:
+        return frame[name]
+    if dtype == TIMESTAMP:
+        require_timestamp(frame, where, name)
+        # The online store holds whole seconds; a training set must not know more.
+        return frame[name].dt.truncate("1s")
+    return cast_column(frame, name, dtype, where)
 
 
 def _show(frame: pl.DataFrame, keys: list[str]) -> str:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from windtunnel.settings import Settings
     from windtunnel.spec.lifecycle import Engine, Lifecycle
 
-OFFLINE_STORE = "duckdb"
+OFFLINE_STORE = "windtunnel.features.offline_store.AsofOfflineStore"
 _ENGINES: dict[Engine, dict[str, Any]] = {
     "asof": {"offline_store": {"type": OFFLINE_STORE}, "batch_engine": {"type": ENGINE}},
 }

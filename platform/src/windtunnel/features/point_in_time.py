@@ -146,7 +146,8 @@ def point_in_time(env: FeatureEnv, rows: pl.DataFrame) -> pl.DataFrame:
     """`rows` (as `read_entity_rows` makes them) with the stored features that were known at each moment.
 
     Every row comes back, in order. Features are float64 in the order of the feature service, null where none
-    was known or it had expired.
+    was known or it had expired; their defaults are the model's matter (`registry.snapshots.to_inputs`). A
+    feature row counts from when it was created, so a late correction does not reach back.
     """
     definitions = load_definitions(env.directory, env.lifecycle)
     names = [feature for _, feature in definitions.served]
@@ -158,17 +159,25 @@ def point_in_time(env: FeatureEnv, rows: pl.DataFrame) -> pl.DataFrame:
         stage_feature_rows(env.store, env.lifecycle.name, view, sidecars, env.work)
     staged = {view: staged_directory(env.work, view) for view in files}
     store = open_feature_store(definitions, env.lifecycle, staged, env.work)
-    keys = [*definitions.join_keys, EVENT_TIMESTAMP]
-    # Equal questions are asked once; many rows share keys and moment.
-    questions = rows.select(keys).unique(maintain_order=True).with_row_index(_ROW)
+    questions = rows.select([*definitions.join_keys, EVENT_TIMESTAMP]).with_row_index(_ROW)
     with quiet():
         job = store.get_historical_features(
-            entity_df=questions.to_pandas(),
+            entity_df=questions.to_arrow(),
             features=store.get_feature_service(definitions.feast_service.name),
+            filter_by_created_timestamp=True,
         )
-        answers = pl.from_arrow(job.to_arrow())
-    assert isinstance(answers, pl.DataFrame)
-    answers = answers.select(pl.col(_ROW).cast(pl.UInt32), *(pl.col(name).cast(pl.Float64) for name in names))
-    numbered = rows.join(questions, on=keys, how="left", maintain_order="left")
-    joined = numbered.join(answers, on=_ROW, how="left", maintain_order="left", validate="m:1").drop(_ROW)
-    return joined
+        answers = pl.DataFrame(job.to_arrow())
+    features = answers.sort(_ROW).select(_as_number(answers[name]) for name in names)
+    if features.height != rows.height:
+        raise DataError(
+            f"the join answered {features.height} rows for {rows.height} questions", where="offline store"
+        )
+    return rows.hstack(features)
+
+
+def _as_number(column: pl.Series) -> pl.Expr:
+    """As the online store answers: a moment in seconds since 1970; NaN is no value."""
+    values = pl.col(column.name)
+    if isinstance(column.dtype, pl.Datetime):
+        values = values.dt.epoch("s")
+    return values.cast(pl.Float64).fill_nan(None)

@@ -61,6 +61,12 @@ class Bundle:
         """Names of the input columns, in order."""
         return [str(feature["name"]) for feature in self.manifest["features"]]
 
+    @property
+    def defaults(self) -> dict[str, float]:
+        """What stands for a missing value, of the features that have a default."""
+        stored = [of for view in self.manifest.get("online", {}).get("views", ()) for of in view["features"]]
+        return {str(of["name"]): float(of["default"]) for of in stored if "default" in of}
+
     def predict(self, inputs: NDArray[np.float64]) -> NDArray[np.float64]:
         """Probabilities or values [N] of inputs [N, F]; raises RequestError for another shape."""
         if inputs.ndim != 2 or inputs.shape[1] != len(self.manifest["features"]):

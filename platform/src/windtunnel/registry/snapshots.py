@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +15,12 @@ from windtunnel.digests import digest
 from windtunnel.errors import DataError, IntegrityError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from windtunnel.objects import ObjectStore
+    from windtunnel.registry.bundle import Bundle
 
 TRAIN, EVALUATION = "train.parquet", "evaluation.parquet"
 
@@ -30,10 +32,15 @@ class LabelledRows:
     frame: pl.DataFrame
     names: tuple[str, ...]
     label: NDArray[np.float64]
+    defaults: Mapping[str, float]
 
-    def inputs(self, names: Sequence[str] | None = None) -> NDArray[np.float64]:
-        """Features [N, F] as float64, missing = NaN; of the snapshot's model, or those `names`."""
-        return to_inputs(self.frame, self.names if names is None else names)
+    def inputs(self) -> NDArray[np.float64]:
+        """Features [N, F] as float64, missing = the feature's default, or NaN, for the snapshot's model."""
+        return to_inputs(self.frame, self.names, self.defaults)
+
+    def inputs_of(self, bundle: Bundle) -> NDArray[np.float64]:
+        """The same for the model in a bundle: its features and its defaults."""
+        return to_inputs(self.frame, bundle.features, bundle.defaults)
 
     def column(self, name: str) -> NDArray[np.object_]:
         """A slice column; null is a slice of its own."""
@@ -50,9 +57,11 @@ class Snapshot:
     evaluation: LabelledRows
 
 
-def to_inputs(frame: pl.DataFrame, names: Sequence[str]) -> NDArray[np.float64]:
-    """Columns of a frame as model inputs [N, F]; null and NaN are missing. Raises DataError for an absent
-    column.
+def to_inputs(
+    frame: pl.DataFrame, names: Sequence[str], defaults: Mapping[str, float]
+) -> NDArray[np.float64]:
+    """Columns of a frame as model inputs [N, F], as serving reads them online: null and NaN are missing, and
+    become the feature's default or, without one, NaN. Raises DataError for an absent column.
     """
     absent = [name for name in names if name not in frame.columns]
     if absent:
@@ -61,7 +70,10 @@ def to_inputs(frame: pl.DataFrame, names: Sequence[str]) -> NDArray[np.float64]:
             where="snapshot",
             fix="keep the features of the model that serves: in the feature service, or in features.request",
         )
-    columns = [frame[name].cast(pl.Float64).fill_null(float("nan")).to_numpy() for name in names]
+    columns = [
+        frame[name].cast(pl.Float64).fill_nan(None).fill_null(defaults.get(name, math.nan)).to_numpy()
+        for name in names
+    ]
     return np.column_stack(columns) if columns else np.empty((frame.height, 0))
 
 
@@ -76,7 +88,8 @@ def read_snapshot(store: ObjectStore, uri: str, expected: str) -> Snapshot:
     for name in (TRAIN, EVALUATION):
         frame = pl.read_parquet(io.BytesIO(_verified(store, f"{folder}/{name}", manifest["files"][name])))
         label = frame[manifest["label"]].cast(pl.Float64).to_numpy()
-        rows[name] = LabelledRows(frame, tuple(manifest["features"]), label)
+        defaults = manifest.get("defaults", {})
+        rows[name] = LabelledRows(frame, tuple(manifest["features"]), label, defaults)
     return Snapshot(expected, manifest, rows[TRAIN], rows[EVALUATION])
 
 

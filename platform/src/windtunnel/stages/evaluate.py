@@ -97,11 +97,11 @@ def _contest(
     snapshot: Snapshot, challenger: Bundle, version: RegisteredVersion | None, env: StageEnv
 ) -> _Contest:
     evaluation, train = snapshot.evaluation, snapshot.train
-    predictions = {CHALLENGER: challenger.predict(evaluation.inputs(challenger.features))}
+    predictions = {CHALLENGER: challenger.predict(evaluation.inputs_of(challenger))}
     champion = None
     if version is not None:
         champion = read_bundle(env.store, version.bundle, version.bundle_digest)
-        predictions[CHAMPION] = champion.predict(evaluation.inputs(champion.features))
+        predictions[CHAMPION] = champion.predict(evaluation.inputs_of(champion))
     predictions[BASE_RATE] = np.full(len(evaluation.label), train.label.mean())
     baseline = LinearBaseline.fit(env.lifecycle.spec.label.kind, train.inputs(), train.label)
     predictions[LOGISTIC] = baseline.predict(evaluation.inputs())

@@ -144,7 +144,9 @@ def _of_shard(rows: pl.DataFrame, keys: Sequence[str], shard: int, shards: int) 
 
 
 def _predict(bundle: Bundle, rows: pl.DataFrame, keys: Sequence[str], env: StageEnv) -> pl.DataFrame:
-    answers = bundle.predict(to_inputs(rows, bundle.features)) if rows.height else np.empty(0)
+    answers = (
+        bundle.predict(to_inputs(rows, bundle.features, bundle.defaults)) if rows.height else np.empty(0)
+    )
     columns = [*keys, EVENT_TIMESTAMP, *env.lifecycle.spec.features.request]
     return rows.select(columns).with_columns(pl.Series("prediction", answers, dtype=pl.Float64))
 

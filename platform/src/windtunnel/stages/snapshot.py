@@ -161,6 +161,8 @@ def _freeze(
         "training": [str(windows.training[0]), str(windows.training[-1])],
         "evaluation": [str(windows.evaluation[0]), str(windows.evaluation[-1])],
         "unlabelled": unlabelled,
+        # The files keep what is missing as null; readers put these in its place.
+        "defaults": {feature: value for (_, feature), value in definitions.defaults.items()},
         "files": {name: digest(data) for name, data in files.items()},
     }
     content = canonical_json(manifest)
