@@ -12,8 +12,8 @@ import sqlite3
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from feast.infra.key_encoding_utils import serialize_entity_key  # noqa: TID253  (part of a Feast plugin)
-from feast.utils import _convert_arrow_to_proto  # noqa: TID253
+from feast.infra.key_encoding_utils import serialize_entity_key
+from feast.utils import _convert_arrow_to_proto
 
 from windtunnel.errors import DataError, StoreError
 
@@ -45,7 +45,7 @@ class GenericWriter:
         self._rows = min(BATCH_ROWS, max(1, BATCH_VALUES // max(1, len(view.features))))
         self.written = 0
         self.skipped = 0
-        self.bytes = 0
+        self.bytes_sent = 0
 
     def write(self, rows: pa.Table) -> None:
         """Raises DataError for values that do not fit their types, StoreError when SQLite cannot write."""
@@ -55,6 +55,9 @@ class GenericWriter:
 
     def close(self) -> None:
         """Nothing is left to do: every batch was written."""
+
+    def abort(self) -> None:
+        """Nothing is held."""
 
     def _write(self, rows: pa.Table) -> None:
         try:
@@ -66,7 +69,7 @@ class GenericWriter:
         fresh = write_newer(self._store, self._config, self._view, data)
         self.written += len(fresh)
         self.skipped += len(data) - len(fresh)
-        self.bytes += sum(value.ByteSize() for row in fresh for value in row[1].values())
+        self.bytes_sent += sum(value.ByteSize() for row in fresh for value in row[1].values())
 
 
 def write_newer(

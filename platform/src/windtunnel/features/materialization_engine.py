@@ -16,17 +16,18 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL  # noqa: TID253  (this module is a Feast plugin)
-from feast.infra.common.materialization_job import MaterializationJobStatus  # noqa: TID253
-from feast.infra.compute_engines.local.compute import LocalComputeEngine  # noqa: TID253
-from feast.infra.compute_engines.local.feature_builder import LocalFeatureBuilder  # noqa: TID253
-from feast.infra.compute_engines.local.job import LocalMaterializationJob  # noqa: TID253
-from feast.repo_config import FeastConfigBaseModel  # noqa: TID253
-from feast.utils import _get_column_names  # noqa: TID253
+from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
+from feast.infra.common.materialization_job import MaterializationJobStatus
+from feast.infra.compute_engines.local.compute import LocalComputeEngine
+from feast.infra.compute_engines.local.feature_builder import LocalFeatureBuilder
+from feast.infra.compute_engines.local.job import LocalMaterializationJob
+from feast.repo_config import FeastConfigBaseModel
+from feast.utils import _get_column_names
 
 from windtunnel.errors import DataError
 from windtunnel.features.generic_writer import GenericWriter
 from windtunnel.features.materialization import ENGINE, MaterializationReport
+from windtunnel.features.redis_writer import RedisWriter, takes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,12 +43,15 @@ _LOG_SECONDS = 10.0
 class Writer(Protocol):
     """Counts grow as rows arrive in the store; after `close` all have arrived."""
 
-    written: int
-    skipped: int
-    bytes: int
-
+    @property
+    def written(self) -> int: ...
+    @property
+    def skipped(self) -> int: ...
+    @property
+    def bytes_sent(self) -> int: ...
     def write(self, rows: pa.Table) -> None: ...
     def close(self) -> None: ...
+    def abort(self) -> None: ...
 
 
 class BatchMaterializationEngineConfig(FeastConfigBaseModel):  # type: ignore[misc]  # Feast publishes no types
@@ -84,13 +88,16 @@ class BatchMaterializationEngine(LocalComputeEngine):  # type: ignore[misc]
                     self.offline_store.offline_write_batch(self.repo_config, view, rows, None)
             writer.close()
         finally:
-            self.totals += MaterializationReport(writer.written, writer.skipped, writer.bytes, newest)
+            writer.abort()
+            self.totals += MaterializationReport(writer.written, writer.skipped, writer.bytes_sent, newest)
             progress.close()
         return LocalMaterializationJob(
             job_id=f"{view.name}-{task.start_time}-{task.end_time}", status=MaterializationJobStatus.SUCCEEDED
         )
 
     def _writer(self, view: FeatureView, keys: dict[str, Any]) -> Writer:
+        if takes(self.repo_config):
+            return RedisWriter(self.repo_config, view, keys)
         return GenericWriter(self.repo_config, self.online_store, view, keys)
 
     def _rows(self, registry: BaseRegistry, task: MaterializationTask) -> Iterator[pa.Table]:
