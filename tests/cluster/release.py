@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from dev.demo.thread import Platform
 
 LIFECYCLE = "flight_delay"
-START, END = date(2013, 1, 1), date(2013, 2, 11)
+START, END = date(2013, 1, 15), date(2013, 2, 25)
+"""The days of the thread; there are older ones to fill in later."""
 RELEASE = NAMESPACE = "windtunnel-test"
 STAGES = f"{RELEASE}-stages"
 

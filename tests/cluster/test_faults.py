@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 
 from dev.demo.follow import follow
 from tests.cluster.release import END, LIFECYCLE, NAMESPACE, RELEASE, STAGES, Thread
@@ -81,9 +82,8 @@ def test_a_second_features_run_over_the_same_days_does_no_work_twice(
 ) -> None:
     platform = thread.platform
     dag_id = f"{LIFECYCLE}__features"
-    run_id = platform.api.trigger(dag_id, {"start": "2013-02-01", "end": "2013-02-11"})
-    first = platform.api.trigger(dag_id, {"start": "2013-02-01", "end": "2013-02-11"})
-    for run in (run_id, first):
+    days = {"start": str(END - timedelta(days=10)), "end": str(END)}
+    for run in [platform.api.trigger(dag_id, days) for _ in range(2)]:
         ended = follow(platform, thread.pods, dag_id, run)
     for task in ended.tasks:
         if task.task_id in ("extract", "transform"):

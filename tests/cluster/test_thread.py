@@ -12,7 +12,7 @@ from tests.cluster.release import END, LIFECYCLE, Thread
 from windtunnel.ledger import Ledger
 from windtunnel.spec import load_lifecycle
 
-FEATURES = {"plan", "extract", "transform", "materialize.route"}
+FEATURES = {"plan", "plan_materialize", "extract", "transform", "materialize.route", "publish"}
 TRAIN = {"snapshot", "train", "evaluate", "rollout"}
 
 
