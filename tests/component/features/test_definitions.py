@@ -122,7 +122,7 @@ MISTAKES = {
     "a feature named as a time": (
         "features.py",
         {'["route_late_14d",': '["created",'},
-        "feature or a join key 'created', which is a time",
+        "feature or join key 'created', which is a time",
     ),
     "served text": (
         "features.py",

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from windtunnel.errors import DataError, IntegrityError, RequestError
+from windtunnel.errors import DataError, IntegrityError, RequestError, TemporaryError
 from windtunnel.features.daily import DailyFiles, days_between, days_of, digest_of, span
 
 if TYPE_CHECKING:
@@ -46,6 +46,68 @@ def test_a_file_that_is_not_what_its_sidecar_names_is_refused(files: DailyFiles)
     files.store.put(files.key(DAY), b"something else")
     with pytest.raises(IntegrityError, match=r"2024-02-28\.parquet"):
         files.read(DAY, sidecar)
+
+
+class Rewriting(DailyFiles):
+    """Somebody writes the day anew just before each of the first `times` readings of its file."""
+
+    def __init__(self, store: ObjectStore, times: int, at: str = "both") -> None:
+        super().__init__(store, "demo/partitions/orders")
+        self.times = times
+        self.at = at
+
+    def _get(self, day: date) -> bytes:
+        if self.times > 0:
+            self.times -= 1
+            other = DailyFiles(self.store, self.prefix)
+            if self.at == "quarantine":
+                other.write_unreadable(day, "sha256:torn")
+            else:
+                other.write(day, FRAME.with_columns(c=pl.lit(self.times)), f"sha256:{self.times}")
+        return super()._get(day)
+
+
+def test_a_day_that_was_written_anew_comes_in_its_new_form_with_its_new_sidecar(store: ObjectStore) -> None:
+    files = Rewriting(store, times=1)
+    listed = files.write(DAY, FRAME, "sha256:raw")
+    data, sidecar = files.read_current(DAY, listed)
+    assert sidecar == files.sidecar(DAY) != listed
+    assert pl.read_parquet(data)["c"].to_list() == [0, 0, 0]
+
+
+def test_a_day_that_was_written_anew_is_a_reason_to_try_again_where_it_must_be_the_old_one(
+    store: ObjectStore,
+) -> None:
+    files = Rewriting(store, times=1)
+    listed = files.write(DAY, FRAME, "sha256:raw")
+    with pytest.raises(TemporaryError, match=r"2024-02-28\.parquet: the day was written anew"):
+        files.read(DAY, listed)
+
+
+def test_a_day_that_never_stands_still_is_left_for_a_retry(
+    store: ObjectStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("windtunnel.features.daily._PAUSES_SECONDS", (0.0, 0.0))
+    files = Rewriting(store, times=99)
+    listed = files.write(DAY, FRAME, "sha256:raw")
+    with pytest.raises(TemporaryError, match="written anew while it was read"):
+        files.read_current(DAY, listed)
+
+
+def test_a_day_that_went_into_quarantine_since_has_no_bytes(store: ObjectStore) -> None:
+    files = Rewriting(store, times=1, at="quarantine")
+    listed = files.write(DAY, FRAME, "sha256:raw")
+    data, sidecar = files.read_current(DAY, listed)
+    assert (data, sidecar.present) == (b"", False)
+
+
+def test_a_day_is_current_when_it_was_made_of_the_same_and_its_file_is_there(files: DailyFiles) -> None:
+    sidecar = files.write(DAY, FRAME, "sha256:raw")
+    assert files.is_current(DAY, "sha256:raw") == sidecar
+    assert files.is_current(DAY, "sha256:other") is None
+    files.store.delete(files.key(DAY))
+    assert files.is_current(DAY, "sha256:raw") is None
+    assert files.write_unreadable(DAY, "sha256:torn") == files.is_current(DAY, "sha256:torn")
 
 
 def test_a_file_without_a_sidecar_was_not_finished(files: DailyFiles) -> None:

@@ -119,7 +119,7 @@ def _view(view: FeatureView, entities: dict[str, Entity], where: str) -> View:
     for name in (EVENT_TIMESTAMP, CREATED):
         if name in features or name in keys:
             raise SpecError(
-                f"feature view {view.name!r} has a feature or a join key {name!r}, which is a time of the row",
+                f"feature view {view.name!r} has a feature or join key {name!r}, which is a time of the row",
                 where=where,
                 fix="rename it",
             )

@@ -87,7 +87,8 @@ def _check_view(frame: Any, day: date, view: View, where: str) -> pl.DataFrame:
             where=where,
             fix=f"aggregate to one row per key and moment, or say by {CREATED!r} which became known later",
         )
-    return frame.sort(keys)
+    checked: pl.DataFrame = frame.sort(keys)
+    return checked
 
 
 def _created(frame: pl.DataFrame, where: str) -> pl.Series:
@@ -103,13 +104,13 @@ def _check_times(frame: pl.DataFrame, day: date, where: str) -> None:
     when, created = frame[EVENT_TIMESTAMP], frame[CREATED]
     if when.lt(midnight + DAY_BEGINS).any():
         raise DataError(
-            f"a row of {day} has event_timestamp {when.min()}, before its day began: the future would leak",
+            f"a row of {day} has event_timestamp {when.min()!s}, before its day began: the future would leak",
             where=where,
             fix="event_timestamp is when the row was known: never before the data that it is made of",
         )
     if when.gt(midnight + LATEST).any():
         raise DataError(
-            f"a row of {day} has event_timestamp {when.max()}, more than {LATEST.days} days later",
+            f"a row of {day} has event_timestamp {when.max()!s}, more than {LATEST.days} days later",
             where=where,
             fix="check the time zone and the unit",
         )
@@ -123,7 +124,7 @@ def _check_times(frame: pl.DataFrame, day: date, where: str) -> None:
         )
     if created.gt(max(datetime.now(UTC), midnight + LATEST)).any():
         raise DataError(
-            f"a row of {day} was created at {created.max()}, which is still to come",
+            f"a row of {day} was created at {created.max()!s}, which is still to come",
             where=where,
             fix="check the time zone and the unit",
         )
