@@ -1,70 +1,58 @@
-"""The online reader reads what Feast writes: key by key, value by value, and through a real Redis."""
+"""The online reader: which reads it makes of a batch, and what it makes of the answers."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import hiredis
 import numpy as np
-import pandas as pd
 import pytest
-from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
-from feast.infra.key_encoding_utils import serialize_entity_key
-from feast.infra.online_stores.helpers import _mmh3, _redis_key
+from feast.infra.online_stores.helpers import _redis_key
 from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
-from feast.types import Bool, Float32, Float64, Int32, Int64, String
 from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
-from redis_process import BINARY, MISSING, redis_process
 
-from windtunnel.errors import DataError, PermanentError, StoreError
-from windtunnel.features.online_layout import (
-    NANOS,
-    decode_timestamp,
-    decode_value,
-    entity_key_head,
-    feature_field,
-)
-from windtunnel.features.online_reader import OnlineReader, OnlineView
+from windtunnel.errors import DataError, PermanentError, RequestError, StoreError
+from windtunnel.features.online_layout import NANOS, feature_field, timestamp_field
+from windtunnel.features.online_reader import OnlineFeatures, OnlineReader, OnlineView
 from windtunnel.features.redis_address import RedisAddress
 from windtunnel.features.redis_connection import RedisConnection
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
-CARRIER = OnlineView(
-    "carrier_day", {"carrier": "STRING"}, ("delay", "flights", "small", "short", "late"), 86400
-)
+NOW = datetime(2026, 3, 1, 12, 0, 0, 123456, tzinfo=UTC)
+DAY = 86400
+CARRIER = OnlineView("carrier_day", {"carrier": "STRING"}, ("delay", "flights"), DAY)
+WEEK = OnlineView("carrier_week", {"carrier": "STRING"}, ("delay",))
 ROUTE = OnlineView("route_day", {"origin": "INT64", "carrier": "STRING"}, ("delay",))
-SLOT = OnlineView("slot_day", {"slot": "INT32"}, ("delay",))
+VIEWS = [CARRIER, WEEK, ROUTE]
 COLUMNS = [
-    ("slot_day", "delay"),
-    ("carrier_day", "delay"),
-    ("carrier_day", "flights"),
-    ("carrier_day", "small"),
-    ("carrier_day", "short"),
-    ("carrier_day", "late"),
     ("route_day", "delay"),
+    ("carrier_day", "flights"),
+    ("carrier_week", "delay"),
+    ("carrier_day", "delay"),
 ]
+Hashes = dict[bytes, dict[bytes, bytes]]
 
 
 class RecordingClient:
     """Answers every HMGET with what `hashes` holds, as Redis does."""
 
-    def __init__(self, hashes: dict[bytes, dict[bytes, bytes]]) -> None:
+    def __init__(self, hashes: Hashes) -> None:
         self.hashes = hashes
         self.reads = 0
         self.asked: list[tuple[bytes, list[bytes]]] = []
+        self.fail_at = -1
 
     async def ask(self, commands: bytes, count: int) -> list[list[bytes | None]]:
         self.reads += 1
+        fails = self.reads == self.fail_at
+        await asyncio.sleep(0)
+        if fails:
+            raise StoreError("gone")
         parser = hiredis.Reader()
         parser.feed(commands)
         answers: list[list[bytes | None]] = []
@@ -77,226 +65,189 @@ class RecordingClient:
         return answers
 
 
-def stamp(when: datetime) -> bytes:
-    message = Timestamp()
-    message.FromDatetime(when)
-    return message.SerializeToString()
-
-
-def read(client: Any, views: list[OnlineView], columns: list[tuple[str, str]], **entities: list[Any]) -> Any:
-    reader = OnlineReader(client, "flight_delay", views, columns)
-    return asyncio.run(reader.read(entities, NOW.timestamp())).values
-
-
-@given(
-    st.dictionaries(
-        st.text(min_size=1, max_size=12).filter(lambda name: "\x00" not in name),
-        st.text(max_size=20) | st.integers(-(2**63), 2**63 - 1),
-        min_size=1,
-        max_size=4,
-    )
-)
-def test_asks_for_the_key_that_feast_writes(entity: dict[str, str | int]) -> None:
+def key(**entity: str | int) -> bytes:
     values = [Value(string_val=v) if isinstance(v, str) else Value(int64_val=v) for v in entity.values()]
-    key = EntityKey(join_keys=list(entity), entity_values=values)
-    types = {name: "STRING" if isinstance(v, str) else "INT64" for name, v in entity.items()}
-    client = RecordingClient({})
-    read(client, [OnlineView("v", types, ("f",))], [("v", "f")], **{name: [v] for name, v in entity.items()})
-    assert [asked for asked, _ in client.asked] == [_redis_key("flight_delay", key, 3)]
-    assert serialize_entity_key(key, 3).startswith(entity_key_head(sorted(entity)))
+    return bytes(_redis_key("flight_delay", EntityKey(join_keys=list(entity), entity_values=values), 3))
 
 
-@given(st.text(min_size=1), st.text(min_size=1))
-def test_asks_for_the_field_that_feast_writes(view: str, feature: str) -> None:
-    assert feature_field(view, feature) == _mmh3(f"{view}:{feature}")
+def written(view: str, age: timedelta, more_nanos: int = 0, **features: Any) -> dict[bytes, bytes]:
+    """The fields of a row whose event was so long before NOW; floats as doubles, ints as INT64."""
+    stamp = Timestamp()
+    stamp.FromDatetime(NOW - age)
+    total = stamp.seconds * NANOS + stamp.nanos + more_nanos
+    stamp.seconds, stamp.nanos = divmod(total, NANOS)
+    content = {timestamp_field(view): stamp.SerializeToString()}
+    for name, value in features.items():
+        if value is None or isinstance(value, bytes):
+            message = value or b""
+        else:
+            kind = "double_val" if isinstance(value, float) else "int64_val"
+            message = Value(**{kind: value}).SerializeToString()
+        content[feature_field(view, name)] = message
+    return content
 
 
-@given(st.floats(), st.integers(-(2**63), 2**63 - 1), st.integers(-(2**31), 2**31 - 1), st.booleans())
-def test_decodes_every_kind_of_number(real: float, long: int, integer: int, flag: bool) -> None:
-    np.testing.assert_equal(decode_value(Value(double_val=real).SerializeToString()), real)
-    assert decode_value(Value(int64_val=long).SerializeToString()) == float(long)
-    assert decode_value(Value(int32_val=integer).SerializeToString()) == integer
-    assert decode_value(Value(bool_val=flag).SerializeToString()) == flag
-    assert decode_value(Value(unix_timestamp_val=long).SerializeToString()) == float(long)
+def read(client: Any, now: float | None = NOW.timestamp(), **entities: list[Any]) -> OnlineFeatures:
+    return asyncio.run(OnlineReader(client, "flight_delay", VIEWS, COLUMNS).read(entities, now))
 
 
-@given(st.floats(width=32))
-def test_decodes_single_precision(real: float) -> None:
-    np.testing.assert_equal(decode_value(Value(float_val=real).SerializeToString()), real)
-
-
-@pytest.mark.parametrize(
-    "value", [None, b"", Value().SerializeToString(), Value(null_val=0).SerializeToString()]
-)
-def test_what_is_null_is_missing(value: bytes | None) -> None:
-    assert math.isnan(decode_value(value))
-
-
-@pytest.mark.parametrize("value", [Value(string_val="late").SerializeToString(), b"\x29\x00", b"\x20\xff"])
-def test_what_is_no_number_is_an_error(value: bytes) -> None:
-    with pytest.raises(DataError):
-        decode_value(value)
-
-
-@pytest.mark.parametrize("value", [b"\x08", b"\x08\xff"])
-def test_a_timestamp_that_is_cut_short_is_an_error(value: bytes) -> None:
-    with pytest.raises(DataError):
-        decode_timestamp(value)
-
-
-@given(st.datetimes(min_value=datetime(1960, 1, 1), max_value=datetime(2200, 1, 1)))
-def test_decodes_timestamps_to_the_microsecond(when: datetime) -> None:
-    when = when.replace(tzinfo=UTC)
-    since = when - datetime(1970, 1, 1, tzinfo=UTC)
-    whole = since.days * 86400 + since.seconds
-    assert decode_timestamp(stamp(when)) == whole * NANOS + since.microseconds * 1000
+HASHES = {
+    key(carrier="UA"): {
+        **written("carrier_day", timedelta(hours=1), delay=12.5, flights=-3),
+        **written("carrier_week", timedelta(days=900), delay=-0.0),
+    },
+    key(carrier="Ä∂"): written("carrier_day", timedelta(days=2), delay=1.0, flights=1),
+    key(carrier="UA", origin=1): written("route_day", timedelta(days=900), delay=0.25),
+    key(carrier="UA", origin=2): written("route_day", timedelta(hours=1), delay=None),
+}
 
 
 def test_one_round_trip_for_all_views_and_each_entity_once() -> None:
     client = RecordingClient({})
-    other = OnlineView("carrier_week", {"carrier": "STRING"}, ("delay",))
-    result = read(
-        client,
-        [CARRIER, other, ROUTE],
-        [("carrier_day", "delay"), ("carrier_week", "delay"), ("route_day", "delay")],
-        carrier=["UA", "UA", "DL"],
-        origin=[1, 2, 1],
-    )
-    assert result.shape == (3, 3)
-    assert np.isnan(result).all()
+    result = read(client, carrier=["UA", "UA", "DL"], origin=[1, 2, 1])
+    assert result.values.shape == (3, 4)
+    assert np.isnan(result.values).all()
+    assert result.missing == 12
     assert client.reads == 1
     assert len(client.asked) == 2 + 3  # carriers share a hash over both views; routes are three
 
 
-@pytest.mark.parametrize(("age", "missing"), [(86399, False), (86401, True)])
-def test_features_older_than_their_ttl_are_missing(age: int, missing: bool) -> None:
-    key = _redis_key(
-        "flight_delay", EntityKey(join_keys=["carrier"], entity_values=[Value(string_val="UA")]), 3
-    )
-    content = {
-        b"_ts:carrier_day": stamp(NOW - timedelta(seconds=age)),
-        feature_field("carrier_day", "delay"): Value(double_val=3.5).SerializeToString(),
-    }
-    reader = OnlineReader(
-        RecordingClient({key: content}), "flight_delay", [CARRIER], [("carrier_day", "delay")]
-    )
-    online = asyncio.run(reader.read({"carrier": ["UA", "UA", "nobody"]}, NOW.timestamp()))
-    assert math.isnan(online.values[0, 0]) == missing
-    assert online.stale == (2 if missing else 0)
+@pytest.mark.parametrize("rows", [1, 2])
+def test_what_is_there_and_what_is_not(rows: int) -> None:
+    def ask(carrier: str, origin: int) -> OnlineFeatures:
+        return read(RecordingClient(HASHES), carrier=[carrier] * rows, origin=[origin] * rows)
+
+    known = ask("UA", 1)
+    assert known.values.tolist() == [[0.25, -3.0, 0.0, 12.5]] * rows
+    assert (known.missing, known.stale) == (0, 0)
+    null = ask("UA", 2)
+    np.testing.assert_array_equal(null.values, [[math.nan, -3.0, 0.0, 12.5]] * rows)
+    assert (null.missing, null.stale) == (rows, 0)
+    old = ask("Ä∂", 1)
+    assert np.isnan(old.values).all()
+    assert (old.missing, old.stale) == (4 * rows, 2 * rows)
 
 
-def test_a_column_that_no_view_offers_is_refused() -> None:
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize(("nanos", "stale"), [(-1, 2), (0, 0), (1, 0), (999_999_999, 0), (-999_999_999, 2)])
+def test_the_edge_of_ttl_is_included_to_the_nanosecond(nanos: int, stale: int, rows: int) -> None:
+    content = written("carrier_day", timedelta(seconds=DAY), nanos, delay=1.0, flights=2)
+    client = RecordingClient({key(carrier="UA"): content})
+    online = read(client, carrier=["UA"] * rows, origin=[1] * rows)
+    assert online.stale == stale * rows
+    assert np.isnan(online.values[:, 3]).all() == bool(stale)
+
+
+def test_now_is_the_clock() -> None:
+    content = written(
+        "carrier_day", NOW - datetime.now(UTC) + timedelta(seconds=DAY - 5), delay=1.0, flights=2
+    )
+    client = RecordingClient({key(carrier="UA"): content})
+    assert read(client, None, carrier=["UA"], origin=[1]).stale == 0
+    assert read(client, datetime.now(UTC).timestamp() + 10, carrier=["UA"], origin=[1]).stale == 2
+
+
+DEFAULTS = {("route_day", "delay"): -1.0, ("carrier_day", "flights"): 0.0}
+
+
+@pytest.mark.parametrize("rows", [1, 2, 300])
+def test_a_default_stands_in_and_still_counts_as_missing(rows: int) -> None:
+    reader = OnlineReader(RecordingClient(HASHES), "flight_delay", VIEWS, COLUMNS, DEFAULTS)
+
+    def ask(carrier: str, origin: int) -> OnlineFeatures:
+        entities = {"carrier": [carrier] * rows, "origin": [origin] * rows}
+        return asyncio.run(reader.read(entities, NOW.timestamp()))
+
+    null = ask("UA", 2)
+    np.testing.assert_array_equal(null.values, [[-1.0, -3.0, 0.0, 12.5]] * rows)
+    assert (null.missing, null.stale) == (rows, 0)
+    old = ask("Ä∂", 1)
+    np.testing.assert_array_equal(old.values, [[-1.0, 0.0, math.nan, math.nan]] * rows)
+    assert (old.missing, old.stale) == (4 * rows, 2 * rows)
+    unknown = ask("nobody", 1)
+    np.testing.assert_array_equal(unknown.values, [[-1.0, 0.0, math.nan, math.nan]] * rows)
+    assert (unknown.missing, unknown.stale) == (4 * rows, 0)
+    # one answer does not leak into the next
+    assert ask("UA", 1).values.tolist() == [[0.25, -3.0, 0.0, 12.5]] * rows
+
+
+@given(st.lists(st.tuples(st.sampled_from(["UA", "Ä∂", "??"]), st.integers(0, 2)), min_size=1, max_size=400))
+def test_a_batch_reads_what_single_rows_read(rows: list[tuple[str, int]]) -> None:
+    reader = OnlineReader(RecordingClient(HASHES), "flight_delay", VIEWS, COLUMNS, DEFAULTS)
+
+    async def reads() -> tuple[OnlineFeatures, dict[tuple[str, int], OnlineFeatures]]:
+        entities = {"carrier": [row[0] for row in rows], "origin": [row[1] for row in rows]}
+        singles = {
+            row: await reader.read({"carrier": [row[0]], "origin": [row[1]]}, NOW.timestamp())
+            for row in set(rows)
+        }
+        return await reader.read(entities, NOW.timestamp()), singles
+
+    batch, singles = asyncio.run(reads())
+    np.testing.assert_array_equal(batch.values, np.concatenate([singles[row].values for row in rows]))
+    assert batch.missing == sum(singles[row].missing for row in rows)
+    assert batch.stale == sum(singles[row].stale for row in rows)
+
+
+def test_a_large_batch_lets_others_through() -> None:
+    hashes = {key(carrier=str(i)): written("carrier_week", timedelta(0), delay=float(i)) for i in range(5000)}
+    client = RecordingClient(hashes)
+
+    async def reads() -> OnlineFeatures:
+        reader = OnlineReader(client, "flight_delay", [WEEK], [("carrier_week", "delay")])
+        return await reader.read({"carrier": [str(i) for i in range(5000)]})
+
+    assert asyncio.run(reads()).values[:, 0].tolist() == list(map(float, range(5000)))
+    assert client.reads > 20
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_large_batch_fails_as_a_whole() -> None:
+    client = RecordingClient({})
+    client.fail_at = 3
+    with pytest.raises(StoreError, match="gone"):
+        read(client, carrier=["UA"] * 3000, origin=list(range(3000)))
+    assert client.reads <= 4
+
+
+@pytest.mark.parametrize("rows", [1, 2, 300])
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        (feature_field("carrier_day", "delay"), b"\x29\x00"),
+        (feature_field("carrier_day", "delay"), Value(string_val="x").SerializeToString()),
+        (timestamp_field("carrier_day"), b"\x08\xff"),
+    ],
+)
+def test_what_is_damaged_is_an_error(field: bytes, value: bytes, rows: int) -> None:
+    content = written("carrier_day", timedelta(0), delay=1.0, flights=2) | {field: value}
+    client = RecordingClient({key(carrier="UA"): content})
+    with pytest.raises(DataError, match="materialize"):
+        read(client, carrier=["UA"] * rows, origin=[1] * rows)
+
+
+@pytest.mark.parametrize("rows", [1, 2])
+@pytest.mark.parametrize(("carrier", "origin"), [("\ud800", 1), ("UA", 2**63), ("UA", "one")])
+def test_an_entity_that_no_key_can_name(carrier: str, origin: Any, rows: int) -> None:
+    with pytest.raises(RequestError, match=r"no entity can have this join key.*send carrier as STRING"):
+        read(RecordingClient({}), carrier=[carrier] * rows, origin=[origin] * rows)
+
+
+def test_no_rows() -> None:
+    online = read(RecordingClient({}), carrier=[], origin=[])
+    assert online.values.shape == (0, 4)
+    assert (online.missing, online.stale) == (0, 0)
+
+
+@pytest.mark.parametrize("defaults", [{("carrier_day", "speed"): 1.0}, {}])
+def test_a_column_that_no_view_offers_is_refused(defaults: dict[tuple[str, str], float]) -> None:
+    columns = [("carrier_day", "delay")] if defaults else [("carrier_day", "speed")]
     with pytest.raises(PermanentError, match="carrier_day:speed"):
-        OnlineReader(RecordingClient({}), "p", [CARRIER], [("carrier_day", "speed")])
+        OnlineReader(RecordingClient({}), "p", [CARRIER], columns, defaults)
 
 
-def test_a_store_that_does_not_answer_is_a_store_error() -> None:
+@pytest.mark.parametrize("rows", [1, 300])
+def test_a_store_that_does_not_answer_is_a_store_error(rows: int) -> None:
     client = RedisConnection(RedisAddress("127.0.0.1", 1))
     with pytest.raises(StoreError, match="the online store did not answer"):
-        read(client, [CARRIER], [("carrier_day", "delay")], carrier=["UA"])
-
-
-@pytest.fixture(scope="module")
-def redis_port() -> Iterator[int]:
-    if not BINARY:
-        pytest.skip(MISSING + "; the tests above check the layout against Feast's own functions")
-    with redis_process() as port:
-        yield port
-
-
-@pytest.fixture(scope="module")
-def feast_store(tmp_path_factory: pytest.TempPathFactory, redis_port: int) -> FeatureStore:
-    """A stock Feast store on Redis, with three views written by the SDK."""
-    directory: Path = tmp_path_factory.mktemp("feast")
-    config = RepoConfig(
-        project="flight_delay",
-        provider="local",
-        registry=str(directory / "registry.db"),
-        online_store={"type": "redis", "connection_string": f"127.0.0.1:{redis_port}"},
-        offline_store={"type": "file"},
-        entity_key_serialization_version=3,
-    )
-    carrier = Entity(name="carrier", join_keys=["carrier"], value_type=ValueType.STRING)
-    origin = Entity(name="origin", join_keys=["origin"], value_type=ValueType.INT64)
-    slot = Entity(name="slot", join_keys=["slot"], value_type=ValueType.INT32)
-    types = {"delay": Float64, "flights": Int64, "small": Float32, "short": Int32, "late": Bool}
-
-    def view(name: str, entities: list[Entity], features: tuple[str, ...], ttl: timedelta) -> FeatureView:
-        keys = [
-            Field(name=e.join_key, dtype={"carrier": String, "origin": Int64, "slot": Int32}[e.name])
-            for e in entities
-        ]
-        source = FileSource(name=f"{name}_source", path=str(directory / f"{name}.parquet"),
-                            timestamp_field="event_timestamp")  # fmt: skip
-        fields = [Field(name=feature, dtype=types[feature]) for feature in features]
-        return FeatureView(name=name, entities=entities, schema=keys + fields, source=source, ttl=ttl)
-
-    for name in ("carrier_day", "route_day", "slot_day"):
-        empty = pd.DataFrame({"event_timestamp": pd.to_datetime([], utc=True)})
-        empty.to_parquet(directory / f"{name}.parquet")
-    store = FeatureStore(config=config)
-    store.apply(
-        [
-            carrier, origin, slot,
-            view("carrier_day", [carrier], CARRIER.features, timedelta(days=1)),
-            view("route_day", [origin, carrier], ROUTE.features, timedelta(0)),
-            view("slot_day", [slot], SLOT.features, timedelta(0)),
-        ]
-    )  # fmt: skip
-    fresh, stale = NOW - timedelta(hours=1), NOW - timedelta(days=30)
-    store.write_to_online_store(
-        "carrier_day",
-        pd.DataFrame(
-            {
-                "carrier": ["UA", "Ä∂", "DL"], "event_timestamp": [fresh, fresh, stale],
-                "delay": [12.25, None, 1.0], "flights": [-3, 2**40, 1], "small": [0.1, 0.0, 1.0],
-                "short": [-7, 0, 1], "late": [True, False, True],
-            }
-        ).astype({"flights": "int64", "small": "float32", "short": "int32"}),
-    )  # fmt: skip
-    store.write_to_online_store(
-        "route_day",
-        pd.DataFrame(
-            {"origin": [1, -2], "carrier": ["UA", "UA"], "event_timestamp": stale, "delay": [0.5, -0.0]}
-        ),
-    )
-    store.write_to_online_store(
-        "slot_day",
-        pd.DataFrame({"slot": [5], "event_timestamp": fresh, "delay": [7.0]}).astype({"slot": "int32"}),
-    )
-    return store
-
-
-ENTITIES: dict[str, list[Any]] = {
-    "carrier": ["UA", "Ä∂", "UA", "nobody", ""],
-    "origin": [1, 1, -2, 1, 2**62],
-    "slot": [5, 5, 6, 5, 5],
-}
-
-
-def test_reads_what_the_feast_sdk_reads(feast_store: FeatureStore, redis_port: int) -> None:
-    response = feast_store.get_online_features(
-        features=[f"{view}:{feature}" for view, feature in COLUMNS],
-        entity_rows=[dict(zip(ENTITIES, row, strict=True)) for row in zip(*ENTITIES.values(), strict=True)],
-        full_feature_names=True,
-    ).to_dict()
-    expected = np.array(
-        [
-            [math.nan if v is None else float(v) for v in response[f"{view}__{feature}"]]
-            for view, feature in COLUMNS
-        ]
-    ).T
-    client = RedisConnection(RedisAddress("127.0.0.1", redis_port))
-    result = read(client, [CARRIER, ROUTE, SLOT], COLUMNS, **ENTITIES)
-    np.testing.assert_array_equal(result, expected)
-    assert result[0, 1] == 12.25
-    assert np.isnan(result[3, 1:]).all()
-
-
-def test_unlike_feast_it_honours_ttl(feast_store: FeatureStore, redis_port: int) -> None:
-    asked = feast_store.get_online_features(
-        features=["carrier_day:delay"], entity_rows=[{"carrier": "DL"}]
-    ).to_dict()
-    assert asked["delay"] == [1.0]
-    client = RedisConnection(RedisAddress("127.0.0.1", redis_port))
-    assert np.isnan(read(client, [CARRIER], [("carrier_day", "delay")], carrier=["DL"])).all()
+        read(client, carrier=["UA"] * rows, origin=[1] * rows)

@@ -33,10 +33,11 @@ class RedisAddress:
             parts = urlsplit(url)
             port = parts.port or 6379
             db = int(parts.path.strip("/") or 0)
-        except ValueError as error:
+        except ValueError:
+            # without its cause, which repeats what stands where the port should be
             raise PermanentError(
                 "the port and the database of the online store are numbers", where=_WHERE, fix=_FORM
-            ) from error
+            ) from None
         if not url.startswith(SCHEMES) or not parts.hostname or db < 0:
             raise PermanentError("this is no address of a Redis", where=_WHERE, fix=_FORM)
         if parts.query or parts.fragment:
