@@ -98,6 +98,20 @@ def test_validate_tells_every_problem_and_ends_with_2(windtunnel: Shell, tmp_pat
     assert windtunnel("validate", str(path.parent))[0] == 2
 
 
+def test_validate_looks_at_what_feast_would_be_told(windtunnel: Shell, tmp_path: Path) -> None:
+    windtunnel("init", "mine")
+    path = tmp_path / "lifecycles" / "mine" / "features.py"
+    path.write_text(
+        path.read_text()
+        .replace("import Float64", "import Float64, String")
+        .replace('"buy_share_14d", dtype=Float64', '"buy_share_14d", dtype=String')
+    )
+    code, output = windtunnel("validate")
+    assert code == 2
+    assert "buy_share_14d" in output
+    assert "STRING" in output
+
+
 @pytest.mark.parametrize("command", ["run", "validate", "status"])
 def test_an_unknown_name_gets_the_nearest_one(windtunnel: Shell, command: str) -> None:
     windtunnel("init", "churn")

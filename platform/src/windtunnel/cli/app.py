@@ -153,7 +153,7 @@ def backfill(
 
 @app.command()
 def validate(name: OptionalNameArgument = None, lifecycles: LifecyclesOption = None) -> None:
-    """Check lifecycles without running them: YAML, fields, values, and that the code which they name exists.
+    """Check lifecycles without running them: YAML, fields, values, the code and Feast definitions they name.
 
     All problems come at once, each with file and line. Exit code 2 when there are any.
     """
