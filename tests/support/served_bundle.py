@@ -17,6 +17,7 @@ from windtunnel.registry.bundle import write_bundle
 from windtunnel.spec.servedmodel import ModelVersion
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from windtunnel.objects import ObjectStore
@@ -56,7 +57,12 @@ def answers(rows: Any, weight: float) -> np.ndarray[Any, np.dtype[np.float64]]:
 
 
 def make_version(
-    store: ObjectStore, version: str, weight: float, golden: list[float] | None = None, dtype: str = "float32"
+    store: ObjectStore,
+    version: str,
+    weight: float,
+    golden: list[float] | None = None,
+    dtype: str = "float32",
+    views: Sequence[dict[str, Any]] = VIEWS,
 ) -> ModelVersion:
     """Write a bundle; `golden` overrides the golden answers."""
     inputs = np.array([[0.1, 2.0, 0.3, 4.0, 0.5], [np.nan, 1.0, -1.0, 0.0, 2.0]])
@@ -68,7 +74,7 @@ def make_version(
         "output": {"name": "probability", "kind": "binary"},
         "parity": {"rows": len(inputs), "max_abs_difference": 1e-6},
         "features": [{"name": name, "source": source} for name, source in FEATURES.items()],
-        "online": {"project": LIFECYCLE, "views": VIEWS},
+        "online": {"project": LIFECYCLE, "views": list(views)},
     }
     written = write_bundle(store, description, _onnx(weight, dtype), (inputs, outputs), {})
     return ModelVersion(version=version, bundle=written.uri, digest=written.digest)

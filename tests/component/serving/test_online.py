@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import copy
 import struct
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import redis
+from cutting_proxy import CuttingProxy
 from redis_process import BINARY, MISSING, redis_process
-from served_bundle import LIFECYCLE, answers, make_version, served_model, tensor, write_served_model
+from served_bundle import LIFECYCLE, VIEWS, answers, make_version, served_model, tensor, write_served_model
 from serving_process import ServingProcess
 
 from windtunnel.features.online_layout import entity_key_head, feature_field
@@ -17,6 +21,7 @@ from windtunnel.objects import open_store
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 WRITTEN = datetime(2013, 2, 11, 12, tzinfo=UTC)
 
@@ -39,14 +44,10 @@ def carrier_key(carrier: str) -> bytes:
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingProcess]:
-    """Serves beside a Redis in which only UA's carrier_day was written."""
+def redis_port() -> Iterator[int]:
+    """A Redis in which only UA's carrier_day was written."""
     if not BINARY:
         pytest.skip(MISSING)
-    directory = tmp_path_factory.mktemp("online")
-    store = open_store(str(directory / "store"), {})
-    file = directory / "served.json"
-    write_served_model(file, served_model(make_version(store, "1", 1.0)))
     with redis_process() as port:
         with redis.Redis(port=port) as client:
             fields = {
@@ -55,10 +56,25 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServingProcess]
                 feature_field("carrier_day", "carrier_flights"): b"\x20\x02",
             }
             client.hset(carrier_key("UA"), mapping=fields)
-        online_store = f"redis://127.0.0.1:{port}/0"
-        with ServingProcess(file, directory / "store", online_store=online_store) as process:
-            process.wait_for("/v2/health/ready")
-            yield process
+            client.hset(carrier_key("broken"), mapping=fields | {b"_ts:carrier_day": b"\x08"})
+        yield port
+
+
+@contextmanager
+def serving(directory: Path, port: int, views: list[dict[str, Any]] = VIEWS) -> Iterator[ServingProcess]:
+    store = open_store(str(directory / "store"), {})
+    file = directory / "served.json"
+    write_served_model(file, served_model(make_version(store, "1", 1.0, views=views)))
+    online_store = f"redis://127.0.0.1:{port}/0"
+    with ServingProcess(file, directory / "store", online_store=online_store) as process:
+        process.wait_for("/v2/health/ready")
+        yield process
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory, redis_port: int) -> Iterator[ServingProcess]:
+    with serving(tmp_path_factory.mktemp("online"), redis_port) as process:
+        yield process
 
 
 def by_entity(carriers: list[str], **parameters: str) -> dict[str, Any]:
@@ -102,3 +118,55 @@ def test_an_event_timestamp_needs_a_date_and_a_time_zone(server: ServingProcess,
     status, answer = server.infer(by_entity(["UA"], event_timestamp=moment))
     assert status == 400
     assert "event_timestamp" in answer["error"]
+
+
+def test_defaults_of_the_feature_service_stand_in(tmp_path: Path, redis_port: int) -> None:
+    views = copy.deepcopy(VIEWS)
+    views[0]["features"][1]["default"] = 3
+    views[1]["features"][0]["default"] = -0.5
+    with serving(tmp_path, redis_port, views) as server:
+        known = server.infer(by_entity(["UA"], event_timestamp="2013-02-11T18:00:00Z"))[1]
+        assert known["outputs"][0]["data"] == pytest.approx(
+            answers([[0.25, 2, -0.5, 0.5, -1]], 1.0), abs=1e-6
+        )
+        assert known["parameters"]["missing_features"] == 1
+        old = server.infer(by_entity(["UA"]))[1]
+        assert old["outputs"][0]["data"] == pytest.approx(answers([[0, 3, -0.5, 0.5, -1]], 1.0), abs=1e-6)
+        # what a default replaces was missing, and too old, all the same
+        assert old["parameters"]["missing_features"] == 3
+        assert old["parameters"]["stale_features"] == 2
+
+
+def test_what_the_store_does_to_one_request_others_do_not_notice(tmp_path: Path, redis_port: int) -> None:
+    expected = answers([[0.25, 2, 0, 0.5, -1], [0, 0, 0, 0.5, -1]], 1.0)
+    bodies = [by_entity([carrier], event_timestamp="2013-02-11T18:00:00Z") for carrier in ("UA", "nobody")]
+    with CuttingProxy(redis_port) as proxy, serving(tmp_path, proxy.port) as server:
+
+        def ask(number: int) -> int:
+            status, answer = server.infer(bodies[number % 2])
+            if status == 200:
+                assert answer["outputs"][0]["data"][0] == pytest.approx(expected[number % 2], abs=1e-6)
+            else:
+                assert "send the feature vector" in answer["error"]
+            return status
+
+        assert ask(0) == 200
+        proxy.cut_every = 701
+        with ThreadPoolExecutor(16) as threads:
+            statuses = list(threads.map(ask, range(400)))
+        assert set(statuses) <= {200, 503}
+        assert statuses.count(200) > 200
+        assert proxy.connections > 5
+        proxy.cut_every = None
+        proxy.stalled.set()
+        assert ask(0) == 503
+        proxy.stalled.clear()
+        assert ask(0) == 200
+        proxy.cut()
+        assert ask(1) == 200
+
+
+def test_a_damaged_value_is_the_servers_fault(server: ServingProcess) -> None:
+    status, answer = server.infer(by_entity(["broken"]))
+    assert status == 500
+    assert "materialize" in answer["error"]
