@@ -134,7 +134,7 @@ def feature_files(env: FeatureEnv, first: date, last: date) -> dict[str, dict[da
         days = {day for day in files.known_days() if oldest <= day <= last + timedelta(days=1)}
         if not days:
             raise DataError(
-                f"view {name!r} has no feature rows for {span([first, last])}",
+                f"view {name!r} has no feature rows for {span(days_between(first, last))}",
                 where=env.store.uri(files.prefix),
                 fix="run the features stages for those days first",
             )
