@@ -15,7 +15,8 @@ from windtunnel.features.arrow_types import to_arrow
 from windtunnel.features.chunks import chunks
 from windtunnel.features.column_types import merged_schema
 from windtunnel.features.moments import as_bounds, as_us, require_moments, within
-from windtunnel.features.parquet_rows import Place, reading, scan
+from windtunnel.features.parquet_rows import reading, scan
+from windtunnel.features.place import Place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

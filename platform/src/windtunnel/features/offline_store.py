@@ -13,10 +13,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
 from feast.data_format import ParquetFormat
 from feast.errors import FeastEntityDFMissingColumnsError
 from feast.feature_view import DUMMY_ENTITY_ID
-from feast.infra.offline_stores.file_source import FileSource
+from feast.infra.offline_stores.file_source import FileLoggingDestination, FileSource
 from feast.infra.offline_stores.offline_store import OfflineStore, RetrievalMetadata
 from feast.on_demand_feature_view import OnDemandFeatureView
 from feast.repo_config import FeastConfigBaseModel
@@ -27,14 +28,18 @@ from windtunnel.errors import DataError
 from windtunnel.features.arrow_types import to_arrow
 from windtunnel.features.as_of_join import FeatureRows, require_distinct
 from windtunnel.features.entity_rows import entities_between, read_entity_rows
-from windtunnel.features.parquet_rows import Place, map_types, reading, scan
+from windtunnel.features.offline_write import write_rows
+from windtunnel.features.parquet_rows import map_types, reading, scan
+from windtunnel.features.place import Place
 from windtunnel.features.retrieval import HistoricalJob, NewestJob, RowsJob, StoredView
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from datetime import datetime, timedelta
+    from pathlib import Path
 
     from feast.data_source import DataSource
+    from feast.feature_logging import LoggingConfig, LoggingSource
     from feast.feature_view import FeatureView
     from feast.infra.offline_stores.offline_store import RetrievalJob
     from feast.infra.registry.base_registry import BaseRegistry
@@ -135,6 +140,53 @@ class AsofOfflineStore(OfflineStore):  # type: ignore[misc]
         last = make_tzaware(end_date) if end_date else None
         columns = _Columns(join_key_columns, feature_name_columns, timestamp_field, created_timestamp_column)
         return RowsJob(columns.of(config, data_source, first, last), first, last, config.repo_path)
+
+    @staticmethod
+    def offline_write_batch(
+        config: RepoConfig,
+        feature_view: FeatureView,
+        table: pa.Table,
+        progress: Callable[[int], Any] | None,
+    ) -> None:
+        """Add rows to the view's source; the same rows again add nothing (see `offline_write`)."""
+        source = feature_view.batch_source
+        place = place_of(config, source)
+        # Feast hands them over by the names of the features; files have the source's.
+        stored = {new: old for old, new in source.field_mapping.items()}
+        table = table.rename_columns([stored.get(name, name) for name in table.column_names])
+        # pandas' index, which Feast turns into a column.
+        table = table.drop_columns([name for name in table.column_names if name.startswith("__index_level_")])
+        needed = [*feature_view.entity_columns, *feature_view.features]
+        for name in (stored.get(field.name, field.name) for field in needed):
+            if name not in table.column_names and name != DUMMY_ENTITY_ID:
+                raise DataError(
+                    f"the rows have no column {name!r}",
+                    where=f"feature view {feature_view.name!r}",
+                    fix=f"they have {', '.join(table.column_names) or 'none'}",
+                )
+        write_rows(place, table, stored.get(source.timestamp_field, source.timestamp_field))
+        if progress:
+            progress(table.num_rows)
+
+    @staticmethod
+    def write_logged_features(
+        config: RepoConfig,
+        data: pa.Table | Path,
+        source: LoggingSource,
+        logging_config: LoggingConfig,
+        registry: BaseRegistry,  # noqa: ARG004 (Feast passes it by name)
+    ) -> None:
+        """Add logged features to a FileLoggingDestination."""
+        destination = logging_config.destination
+        if not isinstance(destination, FileLoggingDestination):
+            raise DataError(
+                f"logged features cannot go to {type(destination).__name__}",
+                where="offline store",
+                fix="use FileLoggingDestination(path=…)",
+            )
+        table = data if isinstance(data, pa.Table) else to_arrow(scan(Place(str(data))).collect())
+        place = place_of(config, destination.to_data_source())
+        write_rows(place, table, source.get_log_timestamp_column())
 
     def get_table_column_names_and_types_from_data_source(
         self, config: RepoConfig, data_source: DataSource

@@ -5,7 +5,7 @@ opened, as far as names say what is in them:
 
 - `<ISO day>.parquet` with a sidecar `<ISO day>.json` is what `transform` wrote for that day: its rows are
   dated from `DAY_BEGINS` before to `LATEST` after that day's midnight;
-- `<ISO day>_….parquet` is what `write_rows` wrote: rows of that UTC day.
+- `<ISO day>_….parquet` is what `offline_write` wrote: rows of that UTC day.
 
 Of all others the statistics in the files decide. Files may differ in the order of their columns, lack some
 (null there), and store a column in different types, which then become the smallest type that holds them all.
@@ -14,16 +14,15 @@ Of all others the statistics in the files decide. Files may differ in the order 
 from __future__ import annotations
 
 import glob
-import os
 import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import urlsplit
 
 import polars as pl
 import pyarrow as pa
@@ -36,56 +35,13 @@ from windtunnel.features.feature_rows import DAY_BEGINS, LATEST
 from windtunnel.objects import open_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
+
+    from windtunnel.features.place import Place
 
 _NAME = re.compile(r"(\d{4}-\d\d-\d\d)(_.*)?\.parquet")
 _DAY = timedelta(days=1)
 _STORE_FAILED = re.compile(r"object.?store|http|connect|timed? ?out|status|retries", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where parquet files are: `uri` is a path or `s3://bucket/key`, of a file, a directory or a glob."""
-
-    uri: str
-    endpoint: str = ""
-    """Of S3, in place of AWS_ENDPOINT_URL."""
-    credentials: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """AWS_… names that go before the environment's."""
-
-    @property
-    def remote(self) -> bool:
-        return self.uri.startswith("s3://")
-
-    @property
-    def path(self) -> str:
-        """Of a local place."""
-        return unquote(urlsplit(self.uri).path) if self.uri.startswith("file://") else self.uri
-
-    def environment(self) -> dict[str, str]:
-        """The AWS_… variables that count here."""
-        merged = {**os.environ, **self.credentials}
-        if self.endpoint:
-            merged["AWS_ENDPOINT_URL_S3"] = self.endpoint
-        if "AWS_REGION" not in merged and "AWS_DEFAULT_REGION" in merged:
-            merged["AWS_REGION"] = merged["AWS_DEFAULT_REGION"]
-        return merged
-
-    def options(self) -> dict[str, str] | None:
-        """For polars; None for a local place."""
-        if not self.remote:
-            return None
-        environment = self.environment()
-        endpoint = environment.get("AWS_ENDPOINT_URL_S3") or environment.get("AWS_ENDPOINT_URL")
-        options = {"aws_region": environment.get("AWS_REGION") or "us-east-1"}
-        if endpoint:
-            options |= {"aws_endpoint_url": endpoint, "aws_virtual_hosted_style_request": "false"}
-            if endpoint.startswith("http://"):
-                options["aws_allow_http"] = "true"
-        for name in ("access_key_id", "secret_access_key", "session_token"):
-            if value := environment.get(f"AWS_{name.upper()}"):
-                options[f"aws_{name}"] = value
-        return options
 
 
 def scan(
@@ -177,7 +133,7 @@ def _remote_files(place: Place) -> Listing:
     return _listing(f"{bucket}/{key}" for key in keys)
 
 
-def _listing(names: Iterator[str]) -> Listing:
+def _listing(names: Iterable[str]) -> Listing:
     known = sorted(names)
     return Listing(
         [name for name in known if name.endswith(".parquet")],

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from windtunnel.features.as_of_join import FeatureRows
     from windtunnel.features.entity_rows import EntityRows
-    from windtunnel.features.parquet_rows import Place
+    from windtunnel.features.place import Place
 
 BATCH_ROWS = 250_000
 

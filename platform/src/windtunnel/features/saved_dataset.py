@@ -3,9 +3,7 @@
 # ruff: noqa: TID253 - only Feast's plugin imports this.
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -14,10 +12,11 @@ from feast.infra.offline_stores.file_source import FileSource, SavedDatasetFileS
 
 from windtunnel.digests import digest
 from windtunnel.errors import DataError
-from windtunnel.features.parquet_rows import Place
-from windtunnel.objects import ObjectStore, open_store
+from windtunnel.features.place import Place
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from feast.saved_dataset import SavedDatasetStorage
 
 
@@ -36,27 +35,18 @@ def save(table: pa.Table, storage: SavedDatasetStorage, repo_path: Path | None, 
     uri = options.uri
     if not uri.startswith(("s3://", "file://")):
         uri = FileSource.get_uri_for_file_path(repo_path, uri)
-    place = Place(uri, options.s3_endpoint_override or "")
-    store, name = _parent(place)
+    store, file = Place(uri, options.s3_endpoint_override or "").folder()
     sink = pa.BufferOutputStream()
     pq.write_table(table, sink)
-    data = sink.getvalue().to_pybytes()
-    if name.endswith(".parquet"):
-        old, key = ([name] if store.exists(name) else []), name
+    data = bytes(sink.getvalue())
+    if file:
+        old, key = ([file] if store.exists(file) else []), file
     else:
-        old, key = [entry.key for entry in store.list(name)], f"{name}/{digest(data)[-16:]}.parquet"
+        old = [entry.key for entry in store.list()]
+        key = f"{digest(data).removeprefix('sha256:')[:16]}.parquet"
     if old and not overwrite:
         raise SavedDatasetLocationAlreadyExists(location=uri)
     store.put(key, data)
     for replaced in old:
         if replaced != key:
             store.delete(replaced)
-
-
-def _parent(place: Place) -> tuple[ObjectStore, str]:
-    """The folder or bucket as a store, and the name in it."""
-    if place.remote:
-        parts = urlsplit(place.uri)
-        return open_store(f"s3://{parts.netloc}", place.environment()), parts.path.strip("/")
-    path = Path(place.path.rstrip("/"))
-    return open_store(str(path.parent), {}), path.name
