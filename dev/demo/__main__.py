@@ -112,6 +112,7 @@ def _report(platform: Platform, pods: PodWatch, runs: list[Followed], answers: l
 [bold]Try next[/]
   make demo again (nothing changed: seconds a stage)
   change dags/lifecycles/{LIFECYCLE}/train.py and make demo: the gate decides
+  fill past days in parallel pods: .venv/bin/windtunnel backfill --help
   .venv/bin/windtunnel init my_model · make down ends it""",
         soft_wrap=True,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
@@ -14,6 +15,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
 WINDTUNNEL = Path(sys.executable).with_name("windtunnel")
+WIDE = {**os.environ, "COLUMNS": "200"}
 
 
 def typed(program: str) -> list[list[str]]:
@@ -46,7 +48,9 @@ def transcript(checkout: Path) -> dict[str, str]:
 
 def test_the_example_runs_through_every_stage_and_is_promoted(transcript: dict[str, str]) -> None:
     said = transcript["run flight_delay"]
-    stages = ["extract", "transform", "materialize", "snapshot", "train", "evaluate", "rollout", "score"]
+    stages = [
+        "extract", "transform", "materialize", "publish", "snapshot", "train", "evaluate", "rollout", "score",
+    ]  # fmt: skip
     places = [said.index(stage) for stage in stages]
     assert places == sorted(places)
     assert "promote" in said
@@ -56,6 +60,26 @@ def test_a_lifecycle_of_ones_own_is_made_checked_and_run(transcript: dict[str, s
     assert (checkout / "dags/lifecycles/my_model/lifecycle.yaml").is_file()
     assert "promote" in transcript["run my_model"]
     assert "my_model" in transcript["status my_model"]
+
+
+def test_past_days_are_filled_without_a_training(transcript: dict[str, str]) -> None:
+    said = next(said for command, said in transcript.items() if command.startswith("backfill flight_delay"))
+    assert "publish done" in said
+    assert "no training was started" in said
+    assert "snapshot" not in said
+
+
+def test_the_documents_name_options_that_there_are() -> None:
+    """Also of the commands that need a cluster."""
+    documents = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    written = "\n".join(document.read_text() for document in documents)
+    for command in ("run", "backfill", "status", "validate", "init"):
+        done = subprocess.run(
+            [WINDTUNNEL, command, "--help"], capture_output=True, text=True, check=True, env=WIDE
+        )
+        uses = re.findall(rf"windtunnel {command}\b([^`#\n]*)", written)
+        named = {option for use in uses for option in re.findall(r"(?<!\S)--[a-z-]+", use)}
+        assert named <= set(re.findall(r"--[a-z-]+", done.stdout)), command
 
 
 def test_a_second_run_does_no_work_twice(transcript: dict[str, str], checkout: Path) -> None:

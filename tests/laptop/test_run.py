@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -18,12 +19,15 @@ STEPS = [
     "extract",
     "transform",
     "materialize.customer_history",
+    "publish",
     "snapshot",
     "train",
     "evaluate",
     "rollout",
     "score",
 ]
+# What a run with the same inputs finds again; how fresh the features are, it asks anew.
+CACHED = ["extract", "transform", "materialize.customer_history", "snapshot", "train"]
 
 
 class Laptop:
@@ -88,13 +92,14 @@ def test_status_tells_the_run_and_the_champion(laptop: Laptop, first_run: str) -
     assert code == 0
     assert "Champion: version 1, promoted by run local-" in output
     assert "Verdict: promote" in output
+    assert re.search(r"customer_history .* (hours|days?) +2 days: kept", output)
     assert all(step.partition(".")[0] in output for step in STEPS)
 
 
 def test_a_second_run_takes_what_is_done_from_the_cache(laptop: Laptop, first_run: str) -> None:
     code, output = laptop.run("run", "shop")
     assert code == 0, output
-    assert cached_steps(output)[:5] == STEPS[:5]
+    assert cached_steps(output)[:5] == CACHED
     served = json.loads((laptop.directory / ".windtunnel" / "served" / "shop.json").read_text())
     assert served["spec"]["champion"]["version"] == "1", "an equal model is not promoted again"
 
@@ -102,7 +107,7 @@ def test_a_second_run_takes_what_is_done_from_the_cache(laptop: Laptop, first_ru
 def test_from_a_stage_does_it_and_what_follows_anew(laptop: Laptop, first_run: str) -> None:
     code, output = laptop.run("run", "shop", "--from", "train")
     assert code == 0, output
-    assert cached_steps(output) == STEPS[:4]
+    assert cached_steps(output) == CACHED[:4]
 
 
 def test_a_mistake_in_user_code_is_told_by_file_and_line(laptop: Laptop, first_run: str) -> None:
@@ -134,6 +139,40 @@ def test_ctrl_c_ends_the_stage_too(laptop: Laptop, first_run: str) -> None:
     assert process.returncode == 130
     assert "interrupted" in output
     assert not [child for child in children if Path(f"/proc/{child}").exists()]
+
+
+def test_past_days_are_filled_in_slices_and_what_is_served_stays(laptop: Laptop, first_run: str) -> None:
+    first, last = (datetime.now(UTC).date() - timedelta(days=days) for days in (62, 43))
+    served = (laptop.directory / ".windtunnel" / "served" / "shop.json").read_bytes()
+    code, output = laptop.run("backfill", "shop", "--from", str(first), "--to", str(last))
+    assert code == 0, output
+    second = first + timedelta(days=14)
+    slices = [f"{first}..{second - timedelta(days=1)}", f"{second}..{last}"]
+    assert re.findall(r"^(.+) done in", output, re.MULTILINE) == [
+        "sources",
+        *(f"{stage} {days}" for stage in ("extract", "transform") for days in slices),
+        "materialize.customer_history",
+        "publish",
+    ]
+    assert "no training was started" in output
+    assert (laptop.directory / ".windtunnel" / "served" / "shop.json").read_bytes() == served
+    code, output = laptop.run("status", "shop")
+    assert code == 0
+    assert "2 days: kept" in output, "the newest values are still there"
+    again = laptop.run("backfill", "shop", "--from", str(first), "--to", str(last))
+    assert len(cached_steps(again[1].replace(" 20", "-20"))) == 5
+
+
+def test_a_backfill_that_fails_says_which_days_and_how_to_go_on(laptop: Laptop, first_run: str) -> None:
+    loader = laptop.lifecycle / "load_sources.py"
+    loader.rename(laptop.directory / "load_sources.py")
+    try:
+        code, output = laptop.run("backfill", "shop", "--from", "2020-01-01", "--to", "2020-01-03")
+    finally:
+        (laptop.directory / "load_sources.py").rename(loader)
+    assert code == 2
+    assert "source 'visits' has no partition for 2020-01-01..2020-01-03" in output
+    assert "windtunnel backfill shop --from 2020-01-01 --to 2020-01-03" in output
 
 
 def _children(pid: int) -> list[int]:

@@ -13,8 +13,9 @@ from typing import Protocol
 import numpy as np
 import polars as pl
 
-# The days that a run without --start and --end loads.
-START, END = date(2026, 1, 1), date(2026, 2, 11)
+# The days that a run without --start and --end loads: six weeks up to yesterday.
+END = datetime.now(UTC).date() - timedelta(days=1)
+START = END - timedelta(days=41)
 CUSTOMERS, VISITS_A_DAY = 300, 500
 
 
