@@ -19,18 +19,19 @@ MISSING = "no redis-server or valkey-server on this machine: apt-get install red
 
 
 @contextlib.contextmanager
-def redis_process() -> Iterator[int]:
-    """Its port."""
+def redis_process(*options: str, port: int | None = None) -> Iterator[int]:
+    """Its port. `options` go to its command line, after ours."""
     assert BINARY, MISSING
-    port = free_port()
+    port = port or free_port()
     command = [BINARY, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--loglevel", "warning"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL)
     try:
         with redis.Redis(port=port) as client:
             _wait(client)
         yield port
     finally:
-        process.terminate()
+        # It may have been stopped, which a plain end would wait behind.
+        process.kill()
         process.wait(10)
 
 
@@ -39,7 +40,9 @@ def _wait(client: redis.Redis) -> None:
     while True:
         try:
             client.ping()
-        except redis.ConnectionError:
+        except redis.AuthenticationError:
+            return
+        except (redis.ConnectionError, redis.BusyLoadingError):
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.02)

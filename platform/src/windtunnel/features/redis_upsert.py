@@ -19,7 +19,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import redis
+from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
+from redis.retry import Retry
 
 from windtunnel.errors import DataError, PermanentError, StoreError, WindtunnelError
 from windtunnel.features.byte_columns import (
@@ -43,8 +45,8 @@ ROW_BYTES: Final = 512 * 1024 * 1024
 """The longest argument that a server takes (its `proto-max-bulk-len`)."""
 PART_FIELDS: Final = 500
 """How many fields one HSET of the script sets; Lua's stack holds 8,000 values."""
-TIMEOUT_SECONDS: Final = 30.0
-CONNECT_SECONDS: Final = 5.0
+# A stage is run again as a whole, so its connection fails at once.
+_DEFAULTS: Final = {"socket_timeout": 30.0, "socket_connect_timeout": 5.0, "retry": Retry(NoBackoff(), 0)}
 
 # KEYS: hashes. ARGV: the timestamp's field, how to expire ('keep', 'extend', 'set'), seconds, parts of a row;
 # then the rows' parts, the first of which begins with the timestamp's field and its new value.
@@ -134,9 +136,7 @@ class RedisUpserts:
     def __init__(self, connection: Mapping[str, Any], stamp_field: bytes) -> None:
         """`connection`: arguments of redis.Redis."""
         self.where = f"redis://{connection['host']}:{connection['port']}/{connection.get('db', 0)}"
-        self._client = redis.Redis(
-            **{"socket_timeout": TIMEOUT_SECONDS, "socket_connect_timeout": CONNECT_SECONDS, **connection}
-        )
+        self._client = redis.Redis(**{**_DEFAULTS, **connection})
         self._stamp_field = stamp_field
         self._connection: Any = None
         self._under_way: deque[tuple[int, int]] = deque()
@@ -196,13 +196,19 @@ class RedisUpserts:
         while self._under_way and self._bytes_under_way + size > IN_FLIGHT_BYTES:
             self._receive()
         if self._connection is None:
-            self._connection = self._client.connection_pool.get_connection()
+            self._connect()
         whole = size < 2 * CALL_BYTES
         pieces = [b"".join((head, names, middle, bodies))] if whole else [head, names, middle, bodies]
         self._connection.send_packed_command(pieces, check_health=False)
         self._under_way.append((rows, size))
         self._bytes_under_way += size
         self.bytes_sent += len(names) + len(bodies)
+
+    def _connect(self) -> None:
+        self._connection = self._client.connection_pool.get_connection()
+        # Whoever has to log in first gets no answer to a long command, but the connection cut.
+        self._connection.send_command("PING", check_health=False)
+        self._connection.read_response()
 
     def _receive(self) -> None:
         rows, size = self._under_way.popleft()
@@ -225,7 +231,7 @@ class RedisUpserts:
 def redis_fault(error: Exception, where: str) -> WindtunnelError:
     """What a client's or a server's error means: whether a retry helps, and what to do."""
     text = str(error) or type(error).__name__
-    if isinstance(error, AuthenticationError | NoPermissionError) or "NOAUTH" in text or "NOPERM" in text:
+    if isinstance(error, AuthenticationError | NoPermissionError) or any(sign in text for sign in _REFUSALS):
         return PermanentError(
             f"the online store refused: {text}",
             where=where,
@@ -239,6 +245,8 @@ def redis_fault(error: Exception, where: str) -> WindtunnelError:
     return StoreError(f"the online store failed: {text}", where=where, fix="see that it runs and answers")
 
 
+# What a script answers when its user may not do something (Redis 6, Redis 7, Valkey).
+_REFUSALS: Final = ("NOPERM", "can't run this command", "ACL failure")
 _ANSWERS: Final[tuple[tuple[str, type[WindtunnelError], str, str], ...]] = (
     ("OOM", StoreError, "is out of memory", "raise its maxmemory, or give the views a ttl"),
     ("MISCONF", StoreError, "cannot write to its disk", "free space on its disk, or mend its permissions"),
