@@ -55,7 +55,7 @@ class SparkRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]
         except BaseException:
             writer.abort()
             raise
-        report = MaterializationReport(writer.written, writer.skipped, writer.bytes, _newest(data))
+        report = MaterializationReport(writer.written, writer.skipped, writer.bytes_sent, _newest(data))
         config.online_store.totals.add(report)
 
 
