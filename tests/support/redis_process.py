@@ -9,6 +9,8 @@ import time
 from typing import TYPE_CHECKING
 
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from serving_process import free_port
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ def redis_process(*options: str, port: int | None = None) -> Iterator[int]:
     command = [BINARY, "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--loglevel", "warning"]
     process = subprocess.Popen([*command, *options], stdout=subprocess.DEVNULL)
     try:
-        with redis.Redis(port=port) as client:
+        with redis.Redis(port=port, retry=Retry(NoBackoff(), 0)) as client:
             _wait(client)
         yield port
     finally:
