@@ -6,11 +6,16 @@ The oracle is a page of plain Python; the online store is read by Feast itself.
 from __future__ import annotations
 
 import dataclasses
+import json
+import os
 import random
+import subprocess
 import sys
 from contextlib import closing
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import pairwise
+from pathlib import Path
+from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -28,6 +33,7 @@ from windtunnel.features.daily import feature_rows_of
 from windtunnel.features.definitions import load_definitions
 from windtunnel.features.feature_store import online_store_config, open_feature_store
 from windtunnel.features.online_marker import open_markers
+from windtunnel.stages.base import StageRequest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -311,3 +317,41 @@ def _count_lines(call: Callable[[], object], die_at: int | None = None) -> int:
     finally:
         sys.settrace(None)
     return count
+
+
+# A SQLite file is a laptop's, where stages run one after the other.
+@pytest.mark.parametrize("env", ["redis"], indirect=True)
+def test_two_slices_in_two_processes_and_one_that_is_killed(empty: StageEnv, tmp_path: Path) -> None:
+    """As pods do it: at the same time, one of them killed in the middle and tried again."""
+    for day, rows in ROWS.items():
+        write(empty, DAYS[day], rows)
+    first, second = (_start(empty, tmp_path / f"{part}.json", *part) for part in ((0, 2), (3, 5)))
+    claims = open_markers(empty.settings, "flight_delay", VIEW)
+    deadline = monotonic() + 60
+    with closing(redis.Redis.from_url(empty.settings.online_store)) as client:
+        while not client.exists("windtunnel:materialized:flight_delay:" + VIEW) and monotonic() < deadline:
+            sleep(0.01)
+    first.kill()
+    assert (first.wait(60), second.wait(60)) == (-9, 0)
+    assert list(claims.read().slices) == [(DAYS[3], DAYS[5])]
+    assert _start(empty, tmp_path / "again.json", 0, 2).wait(60) == 0
+    check(empty, ROWS)
+    assert fill(empty, 0, 2).cached
+    assert fill(empty, 3, 5).cached
+
+
+def _start(env: StageEnv, request: Path, first: int, last: int) -> subprocess.Popen[bytes]:
+    params = {"view": VIEW, "start": str(DAYS[first]), "end": str(DAYS[last])}
+    asked = StageRequest("flight_delay", "materialize", "run", params=params)
+    request.write_text(json.dumps(asked.to_json()))
+    command = [sys.executable, "-m", "windtunnel.stages", "materialize", "--request", str(request)]
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(Path(str(windtunnel.__file__)).parents[1]),
+        "WINDTUNNEL_STORE": env.settings.store,
+        "WINDTUNNEL_LIFECYCLES": str(env.settings.lifecycles),
+        "WINDTUNNEL_ONLINE_STORE": env.settings.online_store,
+    }
+    return subprocess.Popen(
+        [*command, "--result", f"{request}.result"], env=environment, stderr=subprocess.DEVNULL
+    )

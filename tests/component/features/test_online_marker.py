@@ -100,6 +100,16 @@ def test_views_do_not_share_markers(markers: Markers, tmp_path: Path, request: p
     assert open_markers(settings, "demo", "customer").read().slices == {days(1, 5): ONE}
 
 
+def test_a_marker_of_an_older_version_is_replaced(redis_port: int) -> None:
+    with closing(redis.Redis(port=redis_port)) as client:
+        client.set("windtunnel:materialized:old:customer", '{"digest": "sha256:0", "end": "2026-01-05"}')
+    settings = Settings(store="", online_store=f"redis://127.0.0.1:{redis_port}/0")
+    markers = open_markers(settings, "old", "customer")
+    assert markers.read() == Materialized(None, {})
+    fill(markers, days(1, 5), ONE)
+    assert markers.read().slices == {days(1, 5): ONE}
+
+
 def test_slices_that_follow_each_other_are_one_interval() -> None:
     filled = Materialized(None, {days(6, 9): TWO, days(1, 5): ONE, days(20, 20): TWO})
     begin = datetime(2026, 1, 1, tzinfo=UTC)

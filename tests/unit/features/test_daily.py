@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from windtunnel.errors import DataError, IntegrityError, RequestError, TemporaryError
-from windtunnel.features.daily import DailyFiles, days_between, days_of, digest_of, span
+from windtunnel.features.daily import DailyFiles, Sidecar, days_between, days_of, digest_of, in_groups, span
 
 if TYPE_CHECKING:
     from windtunnel.objects import ObjectStore
@@ -135,6 +135,15 @@ def test_a_column_that_came_later_is_null_before(files: DailyFiles) -> None:
     files.write(DAY, FRAME, "sha256:1")
     files.write(DAY + timedelta(days=1), FRAME.with_columns(c=pl.lit(1.5)), "sha256:2")
     assert files.rows(days_between(DAY, DAY + timedelta(days=1)))["c"].to_list() == [None] * 3 + [1.5] * 3
+
+
+@given(st.lists(st.integers(0, 9), max_size=12), st.integers(1, 12))
+def test_groups_hold_every_day_once_in_order_and_are_small(sizes: list[int], limit: int) -> None:
+    days = {DAY + timedelta(days=n): Sidecar("sha256:0", 1, size, "") for n, size in enumerate(sizes)}
+    groups = list(in_groups(days, limit))
+    assert [day for group in groups for day in group] == list(days)
+    assert all(len(group) == 1 or sum(s.bytes for s in group.values()) <= limit for group in groups)
+    assert all(groups)
 
 
 def test_days_cross_a_leap_day() -> None:

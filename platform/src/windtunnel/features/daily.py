@@ -20,7 +20,7 @@ from windtunnel.digests import canonical_json, digest
 from windtunnel.errors import DataError, IntegrityError, NotFoundError, RequestError, TemporaryError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from windtunnel.objects import ObjectStore
     from windtunnel.spec.stages import Reference
@@ -167,6 +167,20 @@ def at_once(ask: Callable[[Item], Answer], items: list[Item]) -> list[Answer]:
     """The answers in order; an object store answers several small questions in the time of one."""
     with ThreadPoolExecutor(max_workers=8) as pool:
         return list(pool.map(ask, items))
+
+
+def in_groups(sidecars: Mapping[date, Sidecar], size: int) -> Iterator[dict[date, Sidecar]]:
+    """The days in their order, in groups of at most `size` bytes of files; a larger day stands alone."""
+    group: dict[date, Sidecar] = {}
+    used = 0
+    for day, sidecar in sidecars.items():
+        if group and used + sidecar.bytes > size:
+            yield group
+            group, used = {}, 0
+        group[day] = sidecar
+        used += sidecar.bytes
+    if group:
+        yield group
 
 
 def partitions_of(store: ObjectStore, lifecycle: str, source: str) -> DailyFiles:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from windtunnel.errors import PermanentError
-from windtunnel.features.daily import at_once, feature_rows_of
+from windtunnel.features.daily import at_once, feature_rows_of, in_groups
 from windtunnel.features.definitions import CREATED
 from windtunnel.features.materialization import ENGINE
 from windtunnel.settings import without_credentials
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
     from windtunnel.spec.lifecycle import Engine, Lifecycle
 
 OFFLINE_STORE = "windtunnel.features.offline_store.AsofOfflineStore"
+# Of files in memory while they are copied.
+BYTES_AT_ONCE = 64 * 2**20
 _ENGINES: dict[Engine, dict[str, Any]] = {
     "asof": {"offline_store": {"type": OFFLINE_STORE}, "batch_engine": {"type": ENGINE}},
 }
@@ -83,8 +85,10 @@ def stage_feature_rows(
             (target / f"{item[0]}.parquet").write_bytes(data)
         return sidecar
 
-    copied = zip(sidecars, at_once(copy_file, list(sidecars.items())), strict=True)
-    return {day: sidecar for day, sidecar in copied if sidecar.present}
+    copied: dict[date, Sidecar] = {}
+    for group in in_groups(sidecars, BYTES_AT_ONCE):
+        copied |= zip(group, at_once(copy_file, list(group.items())), strict=True)
+    return {day: sidecar for day, sidecar in copied.items() if sidecar.present}
 
 
 def open_feature_store(

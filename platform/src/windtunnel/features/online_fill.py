@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import polars as pl
 
-from windtunnel.features.daily import digest_of
+from windtunnel.features.daily import digest_of, in_groups
 from windtunnel.features.definitions import EVENT_TIMESTAMP, load_definitions
 from windtunnel.features.feature_rows import LATEST
 from windtunnel.features.feature_store import (
@@ -101,16 +101,7 @@ class _Filling:
             )
 
     def fill(self, sidecars: dict[date, Sidecar]) -> None:
-        left = dict(sorted(sidecars.items()))
-        while left:
-            group: dict[date, Sidecar] = {}
-            size = 0
-            while left:
-                day = next(reversed(left))
-                if group and size + left[day].bytes > GROUP_BYTES:
-                    break
-                group[day] = left.pop(day)
-                size += group[day].bytes
+        for group in in_groups(dict(sorted(sidecars.items(), reverse=True)), GROUP_BYTES):
             self._fill_group(group)
 
     def _fill_group(self, group: dict[date, Sidecar]) -> None:

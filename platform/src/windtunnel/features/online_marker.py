@@ -134,14 +134,21 @@ class _RedisMarkers:
 
     def read(self) -> Materialized:
         with self._client() as client:
-            return _materialized(client.hgetall(self._key))
+            return _materialized(self._stored(client))
+
+    def _stored(self, client: Any) -> dict[str, str]:
+        """Nothing of a text, which is what Windtunnel 0.1 wrote under this key."""
+        return dict(client.hgetall(self._key)) if client.type(self._key) == "hash" else {}
 
     def begin(self, days: Slice, claim: str) -> None:
         def put(pipe: Any) -> None:
-            fields = _overlapped(pipe.hgetall(self._key), days)
+            stored = self._stored(pipe)
+            fields = _overlapped(stored, days)
             pipe.multi()
             if fields:
                 pipe.hdel(self._key, *fields)
+            elif not stored:
+                pipe.delete(self._key)
             pipe.hset(self._key, _field(days), _claim(claim))
 
         with self._client() as client:
@@ -149,7 +156,7 @@ class _RedisMarkers:
 
     def end(self, days: Slice, claim: str, marker: Marker) -> None:
         def seal(pipe: Any) -> bool:
-            stored = pipe.hgetall(self._key)
+            stored = self._stored(pipe)
             is_ours = _is_ours(stored, days, claim)
             pipe.multi()
             if is_ours:
