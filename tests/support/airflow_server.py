@@ -51,6 +51,8 @@ class FakeAirflow:
     """Log rows by task and try."""
     answers: list[tuple[int, bytes, dict[str, str]]] = field(default_factory=list)
     """Answers (status, body, headers) for the next calls, instead of the right ones."""
+    dies_after: int | None = None
+    """Calls until it answers 503 for good; None: never."""
     lose_next_trigger: bool = False
     """Start the run, then drop the connection."""
     valid_for: int | None = None
@@ -152,6 +154,9 @@ def fake_airflow() -> Iterator[FakeAirflow]:
             path = parts.path.removeprefix("/api/v2")
             if parts.path != "/auth/token":
                 airflow.asked.append(f"{self.command} {path}")
+            if airflow.dies_after is not None and len(airflow.asked) > airflow.dies_after:
+                self._send(503, b"no endpoints", {})
+                return
             if airflow.answers:
                 self._send(*airflow.answers.pop(0))
                 return

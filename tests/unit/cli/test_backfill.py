@@ -180,6 +180,19 @@ def test_an_airflow_that_does_not_answer_is_a_reason_to_try_again(
     assert "Airflow does not answer" in output
 
 
+def test_when_airflow_goes_away_the_way_to_the_run_is_still_shown(
+    windtunnel: Shell, airflow: FakeAirflow, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("windtunnel.cli.backfill.PATIENCE", 0.0)
+    airflow.frames = airflow.frames[:1]
+    airflow.dies_after = 6
+    code, output = windtunnel("backfill", "wind", *DAYS, "--airflow", airflow.url)
+    assert code == 75
+    assert "The run may go on in Airflow" in output
+    assert "503 no endpoints" in output
+    assert f"look at it: {airflow.url}/dags/wind__features/runs/manual__" in output
+
+
 def test_ctrl_c_leaves_the_run_alone_and_says_where_it_is(windtunnel: Shell, airflow: FakeAirflow) -> None:
     airflow.frames = airflow.frames[:1]
     process = subprocess.Popen(

@@ -6,7 +6,7 @@ import difflib
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from windtunnel.cli.airflow_api import AirflowApi
+from windtunnel.cli.airflow_api import PATIENCE, AirflowApi
 from windtunnel.cli.console import err, out
 from windtunnel.cli.follow import follow
 from windtunnel.cli.freshness import tell_freshness
@@ -103,7 +103,7 @@ def _check_dag(api: AirflowApi, lifecycle: str, dag_id: str) -> None:
             where=api.url,
             fix="somebody paused it in Airflow; switch it on there, then ask again",
         )
-    api.patience = 60.0
+    api.patience = PATIENCE
 
 
 def _no_such_lifecycle(api: AirflowApi, lifecycle: str) -> WindtunnelError:
