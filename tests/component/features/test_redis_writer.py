@@ -463,11 +463,13 @@ def test_wide_views_and_long_values_pass(server: redis.Redis, port: int) -> None
         assert all(values[name].double_val == number for number, name in enumerate(names))
 
 
-def test_what_is_encoded_and_sent_at_a_time_is_bounded_in_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [pa.string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())])
+def test_what_is_encoded_and_sent_at_a_time_is_bounded_in_bytes(kind: pa.DataType) -> None:
     texts = pa.array(["x" * (10 if row % 100 else 1_000_000) for row in range(5_000)])
     lists = pa.array([[1.0] * (1 if row % 50 else 50_000) for row in range(5_000)])
-    batch = pa.record_batch({"text": texts, "list": lists, "kind": texts.dictionary_encode()})
-    blocks = list(redis_writer._blocks(batch))
+    batch = pa.record_batch({"text": texts, "list": lists})
+    typed = texts.dictionary_encode() if pa.types.is_dictionary(kind) else texts.cast(kind)
+    blocks = list(redis_writer._blocks(batch.set_column(0, "text", typed)))
     assert [first for first, _ in blocks[1:]] == [end for _, end in blocks[:-1]]
     assert (blocks[0][0], blocks[-1][1]) == (0, 5_000)
     largest = max(batch.slice(first, end - first).nbytes for first, end in blocks)

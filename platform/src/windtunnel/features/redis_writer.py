@@ -215,6 +215,8 @@ def _extra_bytes(column: pa.Array) -> Int64Array:
     rows = len(column)
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
+    if pa.types.is_string_view(column.type) or pa.types.is_binary_view(column.type):
+        column = column.cast(pa.large_binary())
     if isinstance(column, pa.StringArray | pa.BinaryArray | pa.LargeStringArray | pa.LargeBinaryArray):
         width = np.int64 if isinstance(column, pa.LargeStringArray | pa.LargeBinaryArray) else np.int32
         size = np.dtype(width).itemsize
