@@ -17,6 +17,7 @@ import pytest
 from feast import FileSource
 
 from windtunnel.features import spark
+from windtunnel.features.spark_session import session_conf, start_session
 
 from . import oracle
 from .engines import Engine
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.filterwarnings("ignore:The spark:RuntimeWarning")
 
 # Small questions: to compile them well would take longer than to answer them.
-CONF = spark.session_conf(
+CONF = session_conf(
     """{
     "spark.master": "local[2]",
     "spark.sql.shuffle.partitions": 2,
@@ -55,7 +56,7 @@ def source(view: View, directory: Path) -> DataSource:
     return spark.spark_source(files, f"{directory}/*.parquet", list(view.keys.values()))
 
 
-SPARK = Engine("spark", spark.engine_config(CONF)["offline_store"], source)
+SPARK = Engine("spark", {"type": "spark", "spark_conf": CONF}, source)
 
 
 class Made:
@@ -130,7 +131,7 @@ class Made:
 @pytest.fixture(scope="module", autouse=True)
 def spark_session() -> Iterator[Any]:
     """One for all: it takes seconds to start."""
-    session = spark.start_session(CONF)
+    session = start_session(CONF)
     yield session
     session.stop()
 

@@ -28,9 +28,10 @@ from synthetic_flights import edit, make_env, run_stage
 
 import windtunnel
 from windtunnel.errors import TemporaryError
-from windtunnel.features import online_fill
+from windtunnel.features import engines, online_fill, staging
 from windtunnel.features.daily import feature_rows_of
 from windtunnel.features.definitions import load_definitions
+from windtunnel.features.engines import AsofEngine
 from windtunnel.features.feature_store import online_store_config, open_feature_store
 from windtunnel.features.online_marker import open_markers
 from windtunnel.stages.base import StageRequest
@@ -105,7 +106,9 @@ def fill(env: StageEnv, first: int, last: int) -> StageResult:
 
 def online(env: StageEnv) -> dict[str, float | None]:
     definitions = load_definitions(env.directory, env.lifecycle)
-    store = open_feature_store(definitions, env.lifecycle, {}, env.work, online_store_config(env.settings))
+    store = open_feature_store(
+        definitions, env.lifecycle.name, {}, env.work, AsofEngine(), online_store_config(env.settings)
+    )
     answer = store.get_online_features([f"{VIEW}:wind_speed"], [{"origin": key} for key in KEYS]).to_dict()
     return dict(zip(KEYS, answer["wind_speed"], strict=True))
 
@@ -232,13 +235,13 @@ def test_groups_of_files_are_bounded_and_give_the_same(
         write(empty, DAYS[day], rows)
     monkeypatch.setattr(online_fill, "GROUP_BYTES", 1)
     seen: list[int] = []
-    real = online_fill.stage_feature_rows
+    real = staging.stage_feature_rows
 
     def stage(*args: Any) -> Any:
         seen.append(len(args[3]))
         return real(*args)
 
-    monkeypatch.setattr(online_fill, "stage_feature_rows", stage)
+    monkeypatch.setattr(staging, "stage_feature_rows", stage)
     fill(empty, 0, 5)
     assert set(seen) <= {0, 1}
     check(empty, ROWS)
@@ -275,16 +278,16 @@ def test_rows_that_another_writes_meanwhile_are_not_believed(
     empty: StageEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(empty, DAYS[0], ROWS[0])
-    real = online_fill.materialize_view
+    real = engines.materialize_view
 
     def disturbed(*args: Any) -> Any:
-        monkeypatch.setattr(online_fill, "materialize_view", real)
+        monkeypatch.setattr(engines, "materialize_view", real)
         write(empty, DAYS[0], [(KEYS[0], moment(0, 3), 9.0)])
         fill(dataclasses.replace(empty, work=empty.work.parent / "work2"), 0, 0)
         return real(*args)
 
     (empty.work.parent / "work2").mkdir(exist_ok=True)
-    monkeypatch.setattr(online_fill, "materialize_view", disturbed)
+    monkeypatch.setattr(engines, "materialize_view", disturbed)
     with pytest.raises(TemporaryError, match="another materialization"):
         fill(empty, 0, 0)
     assert open_markers(empty.settings, "flight_delay", VIEW).read().slices == {}

@@ -146,14 +146,14 @@ def test_without_a_day_that_may_answer_it_says_what_to_run(env: StageEnv) -> Non
 def test_a_day_that_is_written_anew_while_it_is_read_comes_in_its_new_form(
     env: StageEnv, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from windtunnel.features import point_in_time as module
+    from windtunnel.features import staging
 
     write(env, DAY, [(NOON, None, 1)])
-    real = module.stage_feature_rows
+    real = staging.stage_feature_rows
 
     def stage(*args: object) -> object:
         write(env, DAY, [(NOON, None, 2)])
         return real(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(module, "stage_feature_rows", stage)
+    monkeypatch.setattr(staging, "stage_feature_rows", stage)
     assert ask(env, NOON)["wind_speed"].to_list() == [2.0]

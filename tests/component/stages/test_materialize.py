@@ -15,6 +15,7 @@ from synthetic_flights import DAYS, change, get_frame, make_env, run_features, r
 
 from windtunnel.errors import DataError, PermanentError, SpecError, StoreError
 from windtunnel.features.definitions import load_definitions
+from windtunnel.features.engines import AsofEngine
 from windtunnel.features.feature_store import online_store_config, open_feature_store
 
 if TYPE_CHECKING:
@@ -54,7 +55,9 @@ def materialize(
 def online(env: StageEnv, view: str = "route") -> dict[tuple[Any, ...], float | None]:
     """What Feast itself reads: the view's first feature by key."""
     definitions = load_definitions(env.directory, env.lifecycle)
-    store = open_feature_store(definitions, env.lifecycle, {}, env.work, online_store_config(env.settings))
+    store = open_feature_store(
+        definitions, env.lifecycle.name, {}, env.work, AsofEngine(), online_store_config(env.settings)
+    )
     keys, feature = list(definitions.views[view].join_keys), next(iter(definitions.views[view].features))
     rows = pl.concat(
         get_frame(env, f"flight_delay/features/{view}/{day}.parquet").select(keys) for day in DAYS[:4]

@@ -12,43 +12,31 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from datetime import time as time_of_day
-from typing import TYPE_CHECKING, Protocol
-
-import polars as pl
+from typing import TYPE_CHECKING
 
 from windtunnel.features.daily import digest_of, in_groups
-from windtunnel.features.definitions import EVENT_TIMESTAMP, load_definitions
+from windtunnel.features.definitions import load_definitions
+from windtunnel.features.engines import feature_engine
 from windtunnel.features.feature_rows import LATEST
-from windtunnel.features.feature_store import (
-    online_store_config,
-    open_feature_store,
-    stage_feature_rows,
-    staged_directory,
-)  # fmt: skip
-from windtunnel.features.materialization import MaterializationReport, materialize_view
+from windtunnel.features.feature_store import online_store_config, open_feature_store
+from windtunnel.features.materialization import MaterializationReport
 from windtunnel.features.online_marker import Marker, online_faults, open_markers
-from windtunnel.features.point_in_time import FeatureEnv
+from windtunnel.features.staging import staged_directory
 
 if TYPE_CHECKING:
     from datetime import date
-    from pathlib import Path
+
+    from feast import FeatureStore
 
     from windtunnel.features.daily import Sidecar
     from windtunnel.features.online_marker import Slice
-    from windtunnel.settings import Settings
+    from windtunnel.features.point_in_time import FeatureEnv
 
 # Of feature files on this disk at a time; a day that is larger stands alone.
 GROUP_BYTES = 512 * 2**20
 
 
-class OnlineEnv(FeatureEnv, Protocol):
-    """What is needed of a stage's environment."""
-
-    @property
-    def settings(self) -> Settings: ...
-
-
-def fill_slice(env: OnlineEnv, view: str, days: Slice, sidecars: dict[date, Sidecar]) -> Filled:
+def fill_slice(env: FeatureEnv, view: str, days: Slice, sidecars: dict[date, Sidecar]) -> Filled:
     """Write the newest row of every key of these days, and leave the slice's marker.
 
     `sidecars` are those of the view's feature files of the slice (at least one). Raises StoreError when the
@@ -80,9 +68,9 @@ class Filled:
 
 
 class _Filling:
-    """Goes through a slice from its newest day on, in groups of files that the disk has room for."""
+    """Goes through a slice from its newest day on, in groups of files if the disk must have room for them."""
 
-    def __init__(self, env: OnlineEnv, view: str, newest_filled: datetime | None) -> None:
+    def __init__(self, env: FeatureEnv, view: str, newest_filled: datetime | None) -> None:
         definitions = load_definitions(env.directory, env.lifecycle)
         self.newest_event: datetime | None = None
         self.report = MaterializationReport()
@@ -90,34 +78,42 @@ class _Filling:
         self._newest_filled = newest_filled
         self._env = env
         self._view = definitions.views[view]
-        self._rows = staged_directory(env.work, view)
-        with online_faults(env.settings):
-            self._store = open_feature_store(
-                definitions,
-                env.lifecycle,
-                {view: self._rows},
-                env.work,
-                online_store_config(env.settings),
-            )
+        self._definitions = definitions
+        self._engine = feature_engine(env.lifecycle.spec.features.engine, env.settings)
 
     def fill(self, sidecars: dict[date, Sidecar]) -> None:
-        for group in in_groups(dict(sorted(sidecars.items(), reverse=True)), GROUP_BYTES):
+        newest_first = dict(sorted(sidecars.items(), reverse=True))
+        for group in in_groups(newest_first, GROUP_BYTES) if self._engine.copies else (newest_first,):
             self._fill_group(group)
 
     def _fill_group(self, group: dict[date, Sidecar]) -> None:
         alive = {day: sidecar for day, sidecar in group.items() if self._may_be_alive(day)}
         self.read |= {day: sidecar for day, sidecar in group.items() if day not in alive}
-        self.read |= stage_feature_rows(
+        fetched = self._engine.fetch(
             self._env.store, self._env.lifecycle.name, self._view.name, alive, self._env.work
         )
-        first, last = _extent(self._rows)
+        self.read |= fetched.read
+        first, last = self._engine.extent(fetched)
         if first and last:
             self.newest_event = max(self.newest_event or last, last)
             self._newest_filled = max(self._newest_filled or last, last)
             first = max(first, self._oldest_alive() or first)
             if first <= last:
-                self.report += materialize_view(self._store, self._view.name, first, last)
-        shutil.rmtree(self._rows)
+                self.report += self._engine.materialize(
+                    self._open(fetched.files), self._view.name, first, last
+                )
+        shutil.rmtree(staged_directory(self._env.work, self._view.name), ignore_errors=True)
+
+    def _open(self, files: str) -> FeatureStore:
+        with online_faults(self._env.settings):
+            return open_feature_store(
+                self._definitions,
+                self._env.lifecycle.name,
+                {self._view.name: files},
+                self._env.work,
+                self._engine,
+                online_store_config(self._env.settings),
+            )
 
     def _may_be_alive(self, day: date) -> bool:
         oldest = self._oldest_alive()
@@ -130,13 +126,3 @@ class _Filling:
         if self._view.ttl is None or self._newest_filled is None:
             return None
         return min(self._newest_filled, datetime.now(UTC)) - self._view.ttl
-
-
-def _extent(directory: Path) -> tuple[datetime | None, datetime | None]:
-    """First and last event timestamp of the files."""
-    files = sorted(directory.glob("*.parquet"))
-    if not files:
-        return None, None
-    when = pl.col(EVENT_TIMESTAMP)
-    times = pl.scan_parquet(files).select(first=when.min(), last=when.max()).collect()
-    return times["first"][0], times["last"][0]

@@ -10,6 +10,7 @@ import polars as pl
 from windtunnel.errors import DataError
 from windtunnel.features.daily import days_between, feature_rows_of, partitions_of, span
 from windtunnel.features.definitions import EVENT_TIMESTAMP, load_definitions
+from windtunnel.features.engines import feature_engine
 from windtunnel.features.feature_rows import (
     DAY_BEGINS,
     DAY_ENDS,
@@ -20,12 +21,7 @@ from windtunnel.features.feature_rows import (
     require_timestamp,
     require_values,
 )  # fmt: skip
-from windtunnel.features.feature_store import (
-    open_feature_store,
-    quiet,
-    stage_feature_rows,
-    staged_directory,
-)  # fmt: skip
+from windtunnel.features.feature_store import open_feature_store, quiet
 from windtunnel.usercode import load_object
 
 if TYPE_CHECKING:
@@ -35,6 +31,7 @@ if TYPE_CHECKING:
     from windtunnel.features.daily import Sidecar
     from windtunnel.features.definitions import Definitions
     from windtunnel.objects import ObjectStore
+    from windtunnel.settings import Settings
     from windtunnel.spec.lifecycle import Lifecycle
 
 
@@ -49,6 +46,8 @@ class FeatureEnv(Protocol):
     def directory(self) -> Path: ...
     @property
     def work(self) -> Path: ...
+    @property
+    def settings(self) -> Settings: ...
 
 
 _ROW = "windtunnel_row"
@@ -155,18 +154,16 @@ def point_in_time(env: FeatureEnv, rows: pl.DataFrame) -> pl.DataFrame:
         return rows.with_columns(pl.lit(None, pl.Float64).alias(name) for name in names)
     moments = rows[EVENT_TIMESTAMP].dt.date()
     files = feature_files(env, moments.min(), moments.max())  # type: ignore[arg-type]
-    for view, sidecars in files.items():
-        stage_feature_rows(env.store, env.lifecycle.name, view, sidecars, env.work)
-    staged = {view: staged_directory(env.work, view) for view in files}
-    store = open_feature_store(definitions, env.lifecycle, staged, env.work)
+    engine = feature_engine(env.lifecycle.spec.features.engine, env.settings)
+    fetched = {
+        view: engine.fetch(env.store, env.lifecycle.name, view, sidecars, env.work).files
+        for view, sidecars in files.items()
+    }
+    store = open_feature_store(definitions, env.lifecycle.name, fetched, env.work, engine)
     questions = rows.select([*definitions.join_keys, EVENT_TIMESTAMP]).with_row_index(_ROW)
+    join_keys = [list(definitions.views[view].join_keys) for view in files]
     with quiet():
-        job = store.get_historical_features(
-            entity_df=questions.to_arrow(),
-            features=store.get_feature_service(definitions.feast_service.name),
-            filter_by_created_timestamp=True,
-        )
-        answers = pl.DataFrame(job.to_arrow())
+        answers = engine.answers(store, definitions.feast_service.name, questions, join_keys)
     features = answers.sort(_ROW).select(_as_number(answers[name]) for name in names)
     if features.height != rows.height:
         raise DataError(

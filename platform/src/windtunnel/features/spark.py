@@ -2,177 +2,127 @@
 
 Nothing is computed here. What Feast's Spark (0.67) leaves open is closed by configuration: sessions run in
 UTC, a source says which of two equally old rows counts, the online store compares before it writes (module
-`spark_online`), and faults on executors become ours.
+`spark_online`), and faults on executors become ours. On a cluster's executors feature rows are read where
+they are; on local Spark from copies, as by the platform's own engine.
 """
 
 from __future__ import annotations
 
 import contextlib
-import copy
-import json
-import os
+import io
 import re
-import shutil
-import socket
-import sys
-import tempfile
 import warnings
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from windtunnel import errors
-from windtunnel.errors import DataError, PermanentError, TemporaryError, WindtunnelError
+from windtunnel.errors import DataError, TemporaryError, WindtunnelError
+from windtunnel.features.daily import feature_rows_of
+from windtunnel.features.definitions import EVENT_TIMESTAMP
 from windtunnel.features.materialization import MaterializationReport
+from windtunnel.features.spark_session import first_line, py4j_error, runs_here, session_conf, start_session
+from windtunnel.features.staging import Fetched, StagedRows
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from datetime import datetime
+    from datetime import date
+    from pathlib import Path
 
     from feast import FeatureStore, FileSource
     from feast.infra.offline_stores.contrib.spark_offline_store.spark_source import SparkSource
-    from pyspark.sql import SparkSession
 
-SETTING = "WINDTUNNEL_SPARK_CONF"
-# Answers depend on these: Feast compares timestamps as text in the session's zone, and converts by Arrow.
-_FIXED = {
-    "spark.sql.session.timeZone": "UTC",
-    "spark.sql.execution.arrow.pyspark.enabled": "true",
-}
-_DEFAULTS = {
-    "spark.app.name": "windtunnel",
-    "spark.log.level": "ERROR",
-    # Days that were written before a feature was added have no column for it.
-    "spark.sql.parquet.mergeSchema": "true",
-    "spark.ui.enabled": "false",
-    "spark.ui.showConsoleProgress": "false",
-}
+    from windtunnel.features.daily import Sidecar
+    from windtunnel.objects import ObjectStore
 
 
-def session_conf(text: str) -> dict[str, str]:
-    """Spark's configuration: `text` (a JSON object, may be empty) over defaults for Spark in this process.
-
-    Raises PermanentError.
-    """
-    given = _parse(text)
-    for name, value in _FIXED.items():
-        if given.get(name, value) != value:
-            raise PermanentError(
-                f"{name} is {given[name]!r}, and must be {value!r}", where=SETTING, fix="leave it out"
-            )
-    temporary = tempfile.gettempdir()
-    conf = {
-        "spark.master": "local[*]",
-        **_DEFAULTS,
-        # A stage pod can write to its temporary directory only; native libraries are unpacked there.
-        "spark.local.dir": temporary,
-        "spark.sql.warehouse.dir": f"{temporary}/spark-warehouse",
-        **_FIXED,
-        **given,
-    }
-    java = "spark.driver.extraJavaOptions"
-    conf[java] = f"-Djava.io.tmpdir={temporary} {conf.get(java, '')}".rstrip()
-    # Executors call the driver back; a pod's name is known to itself only.
-    address = "127.0.0.1" if runs_here(conf) else _own_address()
-    conf.setdefault("spark.driver.host", address)
-    if runs_here(conf):
-        conf.setdefault("spark.driver.bindAddress", address)
-    return conf
+def spark_engine(text: str) -> SparkEngine:
+    """`text`: WINDTUNNEL_SPARK_CONF. Starts Spark when it does not run yet; raises PermanentError."""
+    conf = session_conf(text)
+    start_session(conf)
+    return SparkEngine(conf) if runs_here(conf) else SparkClusterEngine(conf)
 
 
-def runs_here(conf: Mapping[str, str]) -> bool:
-    """Whether executors are in this process and so can read its files."""
-    return conf["spark.master"].startswith("local[") or conf["spark.master"] == "local"
+class SparkEngine(StagedRows):
+    """Spark in this process (`spark.master: local[*]`)."""
+
+    def __init__(self, conf: Mapping[str, str]) -> None:
+        self._conf = dict(conf)
+
+    def config(self, online: Mapping[str, Any]) -> dict[str, Any]:
+        from windtunnel.features.spark_online import ONLINE_STORES, ReportSum
+
+        session = start_session(self._conf)
+        return {
+            "offline_store": {"type": "spark", "spark_conf": self._conf},
+            # It takes the session that is there.
+            "batch_engine": {"type": "spark.engine"},
+            "online_store": {
+                **online,
+                "type": ONLINE_STORES[online["type"]],
+                "totals": session.sparkContext.accumulator(MaterializationReport(), ReportSum()),
+            },
+        }
+
+    def source(self, source: FileSource, files: str, join_keys: Sequence[str]) -> SparkSource:
+        return spark_source(source, files, join_keys)
+
+    def answers(
+        self, store: FeatureStore, service: str, questions: pl.DataFrame, join_keys: Sequence[Sequence[str]]
+    ) -> pl.DataFrame:
+        answers = []
+        with spark_faults():
+            for part in unambiguous(questions, EVENT_TIMESTAMP, join_keys):
+                job = store.get_historical_features(
+                    entity_df=part.to_pandas(),
+                    features=store.get_feature_service(service),
+                    filter_by_created_timestamp=True,
+                )
+                answers.append(pl.DataFrame(job.to_arrow()))
+        return pl.concat(answers, how="vertical_relaxed")
+
+    def materialize(
+        self, store: FeatureStore, view: str, start: datetime, end: datetime
+    ) -> MaterializationReport:
+        """Executors write, and report what they wrote."""
+        totals = store.config.online_store.totals
+        totals.value = MaterializationReport()
+        # Feast prints coloured lines.
+        with contextlib.redirect_stdout(io.StringIO()), spark_faults():
+            store.materialize(start, end, [view])
+        report: MaterializationReport = totals.value
+        return report
 
 
-def _parse(text: str) -> dict[str, str]:
-    try:
-        given = json.loads(text or "{}")
-        if not isinstance(given, dict):
-            raise TypeError
-    except (ValueError, TypeError) as error:
-        raise PermanentError(
-            "it is no JSON object",
-            where=SETTING,
-            fix='write {"spark.master": "…", "spark.executor.instances": "4"}',
-        ) from error
-    return {
-        str(name): json.dumps(value) if isinstance(value, bool) else str(value)
-        for name, value in given.items()
-    }
+class SparkClusterEngine(SparkEngine):
+    """Spark whose executors are elsewhere: they read the object store, or a directory that all share."""
+
+    copies = False
+
+    def fetch(
+        self, store: ObjectStore, lifecycle: str, view: str, sidecars: Mapping[date, Sidecar], work: Path
+    ) -> Fetched:
+        del work  # nothing is copied
+        present = {day: sidecar for day, sidecar in sidecars.items() if sidecar.present}
+        folder = store.uri(feature_rows_of(store, lifecycle, view).prefix)
+        # Hadoop's name for S3; and what its globs give a meaning to.
+        folder = re.sub(r"([\\{}\[\]*?])", r"\\\1", re.sub("^s3://", "s3a://", folder))
+        return Fetched(f"{folder}/{{{','.join(map(str, present))}}}.parquet", present)
+
+    def extent(self, fetched: Fetched) -> tuple[datetime | None, datetime | None]:
+        if not fetched.read:
+            return None, None
+        session = start_session(self._conf)
+        with spark_faults():
+            when = f"CAST(UNIX_MICROS({{}}({EVENT_TIMESTAMP})) AS BIGINT)"
+            rows = session.read.parquet(fetched.files).selectExpr(when.format("MIN"), when.format("MAX"))
+            first, last = rows.first()
+        return _moment(first), _moment(last)
 
 
-def _own_address() -> str:
-    try:
-        return socket.gethostbyname(socket.gethostname())
-    except OSError:
-        return socket.gethostname()
-
-
-def engine_config(conf: Mapping[str, str]) -> dict[str, Any]:
-    """Feast's configuration of the offline store and the engine that materializes from it."""
-    return {
-        "offline_store": {"type": "spark", "spark_conf": dict(conf)},
-        # It takes the session that is there.
-        "batch_engine": {"type": "spark.engine"},
-    }
-
-
-def online_store(online: Mapping[str, Any], session: SparkSession) -> dict[str, Any]:
-    """Feast's configuration of the same online store (Redis or SQLite), for executors to write to."""
-    from windtunnel.features.spark_online import ReportSum
-
-    kinds = {"redis": "SparkRedisOnlineStore", "sqlite": "SparkSqliteOnlineStore"}
-    totals = session.sparkContext.accumulator(MaterializationReport(), ReportSum())
-    kind = f"windtunnel.features.spark_online.{kinds[online['type']]}"
-    return {**online, "type": kind, "totals": totals}
-
-
-def start_session(conf: Mapping[str, str]) -> SparkSession:
-    """The process's Spark session, started when there is none; Feast uses it from then on.
-
-    Raises PermanentError when pyspark or Java is missing or does not start.
-    """
-    try:
-        from pyspark import SparkConf
-        from pyspark.errors import PySparkException
-        from pyspark.sql import SparkSession
-    except ImportError as error:
-        raise PermanentError(
-            "this environment has no pyspark",
-            where="features.engine: spark",
-            fix="install windtunnel[spark], or use an image that has it (docs/spark.md)",
-        ) from error
-    active = SparkSession.getActiveSession()
-    if active is not None:
-        return active
-    _require_java()
-    # Executors that are given no Python of their own use the one that runs this.
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    try:
-        return SparkSession.builder.config(conf=SparkConf().setAll(list(conf.items()))).getOrCreate()
-    except (PySparkException, _py4j_error()) as error:
-        raise PermanentError(
-            f"Spark did not start: {_first_line(str(error))}",
-            where=f"spark.master {conf['spark.master']}",
-            fix=f"Spark needs Java 17 or 21; see its log above, and {SETTING}",
-        ) from error
-
-
-def _require_java() -> None:
-    home = os.environ.get("JAVA_HOME")
-    if not shutil.which("java", path=f"{home}/bin" if home else None):
-        raise PermanentError(
-            "there is no Java" + (f" in JAVA_HOME {home!r}" if home else ""),
-            where="features.engine: spark",
-            fix="install a Java runtime, 17 or 21 (Debian 12: apt-get install openjdk-17-jre-headless)",
-        )
-
-
-def _py4j_error() -> type[Exception]:
-    from py4j.protocol import Py4JError
-
-    return Py4JError  # type: ignore[no-any-return]
+def _moment(micros: int | None) -> datetime | None:
+    return None if micros is None else datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=micros)
 
 
 def spark_source(source: FileSource, files: str, join_keys: Sequence[str]) -> SparkSource:
@@ -245,21 +195,6 @@ def unambiguous(
     yield from questions.partition_by(parts, include_key=False) if parts else [questions]
 
 
-def materialize_on_spark(
-    store: FeatureStore, view: str, start: datetime, end: datetime
-) -> MaterializationReport:
-    """As `materialization.materialize_view`, by Feast's Spark engine: executors write, and report back."""
-    totals = store.config.online_store.totals
-    before = totals.value
-    totals.value = MaterializationReport()
-    try:
-        with contextlib.redirect_stdout(None), spark_faults():
-            store.materialize(start, end, [view])
-        return copy.copy(totals.value)
-    finally:
-        totals.value = before + totals.value
-
-
 @contextlib.contextmanager
 def spark_faults() -> Iterator[None]:
     """Faults of Spark become ours: those that we raised on an executor what they were, others temporary
@@ -273,11 +208,11 @@ def spark_faults() -> Iterator[None]:
             yield
     except AnalysisException as error:
         raise DataError(
-            f"Spark cannot read the feature rows so: {_first_line(str(error))}",
+            f"Spark cannot read the feature rows so: {first_line(str(error))}",
             where="features.engine: spark",
             fix="compare the view's schema with the columns and types of its feature files",
         ) from error
-    except (PySparkException, _py4j_error()) as error:
+    except (PySparkException, py4j_error()) as error:
         raise _from_executor(str(error)) or TemporaryError(
             f"Spark failed: {_last_line(str(error))}", where="features.engine: spark", fix="see its log above"
         ) from error
@@ -292,12 +227,8 @@ def _from_executor(text: str) -> WindtunnelError | None:
     return errors.from_json({"kind": kind, "what": message, "permanent": False})
 
 
-def _first_line(text: str) -> str:
-    return next(filter(None, (line.strip() for line in text.splitlines())), "no reason given")
-
-
 def _last_line(text: str) -> str:
     """Of the Python traceback in a text, if there is one: its reason; else the first line."""
     head = text.partition("\n\tat ")[0]
     reasons = re.findall(r"^[\w.]+(?:Error|Exception)\b.*$", head, flags=re.MULTILINE)
-    return reasons[-1] if reasons else _first_line(text)
+    return reasons[-1] if reasons else first_line(text)

@@ -29,6 +29,13 @@ if TYPE_CHECKING:
     from windtunnel.features.generic_writer import FeastRow
 
 
+ONLINE_STORES = {
+    "redis": "windtunnel.features.spark_online.SparkRedisOnlineStore",
+    "sqlite": "windtunnel.features.spark_online.SparkSqliteOnlineStore",
+}
+"""By the type of Feast's own; what it takes, and `totals`."""
+
+
 class SparkRedisOnlineStoreConfig(RedisOnlineStoreConfig):  # type: ignore[misc]  # Feast publishes no types
     """Feast's Redis store, and where its writes are added up."""
 
