@@ -13,9 +13,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from feast.infra.key_encoding_utils import serialize_entity_key
+from feast.infra.online_stores.redis import RedisOnlineStoreConfig
 from feast.utils import _convert_arrow_to_proto
+from redis.exceptions import RedisError
 
 from windtunnel.errors import DataError, StoreError
+from windtunnel.features.redis_upsert import redis_fault
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -38,7 +41,7 @@ class GenericWriter:
     def __init__(
         self, config: RepoConfig, online_store: OnlineStore, view: FeatureView, keys: Mapping[str, ValueType]
     ) -> None:
-        self._config = config
+        self._config = _uncompared(config)
         self._store = online_store
         self._view = view
         self._keys = dict(keys)
@@ -48,7 +51,7 @@ class GenericWriter:
         self.bytes_sent = 0
 
     def write(self, rows: pa.Table) -> None:
-        """Raises DataError for values that do not fit their types, StoreError when SQLite cannot write."""
+        """Raises DataError for values that do not fit their types, StoreError when SQLite or Redis fail."""
         for start in range(0, rows.num_rows, self._rows):
             # One chunk: Feast converts only the first.
             self._write(rows.slice(start, self._rows).combine_chunks())
@@ -76,7 +79,7 @@ def write_newer(
     online_store: OnlineStore, config: RepoConfig, view: FeatureView, rows: Sequence[FeastRow]
 ) -> list[FeastRow]:
     """Write the newest row of every key (of equally old ones the last) unless the store holds a newer one;
-    returns what was written. Raises StoreError when SQLite cannot write."""
+    returns what was written. Raises StoreError when SQLite or Redis fail."""
     newest: dict[bytes, FeastRow] = {}
     for row in rows:
         key = serialize_entity_key(row[0], config.entity_key_serialization_version)
@@ -99,9 +102,19 @@ def _utc(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
+def _uncompared(config: RepoConfig) -> RepoConfig:
+    """Feast's own Redis store compares too, but keeps an equally old row: tell it to leave that to us."""
+    online = config.online_store
+    if not isinstance(online, RedisOnlineStoreConfig) or online.skip_dedup:
+        return config
+    copy = config.model_copy()
+    copy._online_store = online.model_copy(update={"skip_dedup": True})
+    return copy
+
+
 @contextlib.contextmanager
 def _faults() -> Iterator[None]:
-    """SQLite's faults become ours; what other stores raise passes unchanged."""
+    """Faults of SQLite and Redis become ours; what other stores raise passes unchanged."""
     try:
         yield
     except sqlite3.OperationalError as error:
@@ -110,3 +123,5 @@ def _faults() -> Iterator[None]:
             where="online store",
             fix="see that its file can be written and its disk is not full",
         ) from error
+    except RedisError as error:
+        raise redis_fault(error, "online store") from error

@@ -98,6 +98,11 @@ class BatchMaterializationEngine(LocalComputeEngine):  # type: ignore[misc]
     def _writer(self, view: FeatureView, keys: dict[str, Any]) -> Writer:
         if takes(self.repo_config):
             return RedisWriter(self.repo_config, view, keys)
+        if self.repo_config.online_store.type == "redis":
+            _log.warning(
+                "this kind of Redis is written by Feast's own client: slower, and two writers at once on the "
+                "same keys may leave the older row"
+            )
         return GenericWriter(self.repo_config, self.online_store, view, keys)
 
     def _rows(self, registry: BaseRegistry, task: MaterializationTask) -> Iterator[pa.Table]:
