@@ -6,8 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from synthetic_flights import DAYS, edit, make_env, reloaded, run_features, run_stage
+from synthetic_flights import DAYS, edit, get_frame, make_env, reloaded, run_features, run_stage
 
+from windtunnel.errors import DataError
+from windtunnel.features.daily import feature_rows_of
 from windtunnel.features.freshness import read_freshness, stale_views
 
 if TYPE_CHECKING:
@@ -93,7 +95,26 @@ def test_a_day_of_a_slice_that_is_written_again_does_not_make_its_view_older(env
     assert read_freshness(env.store, "flight_delay")["route"].newest_event == before
 
 
-def test_a_view_that_was_never_filled_has_no_newest_event(env: StageEnv) -> None:
+def test_what_the_online_store_lost_is_not_published(env: StageEnv) -> None:
+    fill(env, 0, 3)
+    publish(env)
+    published = env.store.get("flight_delay/registry.pb")
+    (env.work.parent / "online.db").unlink()
+    for view in VIEWS[:-1]:
+        run_stage(env, "materialize", view=view, start=DAYS[0], end=DAYS[3])
+    run_stage(env, "materialize", view="weather", start=DAYS[1], end=DAYS[1])
+    lost = f"{DAYS[0]}, {DAYS[2]}..{DAYS[3]}"
+    with pytest.raises(DataError, match=f"'weather' is not filled for {lost}: the online store .*from_stage"):
+        publish(env)
+    assert env.store.get("flight_delay/registry.pb") == published
+    assert publish(env, 1, 1).facts["views"]["weather"]["rows"] == 3
+
+
+def test_a_view_without_any_row_has_no_newest_event(env: StageEnv) -> None:
+    rows = feature_rows_of(env.store, "flight_delay", "route")
+    for day in DAYS[:4]:
+        rows.write(day, get_frame(env, rows.key(day)).clear(), "sha256:test")
+    fill(env, 0, 3)
     facts = publish(env).facts["views"]["route"]
     assert (facts["newest_event"], facts["age_seconds"], facts["stale"]) == (None, None, True)
     assert [view.view for view in stale_views(env.store, "flight_delay", datetime.now(UTC))] == ["route"]

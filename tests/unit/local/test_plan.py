@@ -53,7 +53,8 @@ def test_more_days_than_one_materialize_takes_are_cut_into_slices(lifecycle_dire
         "materialize.customer 2026-04-01..2026-06-29",
         "materialize.customer 2026-06-30..2026-06-30",
     ]
-    assert mine[3].params == {"start": "2026-01-01", "end": "2026-03-31", "view": "product", "map_index": 3}
+    assert mine[3].params == {"start": "2026-01-01", "end": "2026-03-31", "view": "product", "map_index": 0}
+    assert [step.params["map_index"] for step in mine] == [0, 1, 2] * 2
 
 
 def test_a_backfill_is_the_features_dag_alone_in_slices(lifecycle_directory: Path) -> None:
@@ -69,6 +70,7 @@ def test_a_backfill_is_the_features_dag_alone_in_slices(lifecycle_directory: Pat
         "publish",
     ]
     assert steps[-1].params == {"start": "2026-01-01", "end": "2026-01-20"}
+    assert [step.params.get("map_index") for step in steps] == [0, 1, 0, 1, None, None, None]
 
 
 @given(st.integers(0, 400), st.integers(1, 100))

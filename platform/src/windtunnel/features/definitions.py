@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from dataclasses import dataclass
+from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,6 @@ from windtunnel.usercode import load_module
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
-    from datetime import timedelta
     from pathlib import Path
     from types import ModuleType
 
@@ -26,6 +26,8 @@ EVENT_TIMESTAMP = "event_timestamp"
 CREATED = "created"
 DEFAULT_TAG = "default."
 """A feature service's tag `default.<feature>` is the number that stands for a missing value."""
+FOREVER = timedelta(days=36500)
+"""A ttl of this or more is none."""
 NUMERIC = ("DOUBLE", "FLOAT", "INT64", "INT32", "BOOL", "UNIX_TIMESTAMP")
 """Types of features that a model can read."""
 
@@ -123,7 +125,8 @@ def _view(view: FeatureView, entities: dict[str, Entity], where: str) -> View:
                 where=where,
                 fix="rename it",
             )
-    return View(view.name, keys, features, view.ttl if view.ttl else None)
+    expires = bool(view.ttl) and view.ttl < FOREVER
+    return View(view.name, keys, features, view.ttl if expires else None)
 
 
 def _check_source(view: FeatureView, where: str) -> None:

@@ -19,6 +19,7 @@ from urllib.parse import urlsplit
 from windtunnel.errors import PermanentError
 from windtunnel.features.definitions import CREATED
 from windtunnel.features.engines import AsofEngine
+from windtunnel.features.redis_address import SCHEMES, RedisAddress
 from windtunnel.settings import without_credentials
 
 if TYPE_CHECKING:
@@ -83,8 +84,9 @@ def online_store_config(settings: Settings) -> dict[str, Any]:
     parts = urlsplit(url)
     if parts.scheme == "sqlite" and parts.path:
         return {"type": "sqlite", "path": parts.path}
-    if parts.scheme in ("redis", "rediss") and parts.hostname:
-        return {"type": "redis", "connection_string": _connection_string(url, settings)}
+    if url.startswith(SCHEMES) and parts.hostname:
+        address = RedisAddress.parse(url, settings.online_store_password)
+        return {"type": "redis", "connection_string": _connection_string(address)}
     raise PermanentError(
         f"{without_credentials(url)!r} is no online store",
         where="WINDTUNNEL_ONLINE_STORE",
@@ -92,19 +94,14 @@ def online_store_config(settings: Settings) -> dict[str, Any]:
     )
 
 
-def _connection_string(url: str, settings: Settings) -> str:
-    parts = urlsplit(url)
-    options = {"db": int(parts.path.strip("/") or 0), "socket_connect_timeout": 5, "socket_timeout": 60}
-    if parts.scheme == "rediss":
+def _connection_string(address: RedisAddress) -> str:
+    options: dict[str, Any] = {"db": address.db, "socket_connect_timeout": 5, "socket_timeout": 60}
+    if address.tls:
         options["ssl"] = True
-    text = [
-        f"{parts.hostname}:{parts.port or 6379}",
-        *(f"{key}={json.dumps(value)}" for key, value in options.items()),
-    ]
-    if settings.online_store_password:
-        # Feast splits at commas and reads values as JSON: a quoted string without a comma passes unchanged.
-        text.append("password=" + json.dumps(settings.online_store_password).replace(",", "\\u002c"))
-    return ",".join(text)
+    options |= {name: text for name in ("username", "password") if (text := getattr(address, name))}
+    # Feast splits at commas and reads values as JSON: a quoted string without a comma passes unchanged.
+    values = (f"{key}={json.dumps(value)}".replace(",", "\\u002c") for key, value in options.items())
+    return ",".join([f"{address.host}:{address.port}", *values])
 
 
 def published_registry(

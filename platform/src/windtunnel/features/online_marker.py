@@ -20,10 +20,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import urlsplit
 
 from windtunnel.errors import PermanentError, StoreError, TemporaryError
+from windtunnel.features.redis_address import RedisAddress
 from windtunnel.settings import without_credentials
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from windtunnel.settings import Settings
 
@@ -78,6 +79,10 @@ class Materialized:
     newest_event: datetime | None
     slices: dict[Slice, Marker]
 
+    def missing(self, days: Iterable[date]) -> list[date]:
+        """Those of the days that no slice holds."""
+        return [day for day in days if not any(first <= day <= last for first, last in self.slices)]
+
     def intervals(self) -> list[tuple[datetime, datetime]]:
         """Of the days that are filled, in order; slices that follow each other are one interval."""
         joined: list[tuple[datetime, datetime]] = []
@@ -120,11 +125,16 @@ class _RedisMarkers:
     def _client(self) -> Iterator[Any]:
         import redis
 
+        address = RedisAddress.parse(self._settings.online_store, self._settings.online_store_password)
         with (
             online_faults(self._settings),
-            redis.Redis.from_url(
-                self._settings.online_store,
-                password=self._settings.online_store_password or None,
+            redis.Redis(
+                host=address.host,
+                port=address.port,
+                db=address.db,
+                username=address.username or None,
+                password=address.password or None,
+                ssl=address.tls is not None,
                 socket_timeout=TIMEOUT_SECONDS,
                 socket_connect_timeout=TIMEOUT_SECONDS,
                 decode_responses=True,

@@ -9,7 +9,7 @@ import polars as pl
 
 from windtunnel.errors import DataError
 from windtunnel.features.daily import days_between, feature_rows_of, partitions_of, span
-from windtunnel.features.definitions import EVENT_TIMESTAMP, load_definitions
+from windtunnel.features.definitions import EVENT_TIMESTAMP, FOREVER, load_definitions
 from windtunnel.features.engines import feature_engine
 from windtunnel.features.feature_rows import (
     DAY_BEGINS,
@@ -51,8 +51,6 @@ class FeatureEnv(Protocol):
 
 
 _ROW = "windtunnel_row"
-# Feature rows that never expire are looked for this far back.
-NEVER_EXPIRES = timedelta(days=3660)
 
 
 def read_entity_rows(env: FeatureEnv, day: date) -> pl.DataFrame:
@@ -129,7 +127,7 @@ def feature_files(env: FeatureEnv, first: date, last: date) -> dict[str, dict[da
     found = {}
     for name in dict.fromkeys(view for view, _ in definitions.served):
         files = feature_rows_of(env.store, env.lifecycle.name, name)
-        oldest = first - (definitions.views[name].ttl or NEVER_EXPIRES) - LATEST
+        oldest = first - (definitions.views[name].ttl or FOREVER) - LATEST
         days = {day for day in files.known_days() if oldest <= day <= last + timedelta(days=1)}
         if not days:
             raise DataError(

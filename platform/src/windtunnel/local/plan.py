@@ -74,7 +74,7 @@ def _steps(stage: Stage, lifecycle: Lifecycle, days: Days, dag: Dag | None) -> l
     if stage.mapped == "slice":
         # Of a backfill one sees how far it is; a run goes through its days in one process.
         parts = slices(days, features.slice_days) if dag == "features" else [days]
-        return [Step(_name(stage.name, part, parts), stage, _window(part)) for part in parts]
+        return [Step(_name(stage.name, part, parts), stage, params) for part, params in _mapped(parts)]
     if stage.mapped == "shard":
         last = whole["end"]
         return [Step(stage.name, stage, {"start": last, "end": last, "shard": 0, "shards": 1})]
@@ -84,12 +84,18 @@ def _steps(stage: Stage, lifecycle: Lifecycle, days: Days, dag: Dag | None) -> l
 
 
 def _materializations(stage: Stage, views: Sequence[str], parts: list[Days]) -> list[Step]:
-    steps: list[Step] = []
-    for view in views:
-        for part in parts:
-            params = {**_window(part), "view": view, "map_index": len(steps)}
-            steps.append(Step(_name(f"{stage.name}.{view}", part, parts), stage, params))
-    return steps
+    return [
+        Step(_name(f"{stage.name}.{view}", part, parts), stage, {**params, "view": view})
+        for view in views
+        for part, params in _mapped(parts)
+    ]
+
+
+def _mapped(parts: list[Days]) -> list[tuple[Days, dict[str, Any]]]:
+    """Each slice with its params; numbered, as Airflow does, where there is more than one."""
+    if len(parts) == 1:
+        return [(parts[0], _window(parts[0]))]
+    return [(part, {**_window(part), "map_index": index}) for index, part in enumerate(parts)]
 
 
 def _name(name: str, part: Days, parts: list[Days]) -> str:

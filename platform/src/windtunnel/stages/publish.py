@@ -10,15 +10,20 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.digests import digest
-from windtunnel.features.daily import days_of
+from windtunnel.errors import DataError
+from windtunnel.features.daily import days_of, span
 from windtunnel.features.definitions import load_definitions
 from windtunnel.features.feature_store import published_registry
 from windtunnel.features.freshness import measure, read_freshness, write_freshness
 from windtunnel.features.online_marker import open_markers
+from windtunnel.settings import without_credentials
 from windtunnel.stages.base import Reference, StageResult
 
 if TYPE_CHECKING:
+    from datetime import date
+
     from windtunnel.features.freshness import ViewFreshness
+    from windtunnel.features.online_marker import Materialized
     from windtunnel.stages.base import StageEnv, StageRequest
 
 
@@ -30,6 +35,7 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
     days = days_of(request.params)
     name, spec = env.lifecycle.name, env.lifecycle.spec.features
     filled = {view: open_markers(env.settings, name, view).read() for view in spec.views}
+    _refuse_missing(filled, days, env)
     registry = published_registry(
         load_definitions(env.directory, env.lifecycle),
         name,
@@ -56,6 +62,21 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
         meta={"start": str(days[0]), "end": str(days[-1])},
     )
     return StageResult(outputs={"published": reference}, facts={"views": views, "news": news})
+
+
+def _refuse_missing(filled: dict[str, Materialized], days: list[date], env: StageEnv) -> None:
+    """Every materialize of this run has ended well, but an online store that died since may have lost its
+    last second of writes: nothing is published that is not there.
+    """
+    for view, found in filled.items():
+        missing = found.missing(days)
+        if missing:
+            raise DataError(
+                f"view {view!r} is not filled for {span(missing)}: the online store lost it, or it was never "
+                "materialized",
+                where=without_credentials(env.settings.online_store),
+                fix="materialize these days again (from_stage: materialize, or --from materialize here)",
+            )
 
 
 def _facts(freshness: ViewFreshness, now: datetime) -> dict[str, Any]:
