@@ -9,11 +9,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 
-from windtunnel.errors import RequestError
 from windtunnel.features.online_layout import (
     decode_timestamp,
     entity_key_head,
-    entity_value,
     feature_field,
     timestamp_field,
 )
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 IntArray = np.ndarray[Any, np.dtype[np.intp]]
-EntityValue = str | int
 Hash = list[bytes | None]
 """What a hash holds of the fields that were asked for."""
 
@@ -63,14 +60,18 @@ _ABSENT, _STALE, _FRESH = range(3)
 
 
 class HashGroup:
-    """Views with the same join keys; `columns` gives each (view, feature) that is read its column."""
+    """Views with the same join keys. `columns` gives each (view, feature) that is read its column, `keys` the
+    place of each join key and type among those that callers serialize."""
 
     def __init__(
-        self, project: str, views: Sequence[OnlineView], columns: Mapping[tuple[str, str], int]
+        self,
+        project: str,
+        views: Sequence[OnlineView],
+        columns: Mapping[tuple[str, str], int],
+        keys: Mapping[tuple[str, str], int],
     ) -> None:
-        self._keys = sorted(views[0].join_keys.items())
-        self._head = entity_key_head([name for name, _ in self._keys])
-        self._project = project.encode()
+        own = sorted(views[0].join_keys.items())
+        self._keys = tuple(keys[key] for key in own)
         fields = [timestamp_field(view.name) for view in views]
         self._first = len(fields)
         members = []
@@ -86,40 +87,22 @@ class HashGroup:
             )
             fields += [feature_field(view.name, feature) for feature in used]
         self._members = tuple(members)
-        self._command = Hmget(fields).of
+        self.command = Hmget(fields, entity_key_head([name for name, _ in own]), project.encode()).of
+        """What to ask for the hash of a name."""
         self.columns = np.array([column for member in members for column in member.columns], dtype=np.intp)
         """Column of each feature, in the order of `decode`."""
 
-    def names(self, entities: Mapping[str, Sequence[EntityValue]], rows: slice) -> list[bytes]:
-        """What tells the hash of each row from the others: its serialized join keys. Raises RequestError for
-        a value that its join key cannot have."""
-        try:
-            columns = [
-                [entity_value(value, kind) for value in entities[name][rows]] for name, kind in self._keys
-            ]
-        except ValueError as error:
-            raise self._unfit(error) from error
-        return (
-            columns[0] if len(columns) == 1 else [b"".join(values) for values in zip(*columns, strict=True)]
-        )
+    def name(self, values: Sequence[bytes]) -> bytes:
+        """What tells a hash of these views from the others: the serialized values of its join keys, picked
+        from one row's."""
+        return b"".join([values[key] for key in self._keys])
 
-    def first_name(self, entities: Mapping[str, Sequence[EntityValue]]) -> bytes:
-        """That of the first row. Raises RequestError."""
-        try:
-            return b"".join([entity_value(entities[name][0], kind) for name, kind in self._keys])
-        except ValueError as error:
-            raise self._unfit(error) from error
-
-    def _unfit(self, error: ValueError) -> RequestError:
-        return RequestError(
-            f"no entity can have this join key: {str(error)[:200]}",
-            where="entities",
-            fix=f"send {', '.join(f'{name} as {kind}' for name, kind in self._keys)}",
-        )
-
-    def command(self, name: bytes) -> bytes:
-        """What to ask for the hash of that name."""
-        return self._command(b"%b%b%b" % (self._head, name, self._project))
+    def names(self, columns: Sequence[list[bytes]]) -> list[bytes]:
+        """The same for many rows, of which each column has the values of one join key."""
+        if len(self._keys) == 1:
+            return columns[self._keys[0]]
+        rows = zip(*(columns[key] for key in self._keys), strict=True)
+        return [b"".join(values) for values in rows]
 
     def fill(self, found: Hash, now: int, row: list[float]) -> tuple[int, int]:
         """Put what one hash holds into a row; what it does not hold stays as it is. Returns how many values

@@ -132,10 +132,16 @@ def decode_timestamp(value: bytes) -> int:
 
 def _only(value: bytes, position: int) -> int:
     """The signed number with which the message ends."""
-    number, end = _varint(value, position)
-    if end != len(value):
-        raise _damaged("a feature's value", value)
-    return _signed(number)
+    number = shift = 0
+    for byte in value[position:-1]:
+        if byte < 0x80:
+            break
+        number |= (byte & 0x7F) << shift
+        shift += 7
+    else:
+        if position < len(value) <= position + 10 and value[-1] < 0x80:
+            return _signed(number | value[-1] << shift)
+    raise _damaged("a feature's value", value)
 
 
 def _varint(value: bytes, position: int) -> tuple[int, int]:

@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
-from windtunnel.errors import PermanentError
+from windtunnel.errors import PermanentError, RequestError
 from windtunnel.features.hash_group import HashGroup, OnlineView
+from windtunnel.features.online_layout import entity_value
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from windtunnel.features.hash_group import EntityValue, FloatArray, Hash, IntArray
+    from windtunnel.features.hash_group import FloatArray, Hash, IntArray
 
+EntityValue = str | int
 __all__ = ["OnlineFeatures", "OnlineReader", "OnlineView", "RedisClient"]
 
 _ROWS_AT_ONCE: Final = 128
@@ -77,7 +79,9 @@ class OnlineReader:
         defaults = defaults or {}
         _check_offered(views, (*columns, *defaults))
         self._client = client
-        self._groups = _groups(project, views, {column: at for at, column in enumerate(columns)})
+        self._keys = tuple({key: None for view in views for key in view.join_keys.items()})
+        places = {key: at for at, key in enumerate(self._keys)}
+        self._groups = _groups(project, views, {column: at for at, column in enumerate(columns)}, places)
         self._defaults = [float(defaults.get(column, np.nan)) for column in columns]
 
     async def read(
@@ -96,9 +100,12 @@ class OnlineReader:
     async def _one(self, entities: Mapping[str, Sequence[EntityValue]], now: int) -> OnlineFeatures:
         """One row, without the machinery for many."""
         groups = self._groups
-        answers = await self._client.ask(
-            b"".join([group.command(group.first_name(entities)) for group in groups]), len(groups)
-        )
+        try:
+            values = [entity_value(entities[name][0], kind) for name, kind in self._keys]
+        except ValueError as error:
+            raise self._unfit(error) from error
+        commands = b"".join([group.command(group.name(values)) for group in groups])
+        answers = await self._client.ask(commands, len(groups))
         row = self._defaults.copy()
         missing = stale = 0
         for group, found in zip(groups, answers, strict=True):
@@ -131,11 +138,15 @@ class OnlineReader:
 
     def _ask(self, entities: Mapping[str, Sequence[EntityValue]], rows: slice) -> _Part:
         """Begin to read some rows; an entity that several of them want is read once."""
+        try:
+            columns = [[entity_value(one, kind) for one in entities[name][rows]] for name, kind in self._keys]
+        except ValueError as error:
+            raise self._unfit(error) from error
         commands: list[bytes] = []
         asked = []
         for group in self._groups:
             hashes: dict[bytes, int] = {}
-            wanted = [hashes.setdefault(name, len(hashes)) for name in group.names(entities, rows)]
+            wanted = [hashes.setdefault(name, len(hashes)) for name in group.names(columns)]
             commands += map(group.command, hashes)
             asked.append((group, np.array(wanted, dtype=np.intp), len(hashes)))
         answers = self._client.ask(b"".join(commands), len(commands))
@@ -158,6 +169,13 @@ class OnlineReader:
             stale += int(too_old[wanted].sum())
         return missing, stale
 
+    def _unfit(self, error: ValueError) -> RequestError:
+        return RequestError(
+            f"no entity can have this join key: {str(error)[:200]}",
+            where="entities",
+            fix=f"send {', '.join(f'{name} as {kind}' for name, kind in self._keys)}",
+        )
+
 
 def _check_offered(views: Sequence[OnlineView], wanted: Iterable[tuple[str, str]]) -> None:
     offered = {(view.name, feature) for view in views for feature in view.features}
@@ -168,9 +186,12 @@ def _check_offered(views: Sequence[OnlineView], wanted: Iterable[tuple[str, str]
 
 
 def _groups(
-    project: str, views: Sequence[OnlineView], columns: Mapping[tuple[str, str], int]
+    project: str,
+    views: Sequence[OnlineView],
+    columns: Mapping[tuple[str, str], int],
+    keys: Mapping[tuple[str, str], int],
 ) -> tuple[HashGroup, ...]:
     by_keys: dict[tuple[tuple[str, str], ...], list[OnlineView]] = {}
     for view in views:
         by_keys.setdefault(tuple(sorted(view.join_keys.items())), []).append(view)
-    return tuple(HashGroup(project, members, columns) for members in by_keys.values())
+    return tuple(HashGroup(project, members, columns, keys) for members in by_keys.values())

@@ -26,14 +26,18 @@ time that it has to connect."""
 
 
 class Hmget:
-    """HMGET of the same fields of many keys: all but the key is encoded once."""
+    """HMGET of the same fields of many keys: all that they share is encoded once. A key is `prefix`, its own
+    name, and `suffix`."""
 
-    def __init__(self, fields: Sequence[bytes]) -> None:
+    def __init__(self, fields: Sequence[bytes], prefix: bytes = b"", suffix: bytes = b"") -> None:
         self._head = b"*%d\r\n$5\r\nHMGET\r\n$" % (len(fields) + 2)
-        self._tail = b"\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(field), field) for field in fields)
+        self._prefix = prefix
+        self._shared = len(prefix) + len(suffix)
+        self._tail = suffix + b"\r\n" + b"".join(b"$%d\r\n%b\r\n" % (len(one), one) for one in fields)
 
-    def of(self, key: bytes) -> bytes:
-        return b"%b%d\r\n%b%b" % (self._head, len(key), key, self._tail)
+    def of(self, name: bytes) -> bytes:
+        """The command for the key of that name."""
+        return b"%b%d\r\n%b%b%b" % (self._head, self._shared + len(name), self._prefix, name, self._tail)
 
 
 class RedisConnection:
