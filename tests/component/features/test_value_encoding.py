@@ -272,7 +272,8 @@ def test_a_key_of_another_type_is_converted() -> None:
     ("kind", "column", "message"),
     [
         ("STRING", pa.array(["a", None]), "1 rows have no 'k'"),
-        ("INT64", pa.array([1.0, math.nan]), "no 'k'"),
+        ("INT64", pa.array([1.0, math.nan]), "1 rows have no 'k'"),
+        ("STRING", pa.array([1.0, math.nan]), "1 rows have no 'k'"),
         ("DOUBLE", pa.array([1.0]), "'k' is DOUBLE, which Feast cannot store"),
     ],
 )
@@ -311,6 +312,8 @@ def test_an_event_timestamp_has_to_be_there() -> None:
         event_nanos(pa.array([None], pa.timestamp("us")), "t")
     with pytest.raises(DataError, match="is string, not a timestamp"):
         event_nanos(pa.array(["2026-01-01"]), "t")
+    with pytest.raises(DataError, match="is int64, not a timestamp"):
+        event_nanos(pa.array([1]), "t")
 
 
 @given(st.lists(st.integers(-(2**63), 2**63 - 1)))

@@ -94,39 +94,47 @@ def encode_key_values(column: pa.Array | pa.ChunkedArray, kind: ValueType, name:
             where=f"column {name!r}",
             fix=f"one of {', '.join(VALUE_TYPES)}",
         )
-    if column.null_count:
-        raise DataError(
-            f"{column.null_count} rows have no {name!r}",
-            where=f"column {name!r}",
-            fix="leave out rows without a join key: nothing can ask for them",
-        )
+    _require_keys(column.null_count, name)
     head = np.array([VALUE_TYPES[kind_name], 0], "<u4")
     if kind_name in ("STRING", "BYTES"):
         bodies = _strings(column, kind_name)
         if bodies is None:
-            field = f"{kind_name.lower()}_val"
-            values = [getattr(message, field) for message in _by_sdk(column, kind, name)]
+            values = _converted(column, kind, name)
             bodies = pa.array([v.encode() if isinstance(v, str) else v for v in values], pa.large_binary())
         heads = np.empty((len(bodies), 2), "<u4")
         heads[:, 0], heads[:, 1] = head[0], lengths_of(bodies)
         return join(from_matrix(heads.view(np.uint8)), bodies)
     numbers = _integers(column, kind_name, name)
     if numbers is None:
-        field = f"{kind_name.lower()}_val"
-        values = [getattr(message, field) for message in _by_sdk(column, kind, name)]
+        values = _converted(column, kind, name)
         numbers = _Numbers(np.array(values, np.int64), np.ones(len(values), np.bool_))
-    if not numbers.known.all():
-        raise DataError(f"some rows have no {name!r}", where=f"column {name!r}", fix="leave them out")
+    _require_keys(int(np.count_nonzero(~numbers.known)), name)
     body = numbers.values.astype("<i4" if kind_name == "INT32" else "<i8")
     head[1] = body.itemsize
     return join(head.tobytes(), from_matrix(body.view(np.uint8).reshape(len(body), -1)))
+
+
+def _require_keys(missing: int, name: str) -> None:
+    if missing:
+        raise DataError(
+            f"{missing} rows have no {name!r}",
+            where=f"column {name!r}",
+            fix="leave out rows without a join key: nothing can ask for them",
+        )
+
+
+def _converted(column: pa.Array, kind: ValueType, name: str) -> list[Any]:
+    """Key values of a column of another type."""
+    messages = _by_sdk(column, kind, name)
+    _require_keys(sum(message.WhichOneof("val") is None for message in messages), name)
+    return [getattr(message, f"{kind.name.lower()}_val") for message in messages]
 
 
 def event_nanos(column: pa.Array | pa.ChunkedArray, name: str) -> tuple[Int64Array, Int64Array]:
     """Whole seconds since 1970 (floored) and the nanoseconds after them. Raises DataError for nulls and for
     what is no timestamp."""
     column = _one_array(column)
-    found = _seconds(column)
+    found = None if pa.types.is_integer(column.type) else _seconds(column)
     if found is None or column.null_count:
         what = "has no value in some rows" if found else f"is {column.type}, not a timestamp"
         raise DataError(f"the event timestamp {what}", where=f"column {name!r}")
