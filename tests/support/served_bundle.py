@@ -17,7 +17,7 @@ from windtunnel.registry.bundle import write_bundle
 from windtunnel.spec.servedmodel import ModelVersion
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from windtunnel.objects import ObjectStore
@@ -62,10 +62,12 @@ def make_version(
     weight: float,
     golden: list[float] | None = None,
     dtype: str = "float32",
+    features: Mapping[str, str] = FEATURES,
     views: Sequence[dict[str, Any]] = VIEWS,
 ) -> ModelVersion:
     """Write a bundle; `golden` overrides the golden answers."""
-    inputs = np.array([[0.1, 2.0, 0.3, 4.0, 0.5], [np.nan, 1.0, -1.0, 0.0, 2.0]])
+    rows = [[0.1, 2.0, 0.3, 4.0, 0.5], [np.nan, 1.0, -1.0, 0.0, 2.0]]
+    inputs = np.array([np.resize(row, len(features)) for row in rows])
     outputs = np.array(golden) if golden else answers(inputs, weight)
     description = {
         "lifecycle": LIFECYCLE,
@@ -73,10 +75,10 @@ def make_version(
         "input": {"name": "features", "dtype": dtype},
         "output": {"name": "probability", "kind": "binary"},
         "parity": {"rows": len(inputs), "max_abs_difference": 1e-6},
-        "features": [{"name": name, "source": source} for name, source in FEATURES.items()],
+        "features": [{"name": name, "source": source} for name, source in features.items()],
         "online": {"project": LIFECYCLE, "views": list(views)},
     }
-    written = write_bundle(store, description, _onnx(weight, dtype), (inputs, outputs), {})
+    written = write_bundle(store, description, _onnx(weight, dtype, len(features)), (inputs, outputs), {})
     return ModelVersion(version=version, bundle=written.uri, digest=written.digest)
 
 
@@ -108,9 +110,8 @@ def tensor(name: str, datatype: str, data: list[Any], shape: list[int] | None = 
     return {"name": name, "datatype": datatype, "shape": shape or [len(data)], "data": data}
 
 
-def _onnx(weight: float, dtype: str) -> bytes:
+def _onnx(weight: float, dtype: str, width: int) -> bytes:
     kind = TensorProto.FLOAT if dtype == "float32" else TensorProto.DOUBLE
-    width = len(FEATURES)
     nodes = [
         helper.make_node("IsNaN", ["features"], ["missing"]),
         helper.make_node("Where", ["missing", "zero", "features"], ["filled"]),

@@ -17,6 +17,7 @@ HEAVY = {
     "pyarrow",
     "airflow",
     "scipy",
+    "redis",
 }
 
 
