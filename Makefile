@@ -51,6 +51,7 @@ component: venv ## The parts on real Feast, MLflow, Redis and serving processes
 	$(PYTHON) -m pytest tests/component -n auto
 
 conformance: venv ## Both engines, asof and Spark, against the stated point-in-time semantics
+	dev/redis.sh
 	dev/java.sh
 	$(PYTHON) -m pytest tests/conformance
 

@@ -14,11 +14,13 @@ import re
 import warnings
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 import polars as pl
+import polars.selectors as cs
 
 from windtunnel import errors
-from windtunnel.errors import DataError, TemporaryError, WindtunnelError
+from windtunnel.errors import DataError, SpecError, TemporaryError, WindtunnelError
 from windtunnel.features.daily import feature_rows_of
 from windtunnel.features.definitions import EVENT_TIMESTAMP
 from windtunnel.features.materialization import MaterializationReport
@@ -71,7 +73,10 @@ class SparkEngine(StagedRows):
     def answers(
         self, store: FeatureStore, service: str, questions: pl.DataFrame, join_keys: Sequence[Sequence[str]]
     ) -> pl.DataFrame:
+        _require_whole_seconds(store)
         answers = []
+        # Spark has no unsigned numbers.
+        questions = questions.with_columns(cs.unsigned_integer().cast(pl.Int64))
         with spark_faults():
             for part in unambiguous(questions, EVENT_TIMESTAMP, join_keys):
                 job = store.get_historical_features(
@@ -95,6 +100,17 @@ class SparkEngine(StagedRows):
         return report
 
 
+def _require_whole_seconds(store: FeatureStore) -> None:
+    """Feast's Spark cuts a ttl to whole seconds, and takes none of them for ever."""
+    for view in store.list_feature_views():
+        if view.ttl and view.ttl.microseconds:
+            raise SpecError(
+                f"feature view {view.name!r} has a ttl of {view.ttl}",
+                where="features.engine: spark",
+                fix="give it one in whole seconds, or use engine: asof",
+            )
+
+
 class SparkClusterEngine(SparkEngine):
     """Spark whose executors are elsewhere: they read the object store, or a directory that all share."""
 
@@ -105,9 +121,7 @@ class SparkClusterEngine(SparkEngine):
     ) -> Fetched:
         del work  # nothing is copied
         present = {day: sidecar for day, sidecar in sidecars.items() if sidecar.present}
-        folder = store.uri(feature_rows_of(store, lifecycle, view).prefix)
-        # Hadoop's name for S3; and what its globs give a meaning to.
-        folder = re.sub(r"([\\{}\[\]*?])", r"\\\1", re.sub("^s3://", "s3a://", folder))
+        folder = _in_hadoop(store.uri(feature_rows_of(store, lifecycle, view).prefix))
         return Fetched(f"{folder}/{{{','.join(map(str, present))}}}.parquet", present)
 
     def extent(self, fetched: Fetched) -> tuple[datetime | None, datetime | None]:
@@ -115,10 +129,16 @@ class SparkClusterEngine(SparkEngine):
             return None, None
         session = start_session(self._conf)
         with spark_faults():
-            when = f"CAST(UNIX_MICROS({{}}({EVENT_TIMESTAMP})) AS BIGINT)"
-            rows = session.read.parquet(fetched.files).selectExpr(when.format("MIN"), when.format("MAX"))
-            first, last = rows.first()
+            ends = (f"UNIX_MICROS({end}({EVENT_TIMESTAMP}))" for end in ("MIN", "MAX"))
+            first, last = session.read.parquet(fetched.files).selectExpr(*ends).first()
         return _moment(first), _moment(last)
+
+
+def _in_hadoop(uri: str) -> str:
+    """The place's name for Spark, with what Hadoop's globs give a meaning to escaped."""
+    scheme, _, rest = uri.partition("://")
+    place = f"s3a://{rest}" if scheme == "s3" else unquote(rest)
+    return re.sub(r"([\\{}\[\]*?])", r"\\\1", place)
 
 
 def _moment(micros: int | None) -> datetime | None:

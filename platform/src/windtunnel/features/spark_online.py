@@ -39,7 +39,7 @@ ONLINE_STORES = {
 class SparkRedisOnlineStoreConfig(RedisOnlineStoreConfig):  # type: ignore[misc]  # Feast publishes no types
     """Feast's Redis store, and where its writes are added up."""
 
-    type: Literal["windtunnel.features.spark_online.SparkRedisOnlineStore"]  # type: ignore[assignment]
+    type: Literal["windtunnel.features.spark_online.SparkRedisOnlineStore"]
     totals: Any
     """Spark's accumulator of a MaterializationReport."""
 
@@ -69,7 +69,7 @@ class SparkRedisOnlineStore(RedisOnlineStore):  # type: ignore[misc]
 class SparkSqliteOnlineStoreConfig(SqliteOnlineStoreConfig):  # type: ignore[misc]
     """Feast's SQLite store, and where its writes are added up."""
 
-    type: Literal["windtunnel.features.spark_online.SparkSqliteOnlineStore"]  # type: ignore[assignment]
+    type: Literal["windtunnel.features.spark_online.SparkSqliteOnlineStore"]
     totals: Any
     """Spark's accumulator of a MaterializationReport."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import json
 import os
 import shutil
@@ -56,12 +57,11 @@ def session_conf(text: str) -> dict[str, str]:
     }
     java = "spark.driver.extraJavaOptions"
     conf[java] = f"-Djava.io.tmpdir={temporary} {conf.get(java, '')}".rstrip()
-    # Executors call the driver back; a pod's name is known to itself only.
-    address = "127.0.0.1" if runs_here(conf) else _own_address()
-    conf.setdefault("spark.driver.host", address)
     if runs_here(conf):
-        conf.setdefault("spark.driver.bindAddress", address)
-    return conf
+        return {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1", **conf}
+    # Executors call the driver back, and a pod's name is known to itself only.
+    address = _own_address()
+    return {"spark.driver.host": address, **conf} if address else conf
 
 
 def runs_here(conf: Mapping[str, str]) -> bool:
@@ -87,10 +87,12 @@ def _parse(text: str) -> dict[str, str]:
 
 
 def _own_address() -> str:
+    """As others reach this machine; empty leaves it to Spark."""
     try:
-        return socket.gethostbyname(socket.gethostname())
+        address = socket.gethostbyname(socket.gethostname())
     except OSError:
-        return socket.gethostname()
+        return ""
+    return "" if ipaddress.ip_address(address).is_loopback else address
 
 
 def start_session(conf: Mapping[str, str]) -> SparkSession:
