@@ -35,9 +35,10 @@ if TYPE_CHECKING:
 
     from windtunnel.features.moments import Unit
 
-    Integers = npt.NDArray[np.int64]
+    Integers = npt.NDArray[np.integer]
 
 _NEVER = np.iinfo(np.int64).min
+_WHERE = "entity rows"
 
 
 @dataclass(frozen=True)
@@ -86,7 +87,8 @@ def as_of_join(
     missing or of a type that cannot be compared, and for a feature named like another column.
     """
     require_distinct([*entity_rows.columns, *(name for view in views for name in view.features.values())])
-    answers = [features_at(entity_rows, moment, view, known_then=known_then) for view in views]
+    asked = Asked(entity_rows, moment)
+    answers = [features_at(asked, view, known_then=known_then) for view in views]
     return entity_rows.hstack([column for answer in answers for column in answer.get_columns()])
 
 
@@ -101,81 +103,88 @@ def require_distinct(names: Sequence[str]) -> None:
         )
 
 
-def features_at(
-    entity_rows: pl.DataFrame, moment: str, view: FeatureRows, *, known_then: bool
-) -> pl.DataFrame:
+def features_at(asked: Asked, view: FeatureRows, *, known_then: bool) -> pl.DataFrame:
     """The view's features alone, one row per entity row."""
     schema = view.schema()
-    asked = _Asked.of(entity_rows, moment, view, schema)
-    best = _Best(pl.DataFrame(schema={name: schema[name] for name in view.features}), entity_rows.height)
-    if asked.questions.height:
-        first, last = asked.window()
-        inside = within(view.event_timestamp, schema[view.event_timestamp], asked.unit, first, last)
+    questions = asked.of(view, schema)
+    ttl = span_of(view.ttl, questions.unit)
+    best = _Best(pl.DataFrame(schema={name: schema[name] for name in view.features}), len(questions.moments))
+    if questions.sorted.height:
+        first, last = questions.sorted["moment"][0], questions.sorted["moment"][-1]
+        first = None if ttl is None else first - ttl
+        inside = within(view.event_timestamp, schema[view.event_timestamp], questions.unit, first, last)
         for chunk in chunks(view.rows.select(view.columns()), inside):
-            best.fold(_candidates(chunk.rows, view, asked, known_then), chunk.rows, whole=chunk.whole)
-    oldest = asked.moments - asked.ttl if asked.ttl is not None else None
-    return best.answer(oldest).rename(dict(view.features))
+            best.fold(_candidates(chunk.rows, view, questions, known_then), chunk.rows, whole=chunk.whole)
+    return best.answer(None if ttl is None else questions.moments - ttl).rename(dict(view.features))
 
 
 @dataclass(frozen=True)
-class _Asked:
-    """What the entity rows ask of one view."""
+class _Questions:
+    """What the entity rows ask of a view."""
 
     unit: Unit
-    ttl: int | None
     moments: pl.Series
     """Of every entity row, as integers of `unit`."""
     groups: pl.DataFrame
     """Each combination of keys that is asked for (`k0`, `k1`, …), with its number `group`."""
-    questions: pl.DataFrame
+    sorted: pl.DataFrame
     """`group`, `moment`, `row` of entity rows that can have an answer, sorted by moment."""
 
-    @classmethod
-    def of(
-        cls, entity_rows: pl.DataFrame, moment: str, view: FeatureRows, schema: Mapping[str, pl.DataType]
-    ) -> _Asked:
-        for column in (*view.keys, moment):
-            if column not in entity_rows.columns:
-                raise DataError(
-                    f"there is no column {column!r}",
-                    where="entity rows",
-                    fix=f"they have {', '.join(entity_rows.columns) or 'none'}",
-                )
-        require_moments(entity_rows.schema[moment], moment, "entity rows")
+
+class Asked:
+    """Entity rows; what they ask is worked out once for views with the same keys and types."""
+
+    def __init__(self, entity_rows: pl.DataFrame, moment: str) -> None:
+        """`moment` names the column of moments. Raises DataError when there is none."""
+        self._rows = entity_rows
+        self._moment = moment
+        self._known: dict[object, _Questions] = {}
+        self._require(moment)
+        require_moments(entity_rows.schema[moment], moment, _WHERE)
+
+    def of(self, view: FeatureRows, schema: Mapping[str, pl.DataType]) -> _Questions:
         stamps = [schema[view.event_timestamp], *([schema[view.created]] if view.created else [])]
-        unit = finest_unit([entity_rows.schema[moment], *stamps])
-        moments = to_integer(entity_rows[moment], unit)
-        keys = _entity_keys(entity_rows, view, schema)
-        groups, numbers = _numbered(keys, entity_rows.height)
-        questions = (
-            pl.DataFrame({"group": numbers, "moment": moments})
-            .with_row_index("row")
-            .drop_nulls()
-            .sort("moment")
+        unit = finest_unit([self._rows.schema[self._moment], *stamps])
+        types = tuple(
+            (asked, self._key_type(asked, stored, view, schema)) for asked, stored in view.keys.items()
         )
-        return cls(unit, span_of(view.ttl, unit), moments, groups, questions)
+        if (unit, types) not in self._known:
+            self._known[unit, types] = self._ask(unit, types)
+        return self._known[unit, types]
 
-    def window(self) -> tuple[int | None, int]:
-        """Event timestamps that can matter."""
-        asked = self.questions["moment"]
-        first = None if self.ttl is None else int(asked[0]) - self.ttl
-        return first, int(asked[-1])
+    def _require(self, column: str) -> None:
+        if column not in self._rows.columns:
+            raise DataError(
+                f"there is no column {column!r}",
+                where=_WHERE,
+                fix=f"they have {', '.join(self._rows.columns) or 'none'}",
+            )
 
-
-def _entity_keys(
-    entity_rows: pl.DataFrame, view: FeatureRows, schema: Mapping[str, pl.DataType]
-) -> pl.DataFrame:
-    """`k0`, `k1`, … in the types in which they are compared."""
-    keys = {}
-    for number, (asked, stored) in enumerate(view.keys.items()):
-        column = entity_rows[asked]
+    def _key_type(
+        self, asked: str, stored: str, view: FeatureRows, schema: Mapping[str, pl.DataType]
+    ) -> pl.DataType | None:
+        """The type in which a key is compared, None when it cannot be equal to any."""
+        self._require(asked)
+        column = self._rows[asked]
         dtype = common_key_type(column.dtype, schema[stored])
-        if dtype is None:
-            if column.null_count() < column.len() and _any_rows(view.rows):
-                raise no_common_type(asked, column.dtype, schema[stored], view.name)
-            column, dtype = pl.Series([None] * column.len(), dtype=pl.Int64), pl.Int64()
-        keys[f"k{number}"] = as_key(column, dtype)
-    return pl.DataFrame(keys)
+        if dtype is None and column.null_count() < column.len() and _any_rows(view.rows):
+            raise no_common_type(asked, column.dtype, schema[stored], view.name)
+        return dtype
+
+    def _ask(self, unit: Unit, types: Sequence[tuple[str, pl.DataType | None]]) -> _Questions:
+        height = self._rows.height
+        keys = pl.DataFrame(
+            {
+                f"k{number}": pl.repeat(None, height, dtype=pl.Int64, eager=True)
+                if dtype is None
+                else as_key(self._rows[name], dtype)
+                for number, (name, dtype) in enumerate(types)
+            }
+        )
+        groups, numbers = _numbered(keys, height)
+        moments = to_integer(self._rows[self._moment], unit)
+        questions = pl.DataFrame({"group": numbers, "moment": moments}).with_row_index("row")
+        return _Questions(unit, moments, groups, questions.drop_nulls().sort("moment"))
 
 
 def _any_rows(rows: pl.LazyFrame) -> bool:
@@ -202,43 +211,49 @@ class _Candidates:
     created: Integers
 
 
-def _candidates(chunk: pl.DataFrame, view: FeatureRows, asked: _Asked, known_then: bool) -> _Candidates:
-    event = to_integer(chunk[view.event_timestamp], asked.unit)
-    created = to_integer(chunk[view.created], asked.unit) if view.created else None
-    rows = _asked_rows(chunk, view, asked, event, created)
+def _candidates(
+    chunk: pl.DataFrame, view: FeatureRows, questions: _Questions, known_then: bool
+) -> _Candidates:
+    event = to_integer(chunk[view.event_timestamp], questions.unit)
+    created = to_integer(chunk[view.created], questions.unit) if view.created else None
+    rows = _asked_rows(chunk, view, questions.groups, event, created)
     if known_then and created is not None:
         rows = rows.drop_nulls("created")
     rows, on = _in_order(rows, known_then)
-    questions = asked.questions
+    asked = questions.sorted
     if rows.height:
-        reach = questions["moment"].search_sorted(rows[on][0])
-        questions = questions.slice(reach)
-    found = questions.join_asof(
+        # Those before the first row have no candidate here.
+        asked = asked.slice(asked["moment"].search_sorted(rows[on][0]))
+    found = asked.join_asof(
         rows.select(on, "group", "found"),
         left_on="moment", right_on=on, by="group", check_sortedness=False,
     ).drop_nulls("found")  # fmt: skip
-    at = found["found"].to_numpy().astype(np.int64)
+    at = found["found"]
     tie = event if created is None else created
     return _Candidates(
-        found["row"].to_numpy().astype(np.int64),
-        at,
+        found["row"].to_numpy(),
+        at.to_numpy(),
         event.gather(at).to_numpy(),
         tie.gather(at).fill_null(_NEVER).to_numpy(),
     )
 
 
 def _asked_rows(
-    chunk: pl.DataFrame, view: FeatureRows, asked: _Asked, event: pl.Series, created: pl.Series | None
+    chunk: pl.DataFrame,
+    view: FeatureRows,
+    groups: pl.DataFrame,
+    event: pl.Series,
+    created: pl.Series | None,
 ) -> pl.DataFrame:
     """`event`, `created`, `group`, `found` (the position) of those rows whose keys are asked for."""
     columns = {"event": event} | ({} if created is None else {"created": created})
-    keys = [name for name in asked.groups.columns if name != "group"]
+    keys = [name for name in groups.columns if name != "group"]
     for name, stored in zip(keys, view.keys.values(), strict=True):
-        columns[name] = as_key(chunk[stored], asked.groups.schema[name])
+        columns[name] = as_key(chunk[stored], groups.schema[name])
     rows = pl.DataFrame(columns).with_row_index("found").drop_nulls("event")
     if not keys:
         return rows.with_columns(pl.lit(0, pl.UInt32).alias("group"))
-    return rows.join(asked.groups, on=keys, how="inner", maintain_order="left").drop(keys)
+    return rows.join(groups, on=keys, how="inner", maintain_order="left").drop(keys)
 
 
 def _in_order(rows: pl.DataFrame, known_then: bool) -> tuple[pl.DataFrame, str]:
@@ -280,16 +295,19 @@ class _Best:
 
     def fold(self, new: _Candidates, chunk: pl.DataFrame, *, whole: bool) -> None:
         """Take what is better of a later chunk; `whole` when no other follows."""
+        features = chunk.select(self._features.columns)
+        if whole:
+            self._event[new.asked], self._row[new.asked] = new.event, new.found
+            self._features = features
+            return
         event, created = self._event[new.asked], self._created[new.asked]
         better = (new.event > event) | ((new.event == event) & (new.created >= created))
         asked, found = new.asked[better], new.found[better]
         self._event[asked], self._created[asked] = new.event[better], new.created[better]
-        features = chunk.select(self._features.columns)
-        if not whole:
-            kept, found = np.unique(found, return_inverse=True)
-            features = features[kept]
+        kept, found = np.unique(found, return_inverse=True)
+        features = features[kept]
         self._row[asked] = self._features.height + found
-        self._features = self._features.vstack(features)
+        self._features = self._features.vstack(features) if self._features.height else features
         if self._features.height > 2 * len(self._row) + chunk.height:
             self._forget()
 
@@ -305,4 +323,5 @@ class _Best:
         if oldest is not None:
             row = np.where(self._event >= oldest.fill_null(_NEVER).to_numpy(), row, -1)
         at = pl.Series(row, dtype=pl.Int64).cast(pl.UInt32, strict=False)
-        return self._features.select(pl.all().gather(at))
+        # One piece again: picking rows out of several is slow.
+        return self._features.rechunk().select(pl.all().gather(at))

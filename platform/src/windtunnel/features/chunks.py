@@ -17,6 +17,7 @@ CELLS = 32_000_000
 @dataclass(frozen=True)
 class Chunk:
     rows: pl.DataFrame
+    """In one piece: picking rows out of many pieces is slow."""
     whole: bool
     """It is all there is."""
 
@@ -28,13 +29,13 @@ def chunks(rows: pl.LazyFrame, chosen: pl.Expr, cells: int | None = None) -> Ite
     if rows.select(pl.len()).collect().item() <= limit:
         frame = rows.filter(chosen).collect()
         if frame.height:
-            yield Chunk(frame, whole=True)
+            yield Chunk(frame.rechunk(), whole=True)
         return
     held: list[pl.DataFrame] = []
     for batch in rows.filter(chosen).collect_batches():
         held.append(batch)
         if sum(frame.height for frame in held) >= limit:
-            yield Chunk(pl.concat(held), whole=False)
+            yield Chunk(pl.concat(held, rechunk=True), whole=False)
             held = []
     if any(frame.height for frame in held):
-        yield Chunk(pl.concat(held), whole=False)
+        yield Chunk(pl.concat(held, rechunk=True), whole=False)

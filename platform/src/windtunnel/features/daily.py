@@ -79,7 +79,7 @@ class DailyFiles:
         """As `sidecars`, but asks only for those that a listing names: for many days of which few exist."""
         return self.sidecars(self.known_days() & set(days))
 
-    def is_current(self, day: date, made_of: str) -> Sidecar | None:
+    def unchanged(self, day: date, made_of: str) -> Sidecar | None:
         """The sidecar of a day that was made of just this and whose file is there; else None."""
         sidecar = self.sidecar(day)
         if sidecar is None or sidecar.input != made_of:

@@ -15,7 +15,7 @@ from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
 from feast.infra.offline_stores.offline_store import RetrievalJob
 
 from windtunnel.features.arrow_types import to_arrow
-from windtunnel.features.as_of_join import features_at
+from windtunnel.features.as_of_join import Asked, features_at
 from windtunnel.features.chunks import chunks
 from windtunnel.features.moments import as_us, within
 from windtunnel.features.newest import newest
@@ -107,11 +107,12 @@ class HistoricalJob(_Job):
 
     def batches(self) -> Iterator[pa.Table]:
         table = self._asked.table
+        keys = [key for view in self._views for key in view.rows.keys]
+        asked = Asked(self._asked.asked(keys), self._asked.moment)
         for view in self._views:
             rows = view.rows
-            frame = self._asked.asked(list(rows.keys))
             with reading(view.place):
-                features = features_at(frame, self._asked.moment, rows, known_then=self._known_then)
+                features = features_at(asked, rows, known_then=self._known_then)
             maps = {rows.features[name]: dtype for name, dtype in view.maps.items() if name in rows.features}
             answer = to_arrow(features, maps)
             for field, column in zip(answer.schema, answer.columns, strict=True):
