@@ -12,7 +12,8 @@ class CuttingProxy:
     """A context manager in front of `port`. Its attributes may be set at any time."""
 
     def __init__(self, port: int) -> None:
-        self._target = port
+        self.target = port
+        """Where new connections go."""
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
         self.cut_after: int | None = None
@@ -45,9 +46,13 @@ class CuttingProxy:
         while True:
             try:
                 client, _ = self._listener.accept()
-                server = socket.create_connection(("127.0.0.1", self._target))
-            except OSError:
+            except OSError:  # closed
                 return
+            try:
+                server = socket.create_connection(("127.0.0.1", self.target))
+            except OSError:
+                _end(client)
+                continue
             self.connections += 1
             with self._lock:
                 self._open |= {client, server}

@@ -4,6 +4,8 @@ error that says what to do, and the next read works."""
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 import ssl
 import time
 from collections.abc import Callable, Coroutine
@@ -116,6 +118,35 @@ def test_answers_are_never_mixed_up_when_connections_are_cut(proxy: CuttingProxy
         proxy.cut_every = None
         assert await outcome(client, 5) or await outcome(client, 5)
         await client.close()
+
+    run(reads())
+
+
+def test_a_killed_server_and_its_successor(proxy: CuttingProxy, run: Run) -> None:
+    async def reads() -> None:
+        successor = proxy.target
+        with redis_process() as victim, redis.Redis(port=victim) as admin:
+            for number in range(KEYS):
+                admin.hset(f"key:{number}", "value", answer(number)[0] or b"")
+            process = admin.info("server")["process_id"]
+            proxy.target = victim
+            client = connection(proxy.port)
+            answered: list[bool] = []
+
+            async def reader(first: int) -> None:
+                for number in range(first, first + 50):
+                    answered.append(await outcome(client, number % KEYS))
+
+            readers = [asyncio.create_task(reader(first)) for first in range(20)]
+            while len(answered) < 200:
+                await asyncio.sleep(0)
+            os.kill(process, signal.SIGKILL)
+            await asyncio.gather(*readers)
+            assert answered.count(True) >= 200
+            assert False in answered
+            proxy.target = successor
+            assert await outcome(client, 5)
+            await client.close()
 
     run(reads())
 
