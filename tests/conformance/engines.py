@@ -87,7 +87,9 @@ class Engine:
             )
             table = job.to_arrow()
         names = {"row": "row"} | {
-            f"{view.name}__{stored}": asked for view in history.views for stored, asked in view.features.items()
+            f"{view.name}__{stored}": asked
+            for view in history.views
+            for stored, asked in view.features.items()
         }
         rows = table.select(list(names)).rename_columns(list(names.values())).to_pylist()
         return list(rows)

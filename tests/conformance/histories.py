@@ -127,7 +127,15 @@ def _row(code: int, number: int, keys: Keys, unit: str) -> Row:
     key, second, hour, edge, late, value = _digits(code, *_ROW)
     event = START + hour * HOUR + (edge - 1) * UNITS[unit]
     # Known before its time, at once, at edges, hours later, or nobody knows when.
-    created = [event, event, event + HOUR, event - HOUR, event + 2 * HOUR + UNITS[unit], event + 9 * HOUR, None][late]
+    created = [
+        event,
+        event,
+        event + HOUR,
+        event - HOUR,
+        event + 2 * HOUR + UNITS[unit],
+        event + 9 * HOUR,
+        None,
+    ][late]
     return {
         "k": keys.values[key],
         "c": ["x", "y", None][second],
@@ -152,7 +160,13 @@ TYPES = {
 def _entity(code: int, number: int, keys: Keys, unit: str) -> Row:
     key, other, second, hour, edge = _digits(code, *_ENTITY)
     moment = START + hour * HOUR + (edge - 1) * UNITS[unit]
-    return {"row": number, "k": keys.values[key], "k2": keys.values[other], "c": ["x", "y", None][second], MOMENT: moment}
+    return {
+        "row": number,
+        "k": keys.values[key],
+        "k2": keys.values[other],
+        "c": ["x", "y", None][second],
+        MOMENT: moment,
+    }
 
 
 def _size(bases: tuple[int, ...]) -> int:

@@ -27,7 +27,9 @@ def expected(history: History) -> list[Row]:
 @pytest.mark.parametrize("entity_rows", ["pandas", "arrow", "parquet"])
 @settings(max_examples=150, deadline=None, database=None, derandomize=True)
 @given(history=histories())
-def test_histories_through_feast(history: History, entity_rows: Literal["pandas", "arrow", "parquet"]) -> None:
+def test_histories_through_feast(
+    history: History, entity_rows: Literal["pandas", "arrow", "parquet"]
+) -> None:
     with tempfile.TemporaryDirectory() as directory:
         got = ASOF.ask(history, Path(directory), entity_rows)
     assert got == expected(history)

@@ -81,21 +81,21 @@ def _datetime(microseconds: int) -> datetime:
 
 
 def within(column: str, dtype: pl.DataType, unit: Unit, first: int | None, last: int | None) -> pl.Expr:
-    """True where the column is in [first, last] (integers of `unit`), as a predicate that files can be
-    pruned by. A column coarser than the unit may let through values just outside."""
-    chosen = pl.col(column).is_not_null()
+    """True where the column is in [first, last], integers of `unit`: a predicate to prune files by."""
+    inside = pl.col(column).is_not_null()
     if first is not None:
-        chosen = pl.col(column) >= _literal(first, dtype, unit, up=False)
+        inside = pl.col(column) >= _literal(first, dtype, unit, up=True)
     if last is not None:
-        before = pl.col(column) <= _literal(last, dtype, unit, up=True)
-        chosen = before if first is None else chosen & before
-    return chosen
+        before = pl.col(column) <= _literal(last, dtype, unit, up=False)
+        inside = before if first is None else inside & before
+    return inside
 
 
 def _literal(value: int, dtype: pl.DataType, unit: Unit, *, up: bool) -> pl.Expr:
     per_day = _DAY * _PER_US[unit]
     if isinstance(dtype, pl.Date):
-        days = max(-(2**31), min(value // per_day + up, 2**31 - 1))
+        whole, rest = divmod(value, per_day)
+        days = max(-(2**31), min(whole + (up and rest > 0), 2**31 - 1))
         return pl.lit(days, pl.Int32).cast(pl.Date)
     assert isinstance(dtype, pl.Datetime)
     per_second = {"ms": 10**3, "us": 10**6, "ns": 10**9}

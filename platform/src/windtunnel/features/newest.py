@@ -33,7 +33,7 @@ def newest(
         rows = pl.DataFrame(schema=view.schema())
         for chunk in _between(view, first, last, cells):
             rows = _newest_of(view, rows, part.of(view, chunk))
-            while rows.height * rows.width > cells:
+            while rows.height > 1 and rows.height * rows.width > cells:
                 # No room for all: the other half of the entities is read again later.
                 part, other = part.halves()
                 parts.append(other)
@@ -54,7 +54,7 @@ class _Part:
     def of(self, view: FeatureRows, rows: pl.DataFrame) -> pl.DataFrame:
         if not self._bits or not view.keys:
             return rows
-        hashed = _keys(view, rows).hash_rows(seed=1)
+        hashed = pl.DataFrame(_keys(view, rows)).hash_rows(seed=1)
         return rows.filter(hashed % (1 << self._bits) == self._ending)
 
 
@@ -72,9 +72,9 @@ def _between(
         yield chunk.rows
 
 
-def _keys(view: FeatureRows, rows: pl.DataFrame) -> pl.DataFrame:
-    stored = view.keys.values()
-    return pl.DataFrame({f"k{n}": _key(rows[name]) for n, name in enumerate(stored)})
+def _keys(view: FeatureRows, rows: pl.DataFrame) -> dict[str, pl.Series]:
+    """The join keys as `k0`, `k1`, … in the form in which they are compared."""
+    return {f"k{number}": _key(rows[name]) for number, name in enumerate(view.keys.values())}
 
 
 def _key(column: pl.Series) -> pl.Series:
@@ -86,15 +86,12 @@ def _newest_of(view: FeatureRows, older: pl.DataFrame, rows: pl.DataFrame) -> pl
     """The newest of both; `rows` come later in storage order."""
     both = pl.concat([older, rows]) if older.height else rows
     unit = finest_unit(dtype for name, dtype in both.schema.items() if name in _stamps(view))
-    order = _keys(view, both).with_columns(
-        to_integer(both[name], unit).alias(f"t{n}") for n, name in enumerate(_stamps(view))
-    )
-    keys = [name for name in order.columns if name.startswith("k")]
-    order = order.with_row_index("found").drop_nulls([*keys, "t0"])
-    stamps = [f"t{n}" for n in range(len(_stamps(view)))]
+    keys = _keys(view, both)
+    stamps = {f"t{number}": to_integer(both[name], unit) for number, name in enumerate(_stamps(view))}
+    order = pl.DataFrame(keys | stamps).with_row_index("found").drop_nulls([*keys, "t0"])
     if len(stamps) > 1 or not order["t0"].is_sorted():
-        order = order.sort(stamps, nulls_last=False, maintain_order=True)
-    last = order.unique(keys, keep="last", maintain_order=True) if keys else order.tail(1)
+        order = order.sort(list(stamps), nulls_last=False, maintain_order=True)
+    last = order.unique(list(keys), keep="last", maintain_order=True) if keys else order.tail(1)
     return both[last["found"]]
 
 
