@@ -109,6 +109,10 @@ DEFINITIONS: dict[str, Any] = {
                 "items": OBJECT,
             },
             "affinity": {"description": "Affinity, as in a pod.", **OBJECT},
+            "serviceAccountName": text(
+                "A ServiceAccount of yours in the namespace of stage pods, whose token its pods get: a Spark driver "
+                "needs one. Empty is the platform's, which may do nothing."
+            ),
             "priorityClassName": text("Name of a PriorityClass."),
             "runtimeClassName": text("Name of a RuntimeClass."),
         },

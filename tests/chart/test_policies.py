@@ -152,8 +152,20 @@ def test_the_environment_of_a_stage_pod_is_what_the_settings_read(default_pods):
 
 def test_a_service_account_token_is_mounted_only_where_the_api_is_called(pods):
     mounted = {short(name) for name, pod in pods.items() if pod["spec"]["automountServiceAccountToken"]}
-    assert mounted <= CALLS_KUBERNETES
+    # The last by its own service account, which the chart does not make.
+    assert mounted <= CALLS_KUBERNETES | {"stage/spark"}
     assert "stage/rollout" in mounted
+
+
+def test_a_stage_class_may_bring_its_own_service_account(render):
+    templates = next(
+        o for o in render(variant="all-options") if o["metadata"]["name"].endswith("pod-templates")
+    )
+    accounts = {
+        name: yaml.safe_load(templates["data"][f"{name}.yaml"])["spec"]["serviceAccountName"]
+        for name in ("spark", "gpu", "rollout")
+    }
+    assert accounts == {"spark": "spark-driver", "gpu": "stage", "rollout": "rollout"}
 
 
 def test_every_component_has_its_own_service_account(default_pods):

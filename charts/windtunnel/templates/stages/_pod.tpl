@@ -18,8 +18,8 @@ metadata:
   {{- end }}
 spec:
   restartPolicy: Never
-  serviceAccountName: {{ ternary "rollout" "stage" (eq $class "rollout") }}
-  automountServiceAccountToken: {{ eq $class "rollout" }}
+  serviceAccountName: {{ $spec.serviceAccountName | default (ternary "rollout" "stage" (eq $class "rollout")) }}
+  automountServiceAccountToken: {{ or (eq $class "rollout") (not (empty $spec.serviceAccountName)) }}
   enableServiceLinks: false
   terminationGracePeriodSeconds: {{ $root.Values.stages.terminationGracePeriodSeconds }}
   {{- with $root.Values.images.pullSecrets }}
