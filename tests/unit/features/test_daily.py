@@ -103,11 +103,11 @@ def test_a_day_that_went_into_quarantine_since_has_no_bytes(store: ObjectStore) 
 
 def test_a_day_is_current_when_it_was_made_of_the_same_and_its_file_is_there(files: DailyFiles) -> None:
     sidecar = files.write(DAY, FRAME, "sha256:raw")
-    assert files.is_current(DAY, "sha256:raw") == sidecar
-    assert files.is_current(DAY, "sha256:other") is None
+    assert files.unchanged(DAY, "sha256:raw") == sidecar
+    assert files.unchanged(DAY, "sha256:other") is None
     files.store.delete(files.key(DAY))
-    assert files.is_current(DAY, "sha256:raw") is None
-    assert files.write_unreadable(DAY, "sha256:torn") == files.is_current(DAY, "sha256:torn")
+    assert files.unchanged(DAY, "sha256:raw") is None
+    assert files.write_unreadable(DAY, "sha256:torn") == files.unchanged(DAY, "sha256:torn")
 
 
 def test_a_file_without_a_sidecar_was_not_finished(files: DailyFiles) -> None:

@@ -120,7 +120,7 @@ class _Extraction:
         policy = self.source.model_dump(mode="json")
         for day in self.days:
             made_of = digest(canonical_json([entries[day].size, entries[day].etag, policy, code]))
-            done = None if self.force else self.files.is_current(day, made_of)
+            done = None if self.force else self.files.unchanged(day, made_of)
             if done:
                 self.sidecars[day] = done
                 self.unchanged += 1

@@ -121,7 +121,7 @@ class _Transformation:
             self.made[view][day] = self._rows[view].write(day, frame, made_of)
 
     def _is_done(self, day: date, made_of: str) -> bool:
-        found = {view: files.is_current(day, made_of) for view, files in self._rows.items()}
+        found = {view: files.unchanged(day, made_of) for view, files in self._rows.items()}
         done = {view: sidecar for view, sidecar in found.items() if sidecar}
         if len(done) < len(found):
             return False
