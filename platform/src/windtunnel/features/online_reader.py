@@ -18,12 +18,14 @@ import numpy as np
 from windtunnel.errors import PermanentError, RequestError
 from windtunnel.features.hash_group import HashGroup, OnlineView
 from windtunnel.features.online_layout import entity_value
+from windtunnel.features.value_decoding import decode_few, decode_values
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from windtunnel.features.hash_group import FloatArray, Hash, IntArray
+    from windtunnel.features.hash_group import Hash
 
+FloatArray = np.ndarray[Any, np.dtype[np.float64]]
 EntityValue = str | int
 __all__ = ["OnlineFeatures", "OnlineReader", "OnlineView", "RedisClient"]
 
@@ -56,7 +58,7 @@ class _Part:
     """Some rows of a large batch, being read."""
 
     rows: slice
-    asked: list[tuple[HashGroup, IntArray, int]]
+    asked: list[tuple[HashGroup, list[int], int]]
     """Per group: which of its hashes each row wants, and how many hashes it asked for."""
     answers: asyncio.Task[list[Hash]]
 
@@ -82,6 +84,7 @@ class OnlineReader:
         self._keys = tuple({key: None for view in views for key in view.join_keys.items()})
         places = {key: at for at, key in enumerate(self._keys)}
         self._groups = _groups(project, views, {column: at for at, column in enumerate(columns)}, places)
+        self._columns = [column for group in self._groups for column in group.columns]
         self._defaults = [float(defaults.get(column, np.nan)) for column in columns]
 
     async def read(
@@ -106,12 +109,17 @@ class OnlineReader:
             raise self._unfit(error) from error
         commands = b"".join([group.command(group.name(values)) for group in groups])
         answers = await self._client.ask(commands, len(groups))
+        found: Hash = []
+        stale = 0
+        for group, answer in zip(groups, answers, strict=True):
+            stale += group.take(answer, now, found)
         row = self._defaults.copy()
-        missing = stale = 0
-        for group, found in zip(groups, answers, strict=True):
-            gone, too_old = group.fill(found, now, row)
-            missing += gone
-            stale += too_old
+        missing = 0
+        for column, number in zip(self._columns, decode_few(found), strict=True):
+            if number == number:
+                row[column] = number
+            else:
+                missing += 1
         return OnlineFeatures(np.array([row]), missing, stale)
 
     async def _many(
@@ -148,7 +156,7 @@ class OnlineReader:
             hashes: dict[bytes, int] = {}
             wanted = [hashes.setdefault(name, len(hashes)) for name in group.names(columns)]
             commands += map(group.command, hashes)
-            asked.append((group, np.array(wanted, dtype=np.intp), len(hashes)))
+            asked.append((group, wanted, len(hashes)))
         answers = self._client.ask(b"".join(commands), len(commands))
         return _Part(rows, asked, asyncio.create_task(answers))
 
@@ -158,15 +166,16 @@ class OnlineReader:
         answers = await part.answers
         parts.popleft()
         missing = stale = begin = 0
+        rows = values[part.rows]
         for group, wanted, hashes in part.asked:
-            numbers, too_old = group.decode(answers[begin : begin + hashes], now)
+            found: Hash = []
+            too_old = [group.take(answer, now, found) for answer in answers[begin : begin + hashes]]
             begin += hashes
-            numbers = numbers[wanted]
+            numbers = decode_values(found).reshape(hashes, len(group.columns))[wanted]
             absent = np.isnan(numbers)
-            rows = values[part.rows]
             rows[:, group.columns] = np.where(absent, rows[:, group.columns], numbers)
             missing += int(absent.sum())
-            stale += int(too_old[wanted].sum())
+            stale += int(np.array(too_old)[wanted].sum())
         return missing, stale
 
     def _unfit(self, error: ValueError) -> RequestError:
