@@ -56,7 +56,7 @@ def test_an_executors_error_is_told_by_the_end_of_its_traceback(line: str, kind:
 def test_a_ttl_that_feasts_spark_would_cut() -> None:
     view = SimpleNamespace(name="customer", ttl=timedelta(milliseconds=1500))
     store = SimpleNamespace(list_feature_views=lambda: [view])
-    with pytest.raises(SpecError, match="'customer' has a ttl of 0:00:01.5"):
+    with pytest.raises(SpecError, match="'customer' has a ttl"):
         SparkEngine({}).answers(store, "demo", pl.DataFrame(), [])  # type: ignore[arg-type]
 
 
