@@ -1,4 +1,4 @@
-"""Offline stores of Feast, asked through its public API: `FeatureStore.apply` and `get_historical_features`."""
+"""Offline stores of Feast, asked through its public API, `FeatureStore.get_historical_features`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-import pyarrow as pa
 import pyarrow.parquet as pq
 from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, FileSource, RepoConfig, ValueType
 from feast.data_format import ParquetFormat

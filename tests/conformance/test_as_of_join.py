@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING
 from unittest import mock
 
@@ -41,7 +42,7 @@ def feature_rows(history: History, view: View) -> FeatureRows:
     whole = frame(history.table(view))
     pieces = max(1, min(history.cut, whole.height))
     edges = [whole.height * number // pieces for number in range(pieces + 1)]
-    parts = [whole[first:end].lazy() for first, end in zip(edges, edges[1:], strict=False)]
+    parts = [whole[first:end].lazy() for first, end in pairwise(edges)]
     return FeatureRows(
         pl.concat(parts), view.keys, view.event, view.created, ttl_of(view), view.features, view.name
     )
