@@ -1,4 +1,4 @@
-"""The online reader gives what Feast's own SDK gives, for data that Feast itself has written."""
+"""The online reader gives what Feast's own SDK gives, for data that Feast or our engine has written."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConf
 from feast.types import Bool, Float32, Float64, Int32, Int64, String, UnixTimestamp
 from redis_process import BINARY, MISSING, redis_process
 
+from windtunnel.features.materialization import ENGINE
 from windtunnel.features.online_reader import OnlineFeatures, OnlineReader, OnlineView
 from windtunnel.features.redis_address import RedisAddress
 from windtunnel.features.redis_connection import RedisConnection
@@ -82,11 +83,11 @@ def port() -> Iterator[int]:
         yield at
 
 
-@pytest.fixture(scope="module", params=["materialize", "write_to_online_store"])
+@pytest.fixture(scope="module", params=["materialize", "write_to_online_store", "windtunnel"])
 def store(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, port: int
 ) -> FeatureStore:
-    """A stock Feast store on Redis, filled by its own means."""
+    """A Feast store on Redis, filled by its own means and by our materialization engine."""
     directory: Path = tmp_path_factory.mktemp("feast")
     config = RepoConfig(
         project=request.param,
@@ -95,6 +96,7 @@ def store(
         online_store={"type": "redis", "connection_string": f"127.0.0.1:{port}"},
         offline_store={"type": "duckdb"},
         entity_key_serialization_version=3,
+        **({"batch_engine": {"type": ENGINE}} if request.param == "windtunnel" else {}),
     )
     entities = {
         name: Entity(name=name, join_keys=[name], value_type=kind) for name, (kind, _) in KEYS.items()
@@ -117,7 +119,7 @@ def store(
             )
         )
     store.apply([*entities.values(), *views])
-    if request.param == "materialize":
+    if request.param != "write_to_online_store":
         store.materialize(OLD - timedelta(days=1), NOW)
     else:
         for view in VIEWS:
