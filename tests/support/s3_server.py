@@ -6,6 +6,7 @@ It knows what the object store asks of one, over real HTTP; the real server is t
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 from contextlib import contextmanager
 from http import HTTPStatus
@@ -27,6 +28,8 @@ class S3Server(ThreadingHTTPServer):
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.objects: dict[str, bytes] = {}
+        self.reads: list[str] = []
+        """Paths of the objects that were read, in order."""
         self.lock = threading.Lock()
         self.fault: HTTPStatus | None = None
 
@@ -100,7 +103,16 @@ class _Handler(BaseHTTPRequestHandler):
         data = self.server.objects.get(self._name)
         if data is None:
             return self._answer(HTTPStatus.NOT_FOUND, b"<Error><Code>NoSuchKey</Code></Error>")
-        return self._answer(HTTPStatus.OK, data, etag=_etag(data))
+        self.server.reads.append(self._name)
+        asked = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
+        if not asked or not any(asked.groups()):
+            return self._answer(HTTPStatus.OK, data, etag=_etag(data))
+        if asked[1]:
+            first, last = int(asked[1]), min(int(asked[2] or len(data)), len(data) - 1)
+        else:
+            first, last = max(0, len(data) - int(asked[2])), len(data) - 1
+        where = f"bytes {first}-{last}/{len(data)}"
+        return self._answer(HTTPStatus.PARTIAL_CONTENT, data[first : last + 1], _etag(data), where)
 
     def _list(self) -> None:
         bucket = self._name.rstrip("/") + "/"
@@ -121,7 +133,9 @@ class _Handler(BaseHTTPRequestHandler):
             f"<ListBucketResult><IsTruncated>false</IsTruncated>{contents}</ListBucketResult>".encode(),
         )
 
-    def _answer(self, status: HTTPStatus, body: bytes = b"", etag: str | None = None) -> None:
+    def _answer(
+        self, status: HTTPStatus, body: bytes = b"", etag: str | None = None, part: str | None = None
+    ) -> None:
         if self.server.fault is not None:
             status, body = self.server.fault, b"<Error><Code>Fault</Code></Error>"
         self.send_response(status)
@@ -129,6 +143,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_header("Last-Modified", "Thu, 01 Jan 2026 00:00:00 GMT")
         if etag:
             self.send_header("ETag", etag)
+        if part:
+            self.send_header("Content-Range", part)
         self.end_headers()
         if self.command != "HEAD":
             self.wfile.write(body)

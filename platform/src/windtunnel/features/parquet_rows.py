@@ -21,15 +21,12 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from windtunnel.errors import DataError, NotFoundError, StoreError
-from windtunnel.features.arrow_types import is_entries, plain_type
 from windtunnel.features.column_types import as_type, merged_schema
 from windtunnel.features.feature_rows import DAY_BEGINS, LATEST
 from windtunnel.objects import open_store
@@ -162,7 +159,7 @@ def _may_hold(name: str, sidecars: frozenset[str], first: datetime | None, last:
     except ValueError:
         return True
     if found[2]:
-        earliest, latest = midnight, midnight + _DAY
+        earliest, latest = midnight, midnight + _DAY - timedelta(microseconds=1)
     elif name.removesuffix(".parquet") + ".json" in sidecars:
         earliest, latest = midnight + DAY_BEGINS, midnight + LATEST
     else:
@@ -203,25 +200,3 @@ def _runs(
     pairs = zip(files, schemas, strict=True)
     for schema, run in groupby(pairs, key=lambda pair: list(pair[1].items())):
         yield [name for name, _ in run], dict(schema)
-
-
-def map_types(rows: pl.LazyFrame, place: Place) -> dict[str, Any]:
-    """Arrow type of the columns that are maps; polars reads a map as a list of entries."""
-    suspects = [name for name, dtype in rows.collect_schema().items() if is_entries(dtype)]
-    if not suspects:
-        return {}
-    with reading(place):
-        schema = _arrow_schema(list_files(place).files[-1], place)
-    return {
-        name: plain_type(schema.field(name).type)
-        for name in suspects
-        if name in schema.names and pa.types.is_map(schema.field(name).type)
-    }
-
-
-def _arrow_schema(file: str, place: Place) -> Any:
-    if not place.remote:
-        return pq.read_schema(file)
-    parts = urlsplit(file)
-    data = open_store(f"s3://{parts.netloc}", place.environment()).get(parts.path.lstrip("/"))
-    return pq.read_schema(pa.BufferReader(data))
