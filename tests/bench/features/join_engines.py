@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 OURS = {"type": "windtunnel.features.offline_store.AsofOfflineStore"}
 
 
-def feast_question(directory: Path, views: list[CaseView], offline_store: dict[str, Any]) -> Callable[[], pa.Table]:
+def feast_question(
+    directory: Path, views: list[CaseView], offline_store: dict[str, Any]
+) -> Callable[[], pa.Table]:
     """Asked as users ask Feast: pandas entity rows, a list of features."""
     from windtunnel.features.feast_import import prepare_feast
 
@@ -145,7 +147,13 @@ def main(engine: str, directory: Path) -> None:
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     print(
         json.dumps(
-            {"cpu": took, "wall": wall, "memory": memory, "rows": table.num_rows, "sum": round(sum(sums.row(0)), 3)}
+            {
+                "cpu": took,
+                "wall": wall,
+                "memory": memory,
+                "rows": table.num_rows,
+                "sum": round(sum(sums.row(0)), 3),
+            }
         )
     )
 
