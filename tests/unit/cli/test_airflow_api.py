@@ -40,6 +40,7 @@ def test_a_run_is_started_with_its_params_under_an_id_that_airflow_takes(
 
 def test_a_trigger_whose_answer_is_lost_starts_one_run(api: AirflowApi, airflow: FakeAirflow) -> None:
     airflow.lose_next_trigger = True
+    api.patience = 30
     run_id = api.trigger(DAG, {})
     assert list(airflow.triggered) == [run_id]
     assert airflow.asked == [f"POST /dags/{DAG}/dagRuns"] * 2
@@ -122,7 +123,7 @@ def test_a_wrong_password_is_told_and_not_shown(airflow: FakeAirflow) -> None:
 
 
 def test_a_server_that_starts_is_waited_for(api: AirflowApi, airflow: FakeAirflow) -> None:
-    api.patience = 5
+    api.patience = 30
     airflow.answers = [(503, b"no endpoints", {})]
     assert api.dag(DAG)["dag_id"] == DAG
 

@@ -38,7 +38,8 @@ def _tell_lifecycle(name: str, home: Home, store: ObjectStore) -> None:
         out.print(f"[bold]{name}[/]  has not run here yet; `windtunnel run {name}` does it")
         return
     run_id = records[-1]["run_id"]
-    out.print(f"[bold]{name}[/]  last run [bold]{run_id}[/]")
+    began = _local_time(records[-1])
+    out.print(f"[bold]{name}[/]  last run [bold]{run_id}[/]  [dim]{began:%Y-%m-%d}[/]")
     out.print(_table([record for record in records if record["run_id"] == run_id]))
     _tell_views(name, store)
     out.print(f"Champion: {_champion(name, home)}", markup=False, soft_wrap=True)
@@ -68,10 +69,11 @@ def _tell_views(name: str, store: ObjectStore) -> None:
 
 def _table(records: list[dict[str, Any]]) -> Table:
     table = Table(box=None, pad_edge=False, padding=(0, 3, 0, 0), header_style="dim")
-    for column in ("stage", "started", "outcome"):
-        table.add_column(column)
+    table.add_column("stage", overflow="fold")
+    for column in ("started", "outcome"):
+        table.add_column(column, no_wrap=True)
     for column in ("seconds", "CPU s", "MiB", "rows"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True)
     for record in records:
         good = record["outcome"] == "success"
         outcome = (
@@ -79,7 +81,7 @@ def _table(records: list[dict[str, Any]]) -> Table:
         )
         table.add_row(
             _name(record),
-            datetime.fromisoformat(record["started"]).astimezone().strftime("%Y-%m-%d %H:%M:%S"),
+            f"{_local_time(record):%H:%M:%S}",
             outcome,
             f"{record['seconds']:.1f}",
             f"{record['cpu_seconds']:.1f}",
@@ -89,6 +91,10 @@ def _table(records: list[dict[str, Any]]) -> Table:
         if record["error"]:
             table.add_row("", Text(record["error"].partition("\n")[0], "red"))
     return table
+
+
+def _local_time(record: dict[str, Any]) -> datetime:
+    return datetime.fromisoformat(record["started"]).astimezone()
 
 
 def _name(record: dict[str, Any]) -> str:
