@@ -173,6 +173,13 @@ def test_a_row_says_when_it_became_known(env: StageEnv) -> None:
     assert (first["created"].to_list(), lag.to_list()) == (first["event_timestamp"].to_list(), [timedelta(9)])
 
 
+def test_no_created_at_all_is_known_at_once(env: StageEnv) -> None:
+    edit_features(env, {HISTORY: HISTORY + ", created=pl.lit(None)"})
+    transform(env)
+    rows = route(env, 3)
+    assert rows["created"].equals(rows["event_timestamp"].alias("created"))
+
+
 def test_a_moment_is_kept_in_whole_seconds_as_the_online_store_does(env: StageEnv) -> None:
     over = 'event_timestamp=pl.col("time_hour") + pl.duration(hours=1)'
     edit_features(

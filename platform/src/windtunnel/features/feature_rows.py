@@ -93,7 +93,7 @@ def _check_view(frame: Any, day: date, view: View, where: str) -> pl.DataFrame:
 
 def _created(frame: pl.DataFrame, where: str) -> pl.Series:
     when = frame[EVENT_TIMESTAMP]
-    if CREATED not in frame.columns:
+    if CREATED not in frame.columns or frame.schema[CREATED] == pl.Null:
         return when.alias(CREATED)
     require_timestamp(frame, where, CREATED)
     return frame[CREATED].fill_null(when)

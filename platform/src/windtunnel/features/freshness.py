@@ -40,8 +40,8 @@ class ViewFreshness:
     published: datetime
 
     def age_seconds(self, now: datetime) -> float | None:
-        """Of the newest event; None where there is none."""
-        return (now - self.newest_event).total_seconds() if self.newest_event else None
+        """Of the newest event, 0 for one that is dated ahead; None where there is none."""
+        return max(0.0, (now - self.newest_event).total_seconds()) if self.newest_event else None
 
     def is_stale(self, now: datetime) -> bool:
         """Whether the objective is missed; a view without an objective never is."""
