@@ -44,26 +44,33 @@ def read_views(directory: Path) -> list[CaseView]:
     return [CaseView(**item) for item in json.loads((directory / "views.json").read_text())]
 
 
-def synthesize(directory: Path, rows: int, views: int) -> None:
-    """`rows` questions over 60 days about `rows / 300` keys; each view has as many feature rows, 10 doubles."""
+def synthesize(directory: Path, rows: int, views: int, stored: int | None = None) -> None:
+    """`rows` questions over 60 days about `rows / 300` keys.
+
+    Each view has as many feature rows of 10 doubles, or `stored` of them.
+    """
     random = np.random.default_rng(rows)
     keys = max(50, rows // 300)
 
-    def moments() -> pl.Series:
-        minutes = np.sort(random.integers(0, DAYS * 24 * 60, rows)) * 60_000_000
+    def moments(count: int) -> pl.Series:
+        minutes = np.sort(random.integers(0, DAYS * 24 * 60, count)) * 60_000_000
         return (pl.Series(minutes) + int(START.timestamp()) * 10**6).cast(pl.Datetime("us", "UTC"))
 
-    asked = pl.DataFrame({"key": random.integers(0, keys, rows), "event_timestamp": moments()})
+    asked = pl.DataFrame({"key": random.integers(0, keys, rows), "event_timestamp": moments(rows)})
     asked.sample(fraction=1, shuffle=True, seed=1).write_parquet(directory / "asked.parquet")
     made = []
     for number in range(views):
         names = [f"view{number}_{n}" for n in range(FEATURES)]
-        when = moments()
-        stored = pl.DataFrame(
-            {"key": random.integers(0, keys, rows), "event_timestamp": when, "created": when}
-            | {name: random.random(rows) for name in names}
-        ).unique(["key", "event_timestamp"], maintain_order=True)
-        write_days(stored, directory / f"view{number}")
+        count = stored or rows
+        when = moments(count)
+        known = pl.DataFrame(
+            {"key": random.integers(0, keys, count), "event_timestamp": when, "created": when}
+        )
+        known = known.unique(["key", "event_timestamp"], maintain_order=True)
+        write_days(
+            known.with_columns(**{name: random.random(known.height) for name in names}),
+            directory / f"view{number}",
+        )
         made.append(CaseView(f"view{number}", ["key"], names, 14))
     write_views(directory, made)
 
@@ -72,7 +79,9 @@ def write_days(rows: pl.DataFrame, folder: Path) -> None:
     """One file for each UTC day, as the offline store writes them."""
     folder.mkdir()
     for (day,), part in rows.group_by(pl.col("event_timestamp").dt.date(), maintain_order=True):
-        part.sort("event_timestamp", maintain_order=True).write_parquet(folder / f"{day}_000001_00.parquet")
+        part.sort("event_timestamp", maintain_order=True).write_parquet(
+            folder / f"{day}_000001_0123456789abcdef.parquet"
+        )
 
 
 def real_flights(directory: Path) -> None:
@@ -108,7 +117,8 @@ def real_flights(directory: Path) -> None:
 
 def _module(name: str) -> Any:
     spec = importlib.util.spec_from_file_location(f"flight_delay_{name}", FLIGHT_DELAY / f"{name}.py")
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
     spec.loader.exec_module(module)

@@ -18,13 +18,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
-import pyarrow as pa
-
 from tests.bench.features.join_cases import read_views
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import pyarrow as pa
     from tests.bench.features.join_cases import CaseView
 
 OURS = {"type": "windtunnel.features.offline_store.AsofOfflineStore"}

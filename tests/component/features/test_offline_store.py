@@ -576,7 +576,7 @@ def test_pulls(feast_store: Callable[..., FeatureStore], tmp_path: Path) -> None
 
 def test_a_batch_is_written_once(feast_store: Callable[..., FeatureStore], tmp_path: Path) -> None:
     folder = tmp_path / "rows"
-    write(folder / "2026-03-01_000001_00.parquet", driver=[1], rate=[0.1])
+    write(folder / "2026-03-01_000001_0123456789abcdef.parquet", driver=[1], rate=[0.1])
     store = feast_store(view(folder))
 
     def batch(rate: float) -> pd.DataFrame:

@@ -53,7 +53,7 @@ def ruin_all_but(folder: Path, first: date, last: date) -> int:
 
 def test_seven_days_of_four_hundred_open_seven_files(tmp_path: Path) -> None:
     folder = tmp_path / "rows"
-    daily(folder, "{}_000001_00")
+    daily(folder, "{}_000001_0123456789abcdef")
     first, last = FIRST + 100 * DAY, FIRST + 107 * DAY - timedelta(microseconds=1)
     assert ruin_all_but(folder, first.date(), last.date()) == 7
     assert numbers(scan(Place(str(folder)), ["n"], first, last)) == list(range(100, 107))
@@ -80,7 +80,7 @@ def test_a_name_alone_promises_nothing(tmp_path: Path) -> None:
 
 def test_no_file_of_the_window_gives_no_rows_but_columns(tmp_path: Path) -> None:
     folder = tmp_path / "rows"
-    daily(folder, "{}_000001_00")
+    daily(folder, "{}_000001_0123456789abcdef")
     rows = scan(Place(str(folder)), ["n"], FIRST - 9 * DAY, FIRST - 8 * DAY).collect()
     assert rows.schema == {"n": pl.Int64}
     assert rows.is_empty()

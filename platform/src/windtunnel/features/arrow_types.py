@@ -2,27 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 Type = Any
 """A pyarrow.DataType: pyarrow publishes no types."""
 
 
-def to_arrow(frame: pl.DataFrame, maps: Mapping[str, Type] | None = None) -> pa.Table:
-    """The frame with Arrow's small types; `maps` says which columns are maps (polars has no such type)."""
+def to_arrow(frame: pl.DataFrame) -> pa.Table:
+    """The frame in Arrow's small types."""
     table = frame.to_arrow(compat_level=pl.CompatLevel.oldest())
-    columns = [
-        _as_map(column, maps[field.name])
-        if maps and field.name in maps
-        else _cast(column, plain_type(field.type))
-        for field, column in zip(table.schema, table.columns, strict=True)
-    ]
+    columns = [_cast(column, plain_type(column.type)) for column in table.columns]
     return pa.Table.from_arrays(columns, names=table.column_names)
 
 
@@ -38,33 +30,12 @@ def plain_type(dtype: Type) -> Type:
         return pa.list_(plain_type(dtype.value_type))
     if pa.types.is_fixed_size_list(dtype):
         return pa.list_(plain_type(dtype.value_type), dtype.list_size)
+    if pa.types.is_map(dtype):
+        return pa.map_(plain_type(dtype.key_type), plain_type(dtype.item_type))
     if pa.types.is_struct(dtype):
         return pa.struct([field.with_type(plain_type(field.type)) for field in dtype])
     return dtype
 
 
-def is_entries(dtype: pl.DataType) -> bool:
-    """Whether a map, as polars reads it, could look like this."""
-    inner = dtype.inner if isinstance(dtype, pl.List) else None
-    return isinstance(inner, pl.Struct) and [field.name for field in inner.fields] == ["key", "value"]
-
-
 def _cast(column: Any, dtype: Type) -> Any:
     return column if column.type == dtype else column.cast(dtype)
-
-
-def _as_map(column: Any, dtype: Type) -> Any:
-    entries = column.combine_chunks() if column.num_chunks != 1 else column.chunk(0)
-    known = entries.values
-    small = entries.offsets.cast(pa.int32())
-    return pa.chunked_array(
-        [
-            pa.MapArray.from_arrays(
-                small,
-                _cast(known.field(0), dtype.key_type),
-                _cast(known.field(1), dtype.item_type),
-                type=dtype,
-                mask=entries.is_null() if entries.null_count else None,
-            )
-        ]
-    )

@@ -25,11 +25,11 @@ import polars as pl
 from windtunnel.errors import DataError
 from windtunnel.features.chunks import chunks
 from windtunnel.features.join_keys import as_key, common_key_type, no_common_type
-from windtunnel.features.moments import finest_unit, require_moments, span_of, to_integer, within
+from windtunnel.features.moments import as_us, finest_unit, require_moments, span_of, to_integer, within
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from datetime import timedelta
+    from datetime import datetime, timedelta
 
     import numpy.typing as npt
 
@@ -61,6 +61,12 @@ class FeatureRows:
         """The columns that are needed of `rows`; one may serve twice."""
         moments = [self.event_timestamp, self.created] if self.created else [self.event_timestamp]
         return list(dict.fromkeys([*self.keys.values(), *moments, *self.features]))
+
+    def within(self, first: datetime | None, last: datetime | None) -> pl.Expr:
+        """True for rows with an event timestamp in [first, last]."""
+        dtype = self.schema()[self.event_timestamp]
+        edges = [None if edge is None else as_us(edge) for edge in (first, last)]
+        return within(self.event_timestamp, dtype, "us", *edges)
 
     def schema(self) -> dict[str, pl.DataType]:
         """Types of `columns()`; raises DataError for one that is missing or no timestamp."""
@@ -110,10 +116,7 @@ def features_at(asked: Asked, view: FeatureRows, *, known_then: bool) -> pl.Data
     ttl = span_of(view.ttl, questions.unit)
     best = _Best(pl.DataFrame(schema={name: schema[name] for name in view.features}), len(questions.moments))
     if questions.sorted.height:
-        first, last = questions.sorted["moment"][0], questions.sorted["moment"][-1]
-        first = None if ttl is None else first - ttl
-        inside = within(view.event_timestamp, schema[view.event_timestamp], questions.unit, first, last)
-        for chunk in chunks(view.rows.select(view.columns()), inside):
+        for chunk in chunks(view.rows.select(view.columns())):
             best.fold(_candidates(chunk.rows, view, questions, known_then), chunk.rows, whole=chunk.whole)
     return best.answer(None if ttl is None else questions.moments - ttl).rename(dict(view.features))
 

@@ -22,20 +22,16 @@ class Chunk:
     """It is all there is."""
 
 
-def chunks(rows: pl.LazyFrame, chosen: pl.Expr, cells: int | None = None) -> Iterator[Chunk]:
-    """The rows for which `chosen` is true, in order; none when there are none."""
+def chunks(rows: pl.LazyFrame, cells: int | None = None) -> Iterator[Chunk]:
+    """The rows in order, some `cells` values at a time; nothing when there are none."""
     limit = max(1, (cells or CELLS) // len(rows.collect_schema()))
-    # A count needs no columns, so it costs a look at the files' footers.
-    if rows.select(pl.len()).collect().item() <= limit:
-        frame = rows.filter(chosen).collect()
-        if frame.height:
-            yield Chunk(frame.rechunk(), whole=True)
-        return
     held: list[pl.DataFrame] = []
-    for batch in rows.filter(chosen).collect_batches():
+    whole = True
+    for batch in rows.collect_batches():
         held.append(batch)
         if sum(frame.height for frame in held) >= limit:
+            whole = False
             yield Chunk(pl.concat(held, rechunk=True), whole=False)
             held = []
     if any(frame.height for frame in held):
-        yield Chunk(pl.concat(held, rechunk=True), whole=False)
+        yield Chunk(pl.concat(held, rechunk=True), whole=whole)

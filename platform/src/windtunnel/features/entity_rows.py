@@ -14,7 +14,7 @@ from windtunnel.errors import DataError, NotFoundError
 from windtunnel.features.arrow_types import to_arrow
 from windtunnel.features.chunks import chunks
 from windtunnel.features.column_types import merged_schema
-from windtunnel.features.moments import as_bounds, as_us, require_moments, within
+from windtunnel.features.moments import as_bounds, require_moments
 from windtunnel.features.parquet_rows import reading, scan
 from windtunnel.features.place import Place
 
@@ -181,9 +181,7 @@ def _entities(view: FeatureRows, first: datetime, last: datetime) -> _Entities:
     """The distinct keys of rows in [first, last], named as the entity rows name them."""
     schema = view.schema()
     stored = list(dict.fromkeys(view.keys.values()))
-    dtype = schema[view.event_timestamp]
-    inside = within(view.event_timestamp, dtype, "us", as_us(first), as_us(last))
     found = pl.DataFrame(schema={name: schema[name] for name in stored})
-    for chunk in chunks(view.rows.select(*stored, view.event_timestamp), inside):
+    for chunk in chunks(view.rows.select(*stored, view.event_timestamp).filter(view.within(first, last))):
         found = pl.concat([found, chunk.rows.select(stored)]).drop_nulls().unique(maintain_order=True)
     return _Entities(view.name, found.select(pl.col(old).alias(new) for new, old in view.keys.items()))

@@ -8,7 +8,7 @@ import polars as pl
 
 from windtunnel.features.chunks import CELLS, chunks
 from windtunnel.features.join_keys import as_key, common_key_type
-from windtunnel.features.moments import as_us, finest_unit, to_integer, within
+from windtunnel.features.moments import finest_unit, to_integer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -61,14 +61,7 @@ class _Part:
 def _between(
     view: FeatureRows, first: datetime | None, last: datetime | None, cells: int
 ) -> Iterator[pl.DataFrame]:
-    inside = within(
-        view.event_timestamp,
-        view.schema()[view.event_timestamp],
-        "us",
-        None if first is None else as_us(first),
-        None if last is None else as_us(last),
-    )
-    for chunk in chunks(view.rows.select(view.columns()), inside, cells):
+    for chunk in chunks(view.rows.select(view.columns()).filter(view.within(first, last)), cells):
         yield chunk.rows
 
 

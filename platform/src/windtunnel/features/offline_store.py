@@ -10,7 +10,7 @@ own, so any other offline store of Feast can take over.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -29,7 +29,7 @@ from windtunnel.features.arrow_types import to_arrow
 from windtunnel.features.as_of_join import FeatureRows, require_distinct
 from windtunnel.features.entity_rows import entities_between, read_entity_rows
 from windtunnel.features.offline_write import write_rows
-from windtunnel.features.parquet_rows import map_types, reading, scan
+from windtunnel.features.parquet_rows import find, reading, scan
 from windtunnel.features.place import Place
 from windtunnel.features.retrieval import HistoricalJob, NewestJob, RowsJob, StoredView
 
@@ -223,15 +223,16 @@ class _Requested:
         if source is None:
             raise DataError("it has no batch_source to read", where=f"feature view {self.view.name!r}")
         place = place_of(self.config, source)
-        rows = scan(place, first=_before(first, self.view.ttl), last=last)
-        known = rows.collect_schema().names()
-        stored = {new: old for old, new in source.field_mapping.items() if old in known}
+        oldest = _before(first, self.view.ttl)
+        found = find(place, oldest, last)
+        known = found.rows.collect_schema().names()
+        stored: dict[str, str] = {new: old for old, new in source.field_mapping.items() if old in known}
 
         def column(name: str) -> str:
             return stored.get(name, name)
 
         opened = FeatureRows(
-            rows,
+            found.rows,
             {asked: column(key) for asked, key in self.keys.items()},
             column(source.timestamp_field),
             column(source.created_timestamp_column) if source.created_timestamp_column else None,
@@ -239,7 +240,10 @@ class _Requested:
             {column(name): answer for name, answer in self.features.items()},
             f"feature view {self.view.name!r} ({place.uri})",
         )
-        return StoredView(opened, place, map_types(rows, place))
+        if not found.bounded:
+            # Statistics in the files say what need not be read.
+            opened = replace(opened, rows=found.rows.filter(opened.within(oldest, last)))
+        return StoredView(opened, place)
 
 
 @dataclass(frozen=True)
@@ -266,7 +270,7 @@ class _Columns:
             place.uri,
         )
         columns.schema()
-        return StoredView(columns, place, map_types(rows, place))
+        return StoredView(columns, place)
 
 
 def place_of(config: RepoConfig, source: DataSource) -> Place:

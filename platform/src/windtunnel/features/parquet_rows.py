@@ -5,7 +5,7 @@ opened, as far as names say what is in them:
 
 - `<ISO day>.parquet` with a sidecar `<ISO day>.json` is what `transform` wrote for that day: its rows are
   dated from `DAY_BEGINS` before to `LATEST` after that day's midnight;
-- `<ISO day>_….parquet` is what `offline_write` wrote: rows of that UTC day.
+- `<ISO day>_<number>_<digest>.parquet` is what `offline_write` wrote: rows of that UTC day.
 
 Of all others the statistics in the files decide. Files may differ in the order of their columns, lack some
 (null there), and store a column in different types, which then become the smallest type that holds them all.
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from windtunnel.features.place import Place
 
-_NAME = re.compile(r"(\d{4}-\d\d-\d\d)(_.*)?\.parquet")
+_NAME = re.compile(r"(\d{4}-\d\d-\d\d)(_\d{6,}_[0-9a-f]{16})?\.parquet")
 _DAY = timedelta(days=1)
 _STORE_FAILED = re.compile(r"object.?store|http|connect|timed? ?out|status|retries", re.IGNORECASE)
 
@@ -52,15 +52,10 @@ def scan(
     Rows outside the window may be among them. `columns` are those that must be there (None: all that there
     are). Raises NotFoundError when there is no file, DataError for a file or columns that cannot be read.
     """
-    listing = list_files(place)
-    chosen = [name for name in listing.files if _may_hold(name, listing.sidecars, first, last)]
-    with reading(place):
-        # When no file can hold such rows, the newest one says what the columns are.
-        rows = _one_frame(chosen or listing.files[-1:], place)
-        rows = rows if chosen else rows.head(0)
-        known = rows.collect_schema().names()
+    rows = find(place, first, last).rows
     if columns is None:
         return rows
+    known = rows.collect_schema().names()
     for column in columns:
         if column not in known:
             raise DataError(
@@ -69,6 +64,26 @@ def scan(
                 fix=f"the files have {', '.join(known) or 'none'}",
             )
     return rows.select(columns)
+
+
+@dataclass(frozen=True)
+class Found:
+    rows: pl.LazyFrame
+    bounded: bool
+    """The names of all files say which days they hold, so little is read in vain."""
+
+
+def find(place: Place, first: datetime | None, last: datetime | None) -> Found:
+    """As `scan`, for those who look at the columns themselves."""
+    listing = list_files(place)
+    reach = {name: _reach(name, listing.sidecars) for name in listing.files}
+    chosen = [name for name in listing.files if _meets(reach[name], first, last)]
+    with reading(place):
+        # When no file can hold such rows, the newest one says what the columns are.
+        rows = _one_frame(chosen or listing.files[-1:], place)
+        rows = rows if chosen else rows.head(0)
+        rows.collect_schema()
+    return Found(rows, all(reach[name] for name in chosen))
 
 
 @contextmanager
@@ -150,21 +165,23 @@ def _pattern(path: str) -> re.Pattern[str]:
     return re.compile("".join(meaning.get(part, re.escape(part)) for part in parts))
 
 
-def _may_hold(name: str, sidecars: frozenset[str], first: datetime | None, last: datetime | None) -> bool:
+def _reach(name: str, sidecars: frozenset[str]) -> tuple[datetime, datetime] | None:
+    """The first and the last event timestamp that can be in a file of that name; None for any."""
     found = _NAME.fullmatch(name.rpartition("/")[2])
-    if not found:
-        return True
     try:
-        midnight = datetime.combine(date.fromisoformat(found[1]), time(), UTC)
+        midnight = datetime.combine(date.fromisoformat(found[1]), time(), UTC) if found else None
     except ValueError:
-        return True
+        return None
+    if not found or not midnight:
+        return None
     if found[2]:
-        earliest, latest = midnight, midnight + _DAY - timedelta(microseconds=1)
-    elif name.removesuffix(".parquet") + ".json" in sidecars:
-        earliest, latest = midnight + DAY_BEGINS, midnight + LATEST
-    else:
-        return True
-    return not ((first and latest < first) or (last and earliest > last))
+        return midnight, midnight + _DAY - timedelta(microseconds=1)
+    ours = name.removesuffix(".parquet") + ".json" in sidecars
+    return (midnight + DAY_BEGINS, midnight + LATEST) if ours else None
+
+
+def _meets(reach: tuple[datetime, datetime] | None, first: datetime | None, last: datetime | None) -> bool:
+    return not reach or not ((first and reach[1] < first) or (last and reach[0] > last))
 
 
 def _one_frame(files: list[str], place: Place) -> pl.LazyFrame:
@@ -178,8 +195,11 @@ def _one_frame(files: list[str], place: Place) -> pl.LazyFrame:
             credential_provider=None if options else "auto",
         )  # fmt: skip
 
-    with ThreadPoolExecutor(max_workers=8) as pool:
-        schemas = list(pool.map(lambda name: dict(scan_files([name]).collect_schema()), files))
+    if place.remote:
+        with ThreadPoolExecutor(max_workers=8) as pool:
+            schemas = list(pool.map(lambda name: dict(scan_files([name]).collect_schema()), files))
+    else:
+        schemas = [dict(scan_files([name]).collect_schema()) for name in files]
     merged = merged_schema(dict(zip(files, schemas, strict=True)))
     frames = []
     for names, schema in _runs(files, schemas):

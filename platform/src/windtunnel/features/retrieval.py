@@ -17,13 +17,12 @@ from feast.infra.offline_stores.offline_store import RetrievalJob
 from windtunnel.features.arrow_types import to_arrow
 from windtunnel.features.as_of_join import Asked, features_at
 from windtunnel.features.chunks import chunks
-from windtunnel.features.moments import as_us, within
 from windtunnel.features.newest import newest
 from windtunnel.features.parquet_rows import reading
 from windtunnel.features.saved_dataset import save
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
     from pathlib import Path
 
@@ -44,8 +43,6 @@ class StoredView:
 
     rows: FeatureRows
     place: Place
-    maps: Mapping[str, Any]
-    """Arrow type of those columns of `rows` that are maps."""
 
 
 class _Job(RetrievalJob):  # type: ignore[misc]
@@ -113,8 +110,7 @@ class HistoricalJob(_Job):
             rows = view.rows
             with reading(view.place):
                 features = features_at(asked, rows, known_then=self._known_then)
-            maps = {rows.features[name]: dtype for name, dtype in view.maps.items() if name in rows.features}
-            answer = to_arrow(features, maps)
+            answer = to_arrow(features)
             for field, column in zip(answer.schema, answer.columns, strict=True):
                 table = table.append_column(field, column)
         yield table
@@ -148,7 +144,7 @@ class NewestJob(_Job):
                     yield self._table(frame.slice(start, BATCH_ROWS))
 
     def _table(self, frame: pl.DataFrame) -> pa.Table:
-        table = to_arrow(frame, self._view.maps)
+        table = to_arrow(frame.select(_order(self._view.rows)))
         if self._view.rows.keys:
             return table
         # Feast writes a view without entities under a key of its own.
@@ -168,11 +164,15 @@ class RowsJob(_Job):
     def batches(self) -> Iterator[pa.Table]:
         rows = self._view.rows
         schema = rows.schema()
-        first = None if self._first is None else as_us(self._first)
-        last = None if self._last is None else as_us(self._last)
-        inside = within(rows.event_timestamp, schema[rows.event_timestamp], "us", first, last)
+        inside = rows.within(self._first, self._last)
         with reading(self._view.place):
-            yield to_arrow(pl.DataFrame(schema=schema), self._view.maps)
-            for chunk in chunks(rows.rows.select(rows.columns()), inside):
+            yield to_arrow(pl.DataFrame(schema=schema).select(_order(rows)))
+            for chunk in chunks(rows.rows.select(rows.columns()).filter(inside)):
                 for start in range(0, chunk.rows.height, BATCH_ROWS):
-                    yield to_arrow(chunk.rows.slice(start, BATCH_ROWS), self._view.maps)
+                    yield to_arrow(chunk.rows.slice(start, BATCH_ROWS).select(_order(rows)))
+
+
+def _order(rows: FeatureRows) -> list[str]:
+    """Columns as Feast's own stores give them: join keys, features, timestamps."""
+    stamps = [rows.event_timestamp, *([rows.created] if rows.created else [])]
+    return list(dict.fromkeys([*rows.keys.values(), *rows.features, *stamps]))
