@@ -1,22 +1,32 @@
-"""Run the three tables: point-in-time join, materialization, online read."""
+"""`python -m tests.bench.features [join] [materialize] [read]`: run these tables, or all three."""
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ROOT = Path(__file__).parents[3]
 sys.path[:0] = [str(ROOT / "platform" / "src"), str(ROOT / "tests" / "support")]
 
 
-def main() -> None:
-    # each after the other: they measure the whole machine
+def main(arguments: Sequence[str] = ()) -> None:
+    """One after the other: each measures the whole machine."""
     from tests.bench.features import join, materialize, read
 
-    join.main()
-    materialize.main()
-    read.main()
+    tables = {"join": join.main, "materialize": lambda: materialize.main([]), "read": read.main}
+    parser = argparse.ArgumentParser(prog="python -m tests.bench.features", description=__doc__)
+    parser.add_argument("tables", nargs="*", metavar="table", help=f"{', '.join(tables)} (default: all)")
+    chosen = parser.parse_args(arguments).tables or list(tables)
+    if unknown := sorted(set(chosen) - tables.keys()):
+        parser.error(f"there is no table {unknown[0]!r}; there are {', '.join(tables)}")
+    for name in chosen:
+        tables[name]()
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

@@ -13,10 +13,12 @@ import contextlib
 import itertools
 import json
 import os
+import platform
 import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -88,11 +90,11 @@ class Line:
     def median(self) -> float:
         return self._quantile(0.5)
 
-    def report(self, reader: float) -> str:
-        """`reader` is the OnlineReader's median."""
+    def row(self, reader: float) -> str:
+        """Of the table; `reader` is the OnlineReader's median."""
         return (
-            f"{self.name:44} p50 {1e6 * self.median:8.0f} µs  p99 {1e6 * self._quantile(0.99):8.0f} µs"
-            f"  {self.median / reader:7.2f} x OnlineReader"
+            f"| {self.name} | {1e6 * self.median:,.0f} | {1e6 * self._quantile(0.99):,.0f} | "
+            f"{self.median / reader:.2f} |"
         )
 
     def _quantile(self, share: float) -> float:
@@ -117,24 +119,30 @@ def main() -> None:
         ]
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             lines = runner.run(_measure(store, port, servers))
-    _report(lines)
+        with redis.Redis(port=port) as client:
+            server = client.info("server")["redis_version"]
+    _report(lines, server)
 
 
-def _report(lines: dict[str, Line]) -> None:
-    print(f"online read of 20 features from 3 views ({ENTITIES} entities in turn)")
+def _report(lines: dict[str, Line], server: str) -> None:
     reader = lines[READER].median
+    print(f"\n## Online read of 20 features from 3 views ({ENTITIES:,} entities in turn)\n")
+    print("| by | p50, µs | p99, µs | p50 : OnlineReader |\n|---|---:|---:|---:|")
     for line in lines.values():
-        print(line.report(reader))
-    for name, what, target in (
-        (SERVE, "feast serve : OnlineReader, by feature service", " (target: at least 20)"),
-        (SERVE_NAMES, "feast serve : OnlineReader, by feature names", ""),
-    ):
-        print(f"{what} = {lines[name].median / reader:.0f}{target}")
+        print(line.row(reader))
+    ratios = {
+        "OnlineReader : raw HMGET on the same connection (target: at most 1.5)": reader / lines[RAW].median,
+        "feast serve by feature service : OnlineReader (target: at least 20)": lines[SERVE].median / reader,
+        "feast serve by feature names : OnlineReader": lines[SERVE_NAMES].median / reader,
+        "feast serve : windtunnel serving, both over HTTP": lines[SERVE].median / lines[HTTP].median,
+    }
+    print("\n| p50 : p50 | |\n|---|---:|")
+    for what, ratio in ratios.items():
+        print(f"| {what} | {ratio:.2f} |")
+    names = ("feast", "redis", "hiredis", "uvloop", "granian")
     print(
-        f"OnlineReader : raw HMGET, same connection = {reader / lines[RAW].median:.2f} (target: at most 1.5)"
-    )
-    print(
-        f"feast serve : windtunnel serving = {lines[SERVE].median / lines[HTTP].median:.1f}, both over HTTP"
+        f"\nPython {platform.python_version()}, {', '.join(f'{name} {version(name)}' for name in names)}; "
+        f"server {server}; {os.cpu_count()} cores."
     )
 
 
@@ -250,9 +258,9 @@ def _serving(directory: Path, redis_port: int) -> Iterator[ServingProcess]:
         for view in VIEWS
     ]
     features = {f"{view}__{name}": f"{view}:{name}" for view, name in COLUMNS}
-    version = make_version(store, "1", 1e-4, features=features, views=views)
+    served = make_version(store, "1", 1e-4, features=features, views=views)
     file = directory / "served.json"
-    write_served_model(file, served_model(version))
+    write_served_model(file, served_model(served))
     process = ServingProcess(
         file,
         directory / "store",
