@@ -37,10 +37,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:The spark:RuntimeWarning")
 LOCAL = """{
     "spark.master": "local[2]",
     "spark.sql.shuffle.partitions": 2,
-    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+    "spark.sql.codegen.wholeStage": false,
+    "spark.driver.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC",
+    "spark.executor.extraJavaOptions": "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
 }"""
-# Executors in processes of their own: what they need must reach them as it would on Kubernetes.
-ELSEWHERE = LOCAL.replace("local[2]", "local-cluster[2,1,1024]")
+# An executor in a process of its own: what it needs must reach it as it would on Kubernetes.
+ELSEWHERE = LOCAL.replace("local[2]", "local-cluster[1,2,1024]")
 # The second is older, and has days of the first.
 SLICES = [(DAYS[6], DAYS[11]), (DAYS[0], DAYS[8])]
 
