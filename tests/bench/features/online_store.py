@@ -93,7 +93,7 @@ def _rows(view: OnlineView) -> pd.DataFrame:
     frame["event_timestamp"] = datetime.now(UTC) - timedelta(hours=1)
     for name in view.features:
         kind = _TYPES.get(name, (None, "float64"))[1]
-        frame[name] = (random.normal(size=ENTITIES) * 1000).astype(kind)
+        frame[name] = random.exponential(1000, size=ENTITIES).astype(kind)
     return pd.DataFrame(frame)
 
 

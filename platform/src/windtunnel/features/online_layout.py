@@ -132,16 +132,15 @@ def decode_timestamp(value: bytes) -> int:
 
 def _only(value: bytes, position: int) -> int:
     """The signed number with which the message ends."""
-    number = shift = 0
-    for byte in value[position:-1]:
-        if byte < 0x80:
-            break
-        number |= (byte & 0x7F) << shift
-        shift += 7
-    else:
-        if position < len(value) <= position + 10 and value[-1] < 0x80:
-            return _signed(number | value[-1] << shift)
-    raise _damaged("a feature's value", value)
+    size = len(value) - position
+    if size == 1 and value[-1] < 0x80:
+        return value[-1]
+    if size == 2 and value[-2] >= 0x80 > value[-1]:
+        return value[-2] & 0x7F | value[-1] << 7
+    number, end = _varint(value, position)
+    if end != len(value):
+        raise _damaged("a feature's value", value)
+    return _signed(number)
 
 
 def _varint(value: bytes, position: int) -> tuple[int, int]:

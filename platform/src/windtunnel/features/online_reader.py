@@ -11,7 +11,7 @@ import asyncio
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 import numpy as np
 
@@ -40,8 +40,7 @@ class RedisClient(Protocol):
         """The answers to `count` encoded commands. Raises StoreError."""
 
 
-@dataclass(frozen=True)
-class OnlineFeatures:
+class OnlineFeatures(NamedTuple):
     """One read."""
 
     values: FloatArray

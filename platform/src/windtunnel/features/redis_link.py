@@ -92,10 +92,11 @@ class RedisLink(asyncio.Protocol):
         if self._reason is not None:
             future.set_exception(_copy(self._reason))
             return future
+        # First: what could not be sent must not wait for an answer, it would take another's.
+        self._transport.write(commands)
         self._waiting.append(_Request(count, self._loop.time() + self._timeout, future))
         if self._timer is None:
             self._timer = self._loop.call_later(self._timeout, self._check)
-        self._transport.write(commands)
         return future
 
     async def close(self) -> None:
