@@ -53,7 +53,7 @@ def memory(history: History, view: View) -> int:
     return len(view.types) * 2 if history.cut > 1 else chunks.CELLS
 
 
-@examples(800)
+@examples(10_000)
 @given(history=histories())
 def test_ten_thousand_histories(history: History) -> None:
     asked = frame(history.entity_table())
@@ -67,7 +67,7 @@ def test_ten_thousand_histories(history: History) -> None:
             assert got[name].to_list() == [row[name] for row in want]
 
 
-@examples(400)
+@examples(1_000)
 @given(history=histories())
 def test_the_newest_rows(history: History) -> None:
     view = history.views[0]

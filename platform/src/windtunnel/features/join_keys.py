@@ -58,7 +58,7 @@ def as_key(column: pl.Series, dtype: pl.DataType) -> pl.Series:
     if column.dtype.is_float():
         column = column.fill_nan(None)
         if dtype.is_float():
-            return column.cast(dtype) + 0.0  # -0.0 becomes 0.0
+            return column.cast(dtype)
         whole = column.set(column.floor().ne_missing(column), None)
         return whole.cast(dtype, strict=False)
     if isinstance(column.dtype, pl.Datetime):
