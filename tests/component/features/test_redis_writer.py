@@ -190,7 +190,7 @@ def test_every_type_is_stored_as_the_sdk_stores_it(server: redis.Redis, port: in
             **{name: pa.array(values, TYPES.get(name)) for name, values in COLUMNS.items()},
         }
     )
-    # Feast's own write without its comparison, which takes what is from before 1970 for older than nothing.
+    # The store is empty: Feast's comparison of timestamps has nothing to say.
     repo = config(port, connection_string=f"127.0.0.1:{port},db=1", skip_dedup=True)
     RedisOnlineStore().online_write_batch(
         repo, of, _convert_arrow_to_proto(table, of, key_types(of)), progress=None
