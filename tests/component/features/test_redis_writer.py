@@ -40,6 +40,7 @@ from feast.utils import _convert_arrow_to_proto
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from redis_process import BINARY, MISSING, redis_process
+from serving_process import free_port
 
 from windtunnel.errors import DataError, PermanentError, SpecError, StoreError, WindtunnelError
 from windtunnel.features import redis_upsert, redis_writer
@@ -558,7 +559,8 @@ def test_a_server_that_is_out_of_memory(server: redis.Redis, port: int) -> None:
 
 def test_a_server_that_cannot_write_to_its_disk(tmp_path: Path) -> None:
     in_the_way = tmp_path / "dump.rdb"
-    with redis_process("--dir", str(tmp_path), "--save", "3600 1") as port, redis.Redis(port=port) as client:
+    with redis_process("--dir", str(tmp_path)) as port, redis.Redis(port=port) as client:
+        client.config_set("save", "3600 1")
         write(port, view(), MANY.slice(0, 1))
         in_the_way.mkdir()
         _save(client, "err")
@@ -610,8 +612,10 @@ def test_a_key_that_holds_something_else(server: redis.Redis, port: int) -> None
 
 
 def test_a_server_in_cluster_mode(tmp_path: Path) -> None:
+    # Its bus listens 10,000 ports higher.
+    low = next(port for port in iter(free_port, 0) if port < 55_000)
     with (
-        redis_process("--cluster-enabled", "yes", "--dir", str(tmp_path)) as port,
+        redis_process("--cluster-enabled", "yes", "--dir", str(tmp_path), port=low) as port,
         fails_with(WindtunnelError, "the online store"),
     ):
         write(port, view(), MANY)
