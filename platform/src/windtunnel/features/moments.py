@@ -36,7 +36,10 @@ def require_moments(dtype: pl.DataType, column: str, where: str) -> None:
 
 
 def to_integer(column: pl.Series, unit: Unit) -> pl.Series:
-    """Int64 since the epoch in that unit, which is no coarser than the column's; far values are clamped."""
+    """Int64 since the epoch in that unit, which is no coarser than the column's.
+
+    Nanoseconds reach from 1677 to 2262; what lies beyond becomes the first or the last of them.
+    """
     dtype = column.dtype
     factor = _DAY * _PER_US[unit] if isinstance(dtype, pl.Date) else _factor(dtype, unit)
     physical = column.to_physical().cast(pl.Int64)
