@@ -55,7 +55,13 @@ SCRIPT: Final = b"""\
 local call, byte, unpack_row = redis.call, string.byte, cmsgpack.unpack
 -- Redis 6 would otherwise send the script to its replicas, where PTTL may answer something else.
 if redis.replicate_commands then redis.replicate_commands() end
-local stamp, expiry, seconds, parts = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
+local stamp, expiry, parts = ARGV[1], ARGV[2], tonumber(ARGV[4])
+-- As a moment: the server would make one of a number of seconds, row by row.
+local milliseconds, moment_to_go = tonumber(ARGV[3]) * 1000, nil
+if expiry ~= 'keep' then
+  local now = call('TIME')
+  moment_to_go = string.format('%.0f', now[1] * 1000 + math.floor(now[2] / 1000) + milliseconds)
+end
 
 local function varint(text, at)
   local number, inverse, scale = 0, 0, 1
@@ -105,8 +111,8 @@ for i = 1, #KEYS do
   if not older then
     for part = at, at + parts - 1 do call('HSET', key, unpack_row(ARGV[part])) end
     if expiry == 'keep' then call('PERSIST', key)
-    elseif expiry == 'set' or left == -2 or (left >= 0 and left < seconds * 1000) then
-      call('EXPIRE', key, seconds)
+    elseif expiry == 'set' or left == -2 or (left >= 0 and left < milliseconds) then
+      call('PEXPIREAT', key, moment_to_go)
     end
     written = written + 1
   end
@@ -235,7 +241,7 @@ def redis_fault(error: Exception, where: str) -> WindtunnelError:
         return PermanentError(
             f"the online store refused: {text}",
             where=where,
-            fix="check its user and password, and that the user may use EVAL, HGET, HSET and EXPIRE",
+            fix="check its user and password, and that the user may use EVAL, HGET, HSET and PEXPIREAT",
         )
     if isinstance(error, ResponseError):
         for code, kind, what, fix in _ANSWERS:
