@@ -1,0 +1,53 @@
+"""Completes a request's rows: online features read, what is missing counted, what the model cannot compute
+refused."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from windtunnel.errors import RequestError
+
+if TYPE_CHECKING:
+    from windtunnel.serving.inputs import Batch
+    from windtunnel.serving.metrics import Metrics
+    from windtunnel.serving.model import FloatArray, VersionInterface
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What a model is asked."""
+
+    matrix: FloatArray
+    """[rows, features]; nobody writes to it any more."""
+    missing: int
+    """Values that are missing."""
+    stale: int | None
+    """Values of the online store that were too old to use; None when it was not asked."""
+
+
+async def complete(version: VersionInterface, batch: Batch, now: float | None, metrics: Metrics) -> Rows:
+    """The batch as rows, as of `now` (seconds since 1970; None for the clock's). Raises RequestError,
+    StoreError."""
+    stale = None if batch.entities is None else await _read_online(version, batch, now, metrics)
+    if not version.holds(batch.matrix):
+        raise RequestError(
+            "a number is too large for this model", where="inputs", fix="send less than 3.4e38"
+        )
+    return Rows(batch.matrix, int(np.isnan(batch.matrix).sum()), stale)
+
+
+async def _read_online(version: VersionInterface, batch: Batch, now: float | None, metrics: Metrics) -> int:
+    """Fill in the online columns; returns how many values were too old to use."""
+    assert version.reader is not None, "a plan without reader knows no join keys"
+    assert batch.entities is not None
+    started = time.perf_counter()
+    # A real task: Granian's own are no targets for the timeouts of the client library.
+    online = await asyncio.create_task(version.reader.read(batch.entities, now))
+    metrics.online_read_seconds.labels(version.lifecycle).observe(time.perf_counter() - started)
+    batch.matrix[:, version.online_columns] = online.values
+    return online.stale

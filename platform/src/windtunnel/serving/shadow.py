@@ -1,0 +1,76 @@
+"""Copies of answered requests for the challenger to score as well: off the request's path, and rather dropped
+than waited for."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from typing import TYPE_CHECKING, Final
+
+from windtunnel.serving.model import FloatArray
+from windtunnel.serving.protocol import InferRequest
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+QUEUED: Final = 256
+"""Copies that may wait."""
+_QUEUED_BYTES: Final = 16 * 1024 * 1024
+"""Bytes of them, the largest allowed request among them."""
+_WINDOW: Final = 16
+"""Copies that are sent at once."""
+_WINDOW_ROWS: Final = 256
+"""Rows of them, unless one copy alone has more."""
+
+Copy = FloatArray | InferRequest
+"""The matrix that the champion answered, or the request when the challenger reads another one from it."""
+
+
+class ShadowCopies:
+    """A queue of copies, and the one who empties it while `run` runs; on the event loop only.
+
+    With `one_by_one` a routed request finds at most one copy before it.
+    """
+
+    def __init__(
+        self,
+        score: Callable[[list[Copy]], Awaitable[None]],
+        dropped: Callable[[], None],
+        one_by_one: bool,
+    ) -> None:
+        self._score = score
+        self._dropped = dropped
+        self.one_by_one = one_by_one
+        self._queue: deque[tuple[Copy, int, int]] = deque()
+        self._bytes = 0
+        self._wake = asyncio.Event()
+
+    def offer(self, copy: Copy, matrix: FloatArray) -> None:
+        """Score it when there is time; `matrix` is what the champion answered, and tells the size."""
+        size = matrix.nbytes
+        if len(self._queue) >= QUEUED or self._bytes + size > _QUEUED_BYTES:
+            self._dropped()
+            return
+        self._bytes += size
+        self._queue.append((copy, len(matrix), size))
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Score until cancelled."""
+        while True:
+            await self._wake.wait()
+            await self._score(self._take())
+            if not self._queue:
+                self._wake.clear()
+
+    def _take(self) -> list[Copy]:
+        """The next copies."""
+        taken: list[Copy] = []
+        rows = 0
+        most = 1 if self.one_by_one else _WINDOW
+        while self._queue and len(taken) < most and (not taken or rows + self._queue[0][1] <= _WINDOW_ROWS):
+            copy, more, size = self._queue.popleft()
+            rows += more
+            self._bytes -= size
+            taken.append(copy)
+        return taken
