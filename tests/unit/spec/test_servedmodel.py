@@ -56,7 +56,7 @@ def test_the_name_follows_from_the_lifecycle() -> None:
 BAD = {
     "traffic without challenger": ("spec.traffic", 10, "traffic needs a challenger"),
     "shadow without challenger": ("spec.shadow", True, "shadow needs a challenger"),
-    "a limit below the margin": ("spec.guard", {"maxErrorRate": 0.001}, "could never count"),
+    "a limit below the margin": ("spec.guard", {"maxErrorRate": 0.001}, "could never count then"),
     "a negative margin": ("spec.guard", {"errorMargin": -0.1}, "greater than or equal to 0"),
     "faster than the champion": ("spec.guard", {"maxLatencyRatio": 0.5}, "greater than or equal to 1"),
     "a shift of nothing": ("spec.guard", {"maxPredictionShift": 0}, "greater than or equal to 0.01"),

@@ -49,9 +49,7 @@ SHADOW_RULE = "shadow needs a challenger: set spec.challenger, or set spec.shado
 TWIN_RULE = "champion and challenger are the same version: take the challenger out, or name another"
 NAME_RULE = "metadata.name must be spec.lifecycle with '-' for '_'"
 RENAME_RULE = "a ServedModel keeps its lifecycle: create another one instead"
-MARGIN_RULE = (
-    "guard.maxErrorRate is below guard.errorMargin, so the margin could never count: raise one or lower the other"
-)
+MARGIN_RULE = "guard.maxErrorRate is below guard.errorMargin, which could never count then: raise it"
 
 
 def object_name(lifecycle: str) -> str:
@@ -255,6 +253,7 @@ class Metadata(_Model):
     generation: int | None = None
     resource_version: str | None = None
     """Token for compare-and-swap; opaque."""
+    annotations: dict[str, str] | None = None
 
 
 class ServedModel(_Model):
