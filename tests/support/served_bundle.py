@@ -59,6 +59,18 @@ def make_version(
     store: ObjectStore, version: str, weight: float, golden: list[float] | None = None, dtype: str = "float32"
 ) -> ModelVersion:
     """Write a bundle; `golden` overrides the golden answers."""
+    return write_version(store, version, _onnx(weight, dtype), weight, golden, dtype)
+
+
+def write_version(
+    store: ObjectStore,
+    version: str,
+    model: bytes,
+    weight: float,
+    golden: list[float] | None = None,
+    dtype: str = "float32",
+) -> ModelVersion:
+    """Write a bundle of any model that takes FEATURES and answers as that of `weight` does."""
     inputs = np.array([[0.1, 2.0, 0.3, 4.0, 0.5], [np.nan, 1.0, -1.0, 0.0, 2.0]])
     outputs = np.array(golden) if golden else answers(inputs, weight)
     description = {
@@ -70,17 +82,31 @@ def make_version(
         "features": [{"name": name, "source": source} for name, source in FEATURES.items()],
         "online": {"project": LIFECYCLE, "views": VIEWS},
     }
-    written = write_bundle(store, description, _onnx(weight, dtype), (inputs, outputs), {})
+    written = write_bundle(store, description, model, (inputs, outputs), {})
     return ModelVersion(version=version, bundle=written.uri, digest=written.digest)
 
 
-def served_model(champion: ModelVersion, generation: int = 1) -> dict[str, Any]:
+def served_model(
+    champion: ModelVersion,
+    generation: int = 1,
+    *,
+    challenger: ModelVersion | None = None,
+    traffic: int = 0,
+    shadow: bool = False,
+) -> dict[str, Any]:
     """The ServedModel object."""
+    beside = {"challenger": challenger.model_dump(mode="json")} if challenger else {}
     return {
         "apiVersion": "windtunnel.dev/v1alpha1",
         "kind": "ServedModel",
         "metadata": {"name": "flight-delay", "generation": generation, "uid": "a-uid"},
-        "spec": {"lifecycle": LIFECYCLE, "champion": champion.model_dump(mode="json")},
+        "spec": {
+            "lifecycle": LIFECYCLE,
+            "champion": champion.model_dump(mode="json"),
+            "traffic": traffic,
+            "shadow": shadow,
+            **beside,
+        },
     }
 
 
@@ -91,10 +117,11 @@ def write_served_model(path: Path, value: dict[str, Any]) -> None:
     whole.replace(path)
 
 
-def matrix_request(*rows: list[float | None]) -> dict[str, Any]:
+def matrix_request(*rows: list[float | None], key: str | int | None = None) -> dict[str, Any]:
     """A request in the form of one tensor."""
     data = [value for row in rows for value in row]
-    return {"inputs": [tensor("features", "FP64", data, [len(rows), len(FEATURES)])]}
+    inputs = [tensor("features", "FP64", data, [len(rows), len(FEATURES)])]
+    return {"inputs": inputs} if key is None else {"inputs": inputs, "parameters": {"key": key}}
 
 
 def tensor(name: str, datatype: str, data: list[Any], shape: list[int] | None = None) -> dict[str, Any]:
