@@ -214,7 +214,13 @@ def test_without_a_challenger_nothing_is_said_of_one() -> None:
 
 
 def taken_back(**change: str) -> dict[str, str]:
-    said = {"version": "3", "digest": CHALLENGER["digest"], "reason": "ErrorRate", "message": "why", "at": "t"}
+    said = {
+        "version": "3",
+        "digest": CHALLENGER["digest"],
+        "reason": "ErrorRate",
+        "message": "why",
+        "at": "t",
+    }
     return {ANNOTATION: json.dumps(said | change)}
 
 
@@ -246,7 +252,9 @@ def test_the_health_of_the_challenger(
     seen = guard_view(model, live)
     assert (seen and (seen.status, seen.reason)) == expected
     conditions = observed(model, None, deployment(), [], NOW, seen).conditions
-    assert [c.reason for c in conditions if c.type == "ChallengerHealthy"] == ([expected[1]] if expected else [])
+    assert [c.reason for c in conditions if c.type == "ChallengerHealthy"] == (
+        [expected[1]] if expected else []
+    )
 
 
 def test_a_pod_says_where_it_is_and_what_challenger_it_has() -> None:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 GAPS: Final[Mapping[float, float]] = {0.015: 0.25, 0.04: 0.5, 0.15: 0.125, 0.6: 0.125}
 """How far beyond the null the truth may lie, and the share of the capital that is bet on it. Few, because
-each costs evidence; a total failure is found in three requests all the same."""
+each costs evidence; a total failure is found within five requests all the same."""
 
 _SURE: Final = 1e-4
 """Means are taken to lie this far from 0 and 1, else one surprise would be worth everything."""
@@ -61,16 +61,20 @@ class _Capital:
 
     def __init__(self, shares: Iterable[float]) -> None:
         self._logs = [math.log(share) for share in shares]
-        self.highest = 0.0
+        self._highest = 0.0
 
     def multiply(self, log_factors: Sequence[float]) -> None:
         self._logs = [log + factor for log, factor in zip(self._logs, log_factors, strict=True)]
+        self._highest = max(self._highest, self.log_value)
+
+    @property
+    def log_value(self) -> float:
         top = max(self._logs)
-        self.highest = max(self.highest, top + math.log(sum(math.exp(log - top) for log in self._logs)))
+        return top + math.log(sum(math.exp(log - top) for log in self._logs))
 
     @property
     def p_value(self) -> float:
-        return math.exp(-self.highest)
+        return math.exp(-self._highest)
 
 
 class Comparison:
