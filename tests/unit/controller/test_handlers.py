@@ -92,7 +92,12 @@ def test_a_round_that_hangs_does_not_hold_up_the_guard(
     handlers: dict[str, Handler], kept: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     released = threading.Event()
-    monkeypatch.setattr(Rounds, "round", lambda self, value: released.wait(5) and 0.01)
+
+    def hang(self: Rounds, value: Mapping[str, Any]) -> float:
+        released.wait(5)
+        return 0.01
+
+    monkeypatch.setattr(Rounds, "round", hang)
 
     async def run() -> None:
         for number in range(40):  # more than the event loop has threads of its own
