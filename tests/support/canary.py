@@ -107,6 +107,21 @@ class Canary:
                 total += float(found[2])
         return total
 
+    def side(self, key: str | int) -> str:
+        """The version that answers a key; asks again where the challenger was late, as on a busy machine."""
+        for _ in range(10):
+            asked = self.ask(key=key)
+            assert asked.status == 200
+            if asked.role != "fallback":
+                return str(asked.answer["model_version"])
+        raise AssertionError(f"the challenger does not answer {key}\n{self.process.log}")
+
+    def faults(self) -> float:
+        """Counted against the challenger, but for being late, which a busy machine may be to blame for."""
+        return self.metric("challenger_faults_total") - self.metric(
+            "challenger_faults_total", reason="timeout"
+        )
+
     def child(self) -> int:
         """Process id of the challenger; waits for it."""
         deadline = time.monotonic() + 10

@@ -14,10 +14,12 @@ from misbehaving import KINDS, make_misbehaving
 from served_bundle import answers, make_version, matrix_request
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 LOUD_ROW = [0.1, 2.0, 0.3, 4.0, 5e6]
 """Drives a misbehaving model mad, and the champion to the answer 1."""
+SLOW_ROW = [0.1, 2.0, 0.3, 4.0, 3e4]
+"""Makes a slow model take about 0.1 s."""
 BOUND = 0.5
 """Seconds that no request may exceed: the ceiling of the time limit. Most lose 20 ms at most, but this
 machine has other work as well."""
@@ -30,9 +32,9 @@ def canary(tmp_path: Path) -> Iterator[Canary]:
         yield canary
 
 
-def loud(number: int) -> dict[str, Any]:
-    """Two rows, every fourth time loud ones."""
-    return matrix_request(ROW, LOUD_ROW if number % 4 == 0 else ROW, key=number)
+def every_fourth(row: list[float]) -> Callable[[int], dict[str, Any]]:
+    """Requests of two rows, of which the second is this one every fourth time."""
+    return lambda number: matrix_request(ROW, row if number % 4 == 0 else ROW, key=number)
 
 
 def assert_answered(asked: list[Asked]) -> None:
@@ -45,42 +47,69 @@ def assert_answered(asked: list[Asked]) -> None:
     assert slowest < BOUND, f"{slowest:.3f} s"
 
 
+REASONS = {
+    "raises": ("error",),
+    "wrong_length": ("error",),
+    "not_a_number": ("not_a_number",),
+    "memory": ("error", "died"),
+    "slow": ("timeout", "overloaded"),
+}
+
+
+def faults(canary: Canary, kind: str, mode: str) -> float:
+    return sum(canary.metric("challenger_faults_total", mode=mode, reason=reason) for reason in REASONS[kind])
+
+
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("mode", ["routed", "shadow"])
-def test_whatever_it_does_users_get_the_champions_answer(canary: Canary, kind: str, mode: str) -> None:
-    bad = make_misbehaving(canary.store, "2", kind)
-    if mode == "routed":
-        canary.want(bad, traffic=100)
-    else:
-        canary.want(bad, shadow=True)
+def test_whatever_it_does_users_get_the_champions_answer(canary: Canary, kind: str) -> None:
+    canary.want(make_misbehaving(canary.store, "2", kind), traffic=100)
     canary.reach("Ready")
-    with callers(canary.process.port, loud) as asked:
+    with callers(canary.process.port, every_fourth(SLOW_ROW if kind == "slow" else LOUD_ROW)) as asked:
         time.sleep(1.5)
     assert_answered(asked)
-    if mode == "shadow":
-        assert {one.role for one in asked} == {"champion"}
-    else:
-        assert {one.role for one in asked} <= {"challenger", "fallback"}
-        mad = [one for one in asked if one.answer["outputs"][0]["data"][1] == 1.0]
-        assert {one.role for one in mad} == {"fallback"}
-        assert {one.answer["parameters"]["role"] for one in mad} == {"champion"}
-        assert canary.metric("requests_total", role="fallback", version="1") >= len(mad)
-    reasons = {
-        "raises": ("error",), "wrong_length": ("error",), "not_a_number": ("not_a_number",),
-        "memory": ("error", "died"), "slow": ("timeout", "overloaded", "died"),
-    }[kind]  # fmt: skip
-    if (kind, mode) == ("slow", "shadow"):
-        # nobody waits for it, so it is late for nobody
-        assert (
-            canary.metric("challenger_requests_total", mode="shadow") + canary.metric("shadow_drops_total")
-            >= 0
-        )
-    else:
-        assert (
-            sum(canary.metric("challenger_faults_total", mode=mode, reason=reason) for reason in reasons) > 0
-        )
+    assert {one.role for one in asked} <= {"challenger", "fallback"}
+    mad = [one for one in asked if one.answer["outputs"][0]["data"][1] == 1.0]
+    assert {one.role for one in mad} == {"fallback"}
+    assert {one.answer["parameters"]["role"] for one in mad} == {"champion"}
+    fallen_back = sum(one.role == "fallback" for one in asked)
+    assert canary.metric("requests_total", role="fallback", version="1", code="200") == fallen_back
+    assert canary.metric("challenger_faults_total", mode="routed") == fallen_back
+    assert canary.metric("challenger_requests_total", mode="routed") == len(asked)
+    assert faults(canary, kind, "routed") > 0
     assert canary.ask().status == 200
-    assert canary.process.process.poll() is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_whatever_it_does_in_shadow_users_never_meet_it(canary: Canary, kind: str) -> None:
+    canary.want(make_misbehaving(canary.store, "2", kind), shadow=True)
+    canary.reach("Ready")
+    with callers(canary.process.port, every_fourth(SLOW_ROW if kind == "slow" else LOUD_ROW)) as asked:
+        time.sleep(1.5)
+    assert_answered(asked)
+    assert {one.role for one in asked} == {"champion"}
+    assert canary.metric("requests_total", code="200", role="champion") == len(asked)
+    assert canary.metric("challenger_requests_total", mode="routed") == 0
+    if kind == "slow":
+        # late for nobody; the guard sees it in the time that it takes
+        assert canary.metric("predict_seconds_sum", role="challenger") > 0.1
+    else:
+        assert faults(canary, kind, "shadow") > 0
+
+
+def test_copies_beyond_what_it_can_score_are_dropped_and_counted(canary: Canary) -> None:
+    canary.want(make_misbehaving(canary.store, "2", "slow"), shadow=True)
+    canary.reach("Ready")
+    slow = matrix_request(SLOW_ROW)
+    with callers(canary.process.port, lambda _: slow, pause=0.0) as asked:
+        deadline = time.monotonic() + 20
+        while canary.metric("shadow_drops_total") < 50:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    assert {one.status for one in asked} == {200}
+    assert max(one.seconds for one in asked) < BOUND
+    scored = canary.metric("challenger_requests_total", mode="shadow")
+    assert scored + canary.metric("shadow_drops_total") <= len(asked)
+    assert canary.metric("challenger_faults_total") == 0
 
 
 def test_memory_over_its_cap_is_refused_to_it_and_the_process_stays_small(canary: Canary) -> None:
@@ -184,15 +213,16 @@ def test_one_that_is_only_slow_is_waited_for_and_not_ended(canary: Canary) -> No
     assert canary.metric("challenger_restarts_total") == 0
 
 
-def test_one_that_no_request_can_satisfy_is_not_blamed(canary: Canary) -> None:
+def test_where_the_champion_can_do_no_better_the_challenger_is_not_blamed(canary: Canary) -> None:
     """A feature is missing, and neither side can do without: the caller is told."""
+    canary.promote(make_misbehaving(canary.store, "1b", "not_a_number"))
+    canary.settle()
     canary.want(make_misbehaving(canary.store, "2", "not_a_number"), traffic=100)
     canary.reach("Ready")
-    before = canary.metric("challenger_faults_total")
-    status, _ = canary.process.infer(matrix_request([None, *LOUD_ROW[1:]]))
-    # this champion can do without it, so here the challenger is to blame
-    assert status == 200
-    assert canary.metric("challenger_faults_total") == before + 1
+    status, answer = canary.process.infer(matrix_request([None, *LOUD_ROW[1:]]))
+    assert status == 400
+    assert "features are missing" in answer["error"]
+    assert canary.metric("challenger_faults_total") == 0
 
 
 def test_a_load_that_takes_too_much_memory_is_no_challenger(tmp_path: Path) -> None:

@@ -36,7 +36,7 @@ class Challenger:
         self._keeper = ChallengerKeeper(command, interface, self)
         self._champion: LoadedVersion | None = None
         self._wanted: ModelVersion | None = None
-        self._counts: ChallengerCounts | None = None
+        self.counts: ChallengerCounts | None = None
         self._lifecycle = ""
         self._traffic = 0
         self._shadow = False
@@ -73,15 +73,15 @@ class Challenger:
             raise Fault("died", self._message or "it has died")
         return self.live
 
-    def asked(self) -> None:
-        """It has answered a routed request."""
-        if self._counts is not None:
-            self._counts.asked("routed")
-
-    def faulted(self, fault: Fault) -> None:
-        """The champion has to answer a routed request."""
-        if self._counts is not None:
-            self._counts.faulted("routed", fault)
+    def answered(self, counts: ChallengerCounts | None, fault: Fault | None = None) -> None:
+        """A routed request was answered, by the champion if there is a fault; `counts` are those that were in
+        force when it came: a version that was taken out meanwhile is blamed for nothing."""
+        if counts is None or counts is not self.counts:
+            return
+        if fault is None:
+            counts.asked("routed")
+        else:
+            counts.faulted("routed", fault)
 
     def describe(self) -> dict[str, Any] | None:
         """For the model's metadata."""
@@ -94,7 +94,7 @@ class Challenger:
             "message": self._message,
             "traffic": self._traffic,
             "shadow": self._shadow,
-            "last_fault": self._counts.last_fault if self._counts else None,
+            "last_fault": self.counts.last_fault if self.counts else None,
         }
 
     async def stop(self) -> None:
@@ -104,8 +104,8 @@ class Challenger:
         await self._keeper.stop()
 
     def up(self, interface: VersionInterface, link: ChallengerLink) -> None:
-        assert self._counts is not None, "a version that is kept is wanted"
-        self.live = LiveChallenger(interface, link, self._counts, self._metrics)
+        assert self.counts is not None, "a version that is kept is wanted"
+        self.live = LiveChallenger(interface, link, self.counts, self._metrics)
         if self._champion is not None:
             self.live.beside(self._champion)
         self._was_up = True
@@ -118,24 +118,24 @@ class Challenger:
             self.live = None
 
     def restarted(self) -> None:
-        if self._counts is not None:
-            self._counts.restarts.inc()
+        if self.counts is not None:
+            self.counts.restarts.inc()
 
     def became(self, state: State, message: str) -> None:
         self._state, self._message = state, message
-        if self._counts is not None:
-            self._counts.is_in(state)
+        if self.counts is not None:
+            self.counts.is_in(state)
 
     def _change(self, lifecycle: str, wanted: ModelVersion | None) -> None:
         self.down()
-        if self._counts is not None:
-            self._counts.gone()
-        self._wanted, self._counts, self._was_up = wanted, None, False
+        if self.counts is not None:
+            self.counts.gone()
+        self._wanted, self.counts, self._was_up = wanted, None, False
         self._lifecycle = lifecycle
         if wanted is None:
             self._keeper.drop()
         else:
-            self._counts = self._metrics.challenger.of(lifecycle, wanted.version)
+            self.counts = self._metrics.challenger.of(lifecycle, wanted.version)
             self.became("Loading", "")
             self._keeper.keep(lifecycle, wanted)
 

@@ -148,7 +148,7 @@ class ChallengerKeeper:
             code = await link.reap()
             why = link.reason or _by(code)
         finally:
-            link.end("it is wanted no more")
+            await link.finish()
             await link.reap()
         raise _DiedError(why)
 

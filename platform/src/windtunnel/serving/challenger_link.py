@@ -13,9 +13,10 @@ import os
 import socket
 import subprocess
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, cast
 
 from windtunnel.serving import frames
+from windtunnel.serving.time_limit import CEILING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +35,8 @@ SILENCE: Final = 5.0
 """Seconds without a reply, while some are due, after which a challenger counts as hung and is ended."""
 _LOOK: Final = 0.5
 """Seconds between looks whether it still answers."""
+_HELD_UP: Final = 0.002
+"""Seconds that a timer may be late before that says something of this process rather than of the other."""
 _LAST_WORDS: Final = 1.0
 """Seconds that a process gets to end, and to log why, once its socket is closed."""
 
@@ -54,6 +57,8 @@ class _Asked:
     answers: asyncio.Future[list[Answer]]
     matrices: int
     bytes: int
+    timer: asyncio.TimerHandle | None = None
+    given_grace: bool = False
 
 
 class ChallengerLink(asyncio.Protocol):
@@ -88,11 +93,18 @@ class ChallengerLink(asyncio.Protocol):
         asked = self._asked[number] = _Asked(self._loop.create_future(), len(matrices), len(payload))
         self._bytes += asked.bytes
         self._transport.write(frames.frame(frames.PREDICT, number, payload))
-        timer = self._loop.call_later(seconds, _too_late, asked.answers, seconds)
+        asked.timer = self._loop.call_later(seconds, self._expire, asked, self._loop.time(), seconds)
         try:
             return await asked.answers
         finally:
-            timer.cancel()
+            if asked.timer is not None:
+                asked.timer.cancel()
+
+    async def finish(self) -> None:
+        """End the process once it has answered who waits for it; nobody asks it any more."""
+        if waiting := [asked.answers for asked in self._asked.values() if not asked.answers.done()]:
+            await asyncio.wait(waiting, timeout=CEILING)
+        self.end("it is wanted no more")
 
     def end(self, reason: str) -> None:
         """Kill the process, unless it has ended; it holds nothing that is worth a farewell."""
@@ -114,8 +126,8 @@ class ChallengerLink(asyncio.Protocol):
             return self._process.wait()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # uvloop's transports are no subclasses
+        self._transport = cast("asyncio.Transport", transport)
         self._look = self._loop.call_later(_LOOK, self._check_silence)
 
     def data_received(self, data: bytes) -> None:
@@ -161,16 +173,21 @@ class ChallengerLink(asyncio.Protocol):
         if not asked.answers.done():
             asked.answers.set_result(answers)
 
+    def _expire(self, asked: _Asked, began: float, seconds: float) -> None:
+        late = self._loop.time() - began - seconds
+        if late > _HELD_UP and not asked.given_grace:
+            # This process was held up as well, by the kernel or by itself: the answer may be in the socket,
+            # which is read after timers.
+            asked.given_grace = True
+            asked.timer = self._loop.call_later(min(late, seconds), self._expire, asked, began, seconds)
+        elif not asked.answers.done():
+            asked.answers.set_exception(Fault("timeout", f"no answer within {1e3 * seconds:.0f} ms"))
+
     def _check_silence(self) -> None:
         if self._asked and self._loop.time() - self._heard > SILENCE:
             self.end(f"it did not answer for {SILENCE:.0f} s")
             return
         self._look = self._loop.call_later(_LOOK, self._check_silence)
-
-
-def _too_late(answers: asyncio.Future[Any], seconds: float) -> None:
-    if not answers.done():
-        answers.set_exception(Fault("timeout", f"no answer within {1e3 * seconds:.0f} ms"))
 
 
 async def start(command: Sequence[str]) -> ChallengerLink:

@@ -54,7 +54,7 @@ def main(arguments: Sequence[str]) -> int:
         level=logging.INFO, format="%(asctime)s %(levelname)s challenger: %(message)s", stream=sys.stderr
     )
     wanted = ModelVersion(version=options.version, bundle=options.bundle, digest=options.digest)
-    with socket.socket(fileno=options.socket) as connection:
+    with socket.socket(fileno=options.socket) as connection, contextlib.suppress(ConnectionError):
         try:
             store = open_store(
                 Settings.from_environment(os.environ).store, os.environ, patience_seconds=_STORE_PATIENCE
@@ -64,7 +64,7 @@ def main(arguments: Sequence[str]) -> int:
             connection.sendall(frames.frame(frames.FAILED, 0, json.dumps(error.to_json()).encode()))
             return 0
         connection.sendall(frames.frame(frames.READY, 0, canonical_json(bundle.manifest)))
-        with connection.makefile("rb") as incoming, contextlib.suppress(ConnectionError):
+        with connection.makefile("rb") as incoming:
             _Answering(bundle, connection).run(incoming)
     # not by the way that waits for threads: what is still computed is for nobody
     os._exit(0)

@@ -121,6 +121,7 @@ class Dataplane:
     async def _by_challenger(self, champion: LoadedVersion, question: Question) -> Answered:
         """As `infer`; the champion answers when the challenger does not."""
         rows: Rows | None = None
+        counts = self.challenger.counts
         try:
             live = self.challenger.ask()
             if live.shares_inputs:
@@ -129,18 +130,17 @@ class Dataplane:
                 asked = await live.read(question.request)
             values = await live.ask(asked.matrix, self._time_limit.limit(len(asked.matrix)))
         except Fault as fault:
-            return await self._fall_back(champion, question, rows, fault)
-        self.challenger.asked()
+            answered = await self._fall_back(champion, question, rows)
+            # only now: where the champion can do no better it is no fault
+            self.challenger.answered(counts, fault)
+            return answered
+        self.challenger.answered(counts)
         return "challenger", self._response(live.interface, question, asked, values, "challenger")
 
-    async def _fall_back(
-        self, champion: LoadedVersion, question: Question, rows: Rows | None, fault: Fault
-    ) -> Answered:
+    async def _fall_back(self, champion: LoadedVersion, question: Question, rows: Rows | None) -> Answered:
         if rows is None:
             rows = await complete(champion, question.batch, question.now, self._metrics)
         answer = await self._by_champion(champion, question, rows)
-        # only now: where the champion can do no better it is no fault
-        self.challenger.faulted(fault)
         answer.parameters["fallback"] = True
         return "fallback", answer
 
