@@ -47,8 +47,7 @@ class Comparisons:
         self._higher = Comparison(settings.max_prediction_shift, _RANKS)
         self._lower = Comparison(settings.max_prediction_shift, _RANKS)
         self._times = _histogram(earlier, CHAMPION, SECONDS)
-        self._reference = _histogram(earlier, CHAMPION, PREDICTIONS)
-        """Of the champion's predictions; fixed once it is large enough."""
+        self._values = _histogram(earlier, CHAMPION, PREDICTIONS)
 
     def update(self, block: Counts) -> tuple[str, str] | None:
         """(reason, what) once a test has decided. Thresholds come from before the block, as the tests ask."""
@@ -98,10 +97,11 @@ class Comparisons:
         if most >= 0.5:
             return None
         own, theirs = _histogram(block, CHALLENGER, PREDICTIONS), _histogram(block, CHAMPION, PREDICTIONS)
-        if self._reference.total() < _REFERENCE:
-            self._reference.update(theirs)
+        known = self._values.copy()
+        self._values.update(theirs)
+        if known.total() < _REFERENCE:
             return None
-        own_ranks, their_ranks = _ranked(own, self._reference), _ranked(theirs, self._reference)
+        own_ranks, their_ranks = _ranked(own, known), _ranked(theirs, known)
         self._higher.update(own_ranks, their_ranks)
         self._lower.update(_mirrored(own_ranks), _mirrored(their_ranks))
         for test, name in ((self._higher, "higher"), (self._lower, "lower")):
