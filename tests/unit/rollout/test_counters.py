@@ -24,6 +24,7 @@ process_start_time_seconds 1.7e+09
 windtunnel_serving_requests_total{model="m",version="1",role="champion",code="200"} 90.0
 windtunnel_serving_requests_total{model="m",version="1",role="champion",code="400"} 7.0
 windtunnel_serving_requests_total{model="m",version="1",role="champion",code="500"} 2.0
+windtunnel_serving_requests_total{model="m",version="1",role="champion",code="503"} 70.0
 windtunnel_serving_requests_total{model="m",version="1",role="fallback",code="200"} 5.0
 windtunnel_serving_requests_total{model="m",version="2",role="challenger",code="200"} 40.0
 windtunnel_serving_requests_total{model="other",version="1",role="champion",code="200"} 1000.0

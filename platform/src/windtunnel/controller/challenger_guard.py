@@ -49,7 +49,7 @@ class ChallengerGuard:
         self._scraper = scraper
         self._clock = clock
         self.pods: Mapping[str, str] = {}
-        """Addresses of the pods that are ready, by name."""
+        """Addresses of the serving pods, by name."""
         self.view: GuardView | None = None
         """For the status; None while no challenger scores."""
         self._guard: Guard | None = None

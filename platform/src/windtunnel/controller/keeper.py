@@ -116,7 +116,8 @@ class Keeper:
         if deployment is None:
             self._applied = None
         pods = self._cluster.pods(metadata.name, model.spec.lifecycle)
-        self.guard.pods = {pod.name: pod.address for pod in pods if pod.ready and pod.address}
+        # those that are not ready as well: a challenger may be why
+        self.guard.pods = {pod.name: pod.address for pod in pods if pod.address}
         return observed(model, self._status, deployment, pods, now, self._guard_view(model))
 
     def _guard_view(self, model: ServedModel) -> GuardView | None:

@@ -89,10 +89,10 @@ def _count(counts: Counts, who: str, name: str, labels: Mapping[str, str], value
     if who == CHAMPION:
         # what it answered in the challenger's stead has the role `fallback`: it would dilute its faults
         if name == "requests_total" and labels.get("role") == CHAMPION:
-            code = labels.get("code", "")
-            if not code.startswith("4"):  # the caller's fault never reaches a model
+            failed = labels.get("code") == "500"
+            if failed or labels.get("code") == "200":  # others reached no model: bad requests, a store away
                 counts[who, REQUESTS] += number
-            if code.startswith("5"):
+            if failed:
                 counts[who, FAULTS] += number
     elif name == "challenger_requests_total":
         counts[who, REQUESTS] += number
