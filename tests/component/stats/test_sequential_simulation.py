@@ -100,6 +100,19 @@ def test_errors_that_rise_from_2_to_5_percent_are_found_sooner_than_by_a_confide
     assert np.median(found) <= most
 
 
+def turned(stream: Stream) -> Stream:
+    """The champion in the challenger's place: then a test with a negative margin shows "not worse"."""
+    return lambda random: ((champion, challenger) for challenger, champion in stream(random))
+
+
+def test_shown_to_be_no_worse_is_rarely_wrong_and_soon_right() -> None:
+    """At the margin a challenger passes with at most 5 %; an equal one within 6,000 requests."""
+    found = stops(lambda: Comparison(-0.02), turned(faults(0.02, 0.04, 4_000)), 1_000)
+    assert share_decided(found) <= ALPHA
+    found = stops(lambda: Comparison(-0.02), turned(faults(0.02, 0.02, 6_000)), 300)
+    assert share_decided(found) >= 0.9
+
+
 def test_knowing_the_champion_saves_requests() -> None:
     stream = faults(0.02, 0.05, 10_000)
     unknown = np.median(stops(lambda: Comparison(0.005), stream, 200))
