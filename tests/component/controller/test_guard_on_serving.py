@@ -164,12 +164,14 @@ def settled_after(asked: list[Asked], bad: str) -> float:
     return max(one.at for one in asked if one.role != "champion") - first
 
 
+LATE = {"RepeatedTimeouts", "Overloaded"}
+"""What a busy machine makes of any challenger."""
 KINDS = {
     "raises": (LOUD_ROW, {"RepeatedErrors", "ErrorRate"}),
     "wrong_length": (LOUD_ROW, {"RepeatedErrors", "ErrorRate"}),
     "not_a_number": (LOUD_ROW, {"NotANumber"}),
     "memory": (LOUD_ROW, {"RepeatedErrors", "ErrorRate", "ChallengerDied"}),
-    "slow": (SLOW_ROW, {"RepeatedTimeouts", "ErrorRate", "Latency"}),
+    "slow": (SLOW_ROW, {"ErrorRate", "Latency"}),
 }
 
 
@@ -185,11 +187,8 @@ def test_what_misbehaves_loses_its_traffic_and_nobody_notices(world: World, kind
         time.sleep(1.0)
     assert {one.status for one in asked} == {200}
     assert said is not None
-    # a busy machine makes a challenger late: that is a reason, too
-    assert said.reason in reasons | {"RepeatedTimeouts"}
-    took = settled_after(asked, "fallback")
-    print(f"{kind}: {took:.1f} s, {said.reason}")
-    assert took < SOON
+    assert said.reason in reasons | LATE
+    assert settled_after(asked, "fallback") < SOON
 
 
 def test_a_crash_is_enough(world: World) -> None:
@@ -206,9 +205,7 @@ def test_a_crash_is_enough(world: World) -> None:
         time.sleep(1.0)
     assert {one.status for one in asked} == {200}
     assert said is not None
-    took = max(one.at for one in asked if one.role != "champion") - died
-    print(f"crash: {took:.1f} s, {said.reason}")
-    assert took < SOON
+    assert max(one.at for one in asked if one.role != "champion") - died < SOON
 
 
 def test_predictions_that_are_turned_round_are_enough(world: World) -> None:
@@ -221,9 +218,7 @@ def test_predictions_that_are_turned_round_are_enough(world: World) -> None:
         time.sleep(1.0)
     assert {one.status for one in asked} == {200}
     assert said is not None
-    took = settled_after(asked, "challenger")
-    print(f"turned round: {took:.1f} s, {said.reason}")
-    assert said.reason in {"PredictionShift", "RepeatedTimeouts"}
+    assert said.reason in {"PredictionShift"} | LATE
 
 
 def test_a_bundle_with_another_digest_gets_no_traffic(world: World) -> None:
