@@ -13,6 +13,7 @@ from windtunnel.controller.keeper import FAILED_SECONDS, PROGRESSING_SECONDS, ST
 from windtunnel.controller.status import GuardView, PodView
 from windtunnel.errors import PermanentError, TemporaryError, WindtunnelError
 from windtunnel.rollout.taking_back import ANNOTATION
+from windtunnel.spec.servedmodel import ModelVersion
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -244,7 +245,9 @@ def test_the_guard_is_shown_the_pods_and_its_view_is_told_once(
     cluster.serves = ("1", DIGEST)
     keeper.round(served_model(challenger=CHALLENGER, traffic=10))
     assert guard.pods == {"pod": "10.0.0.9"}
-    guard.view = GuardView("False", "NotANumber", "1 of its requests ended so")
+    guard.view = GuardView(
+        "False", "NotANumber", "1 of its requests ended so", ModelVersion.model_validate(CHALLENGER)
+    )
     keeper.round(served_model(challenger=CHALLENGER, traffic=10))
     keeper.round(served_model(challenger=CHALLENGER, traffic=10))
     assert cluster.status is not None

@@ -11,7 +11,7 @@ import pytest
 
 from windtunnel.controller.status import GuardView, PodView, Problem, failed, guard_view, observed
 from windtunnel.rollout.taking_back import ANNOTATION
-from windtunnel.spec.servedmodel import ServedModel, ServedModelStatus
+from windtunnel.spec.servedmodel import ModelVersion, ServedModel, ServedModelStatus
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 DIGEST = "sha256:" + "a" * 64
@@ -218,7 +218,8 @@ def taken_back(**change: str) -> dict[str, str]:
     return {ANNOTATION: json.dumps({"version": "3", "digest": CHALLENGER["digest"], **said, **change})}
 
 
-LIVE = GuardView("True", "Healthy", "fine")
+LIVE = GuardView("True", "Healthy", "fine", ModelVersion.model_validate(CHALLENGER))
+OF_ANOTHER = GuardView("False", "ErrorRate", "bad", MODEL.spec.champion)
 
 
 @pytest.mark.parametrize(
@@ -229,6 +230,7 @@ LIVE = GuardView("True", "Healthy", "fine")
         (rollout(), LIVE, ("Unknown", "Idle")),
         (rollout(traffic=1), None, ("Unknown", "Waiting")),
         (rollout(shadow=True), LIVE, ("True", "Healthy")),
+        (rollout(traffic=1), OF_ANOTHER, ("Unknown", "Waiting")),
         (rollout(traffic=1, guard={"enabled": False}), None, ("Unknown", "GuardDisabled")),
         (rollout(taken_back()), None, ("False", "ErrorRate")),
         (rollout(taken_back(), guard={"enabled": False}), None, ("False", "ErrorRate")),

@@ -91,12 +91,12 @@ class ChallengerGuard:
         }
         verdict = self._guard.look(readings, self._clock())
         if isinstance(verdict, Broken):
-            self.view = GuardView("False", verdict.reason, verdict.message)
+            self.view = GuardView("False", verdict.reason, verdict.message, spec.challenger)
             self._take_back(model, verdict)
         elif isinstance(verdict, Healthy):
-            self.view = GuardView("True", "Healthy", verdict.message)
+            self.view = GuardView("True", "Healthy", verdict.message, spec.challenger)
         else:
-            self.view = GuardView("Unknown", "Waiting", verdict.message)
+            self.view = GuardView("Unknown", "Waiting", verdict.message, spec.challenger)
         return max(0.0, LOOK_SECONDS - (self._clock() - started))
 
     def _take_back(self, model: ServedModel, verdict: Broken) -> None:

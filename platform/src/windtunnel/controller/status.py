@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Literal
 
-    from windtunnel.spec.servedmodel import Phase, ServedModel
+    from windtunnel.spec.servedmodel import ModelVersion, Phase, ServedModel
 
     Truth = Literal["True", "False", "Unknown"]
 
@@ -46,6 +46,8 @@ class GuardView:
     status: Truth
     reason: str
     message: str
+    challenger: ModelVersion | None = None
+    """Whose health it is, where a guard has looked."""
 
 
 @dataclass(frozen=True)
@@ -158,7 +160,9 @@ def guard_view(model: ServedModel, live: GuardView | None) -> GuardView | None:
         return GuardView("Unknown", "GuardDisabled", "spec.guard.enabled is false")
     if not scores:
         return GuardView("Unknown", "Idle", "no traffic and no shadow")
-    return live or GuardView("Unknown", "Waiting", "the guard begins to look")
+    if live is None or live.challenger != spec.challenger:  # the guard may still be with the one before
+        return GuardView("Unknown", "Waiting", "the guard begins to look")
+    return live
 
 
 def _challenger(model: ServedModel, ready: Sequence[PodView]) -> ChallengerStatus | None:
