@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from windtunnel.serving.inputs import Batch
     from windtunnel.serving.metrics import Metrics
     from windtunnel.serving.model import FloatArray, LoadedVersion, VersionInterface
+    from windtunnel.serving.predictions import PredictionHistogram
     from windtunnel.serving.rows import Rows
 
 Answered = tuple[str, protocol.InferResponse]
@@ -68,6 +69,8 @@ class Dataplane:
         self._metrics = metrics
         self.challenger = challenger
         self._time_limit = TimeLimit()
+        self._predictions: PredictionHistogram | None = None
+        """Of the champion."""
         self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="predict")
         self.lifecycle: str | None = None
         """Known once the ServedModel has been seen."""
@@ -80,6 +83,9 @@ class Dataplane:
         """Let a version answer from now on."""
         old, self.champion = self.champion, loaded
         self._time_limit = TimeLimit()
+        self._predictions = self._metrics.predictions.of(
+            loaded.lifecycle, loaded.version, "champion", loaded.prediction_edges
+        )
         self.challenger.beside(loaded)
         if old is not None:
             self._metrics.model_info.remove(old.lifecycle, old.version, "champion", old.digest)
@@ -152,10 +158,11 @@ class Dataplane:
         seconds = time.perf_counter() - started
         _check_answers(values, rows.missing)
         self._time_limit.measured(len(values), seconds)
-        names = (champion.lifecycle, champion.version, "champion")
         if self.challenger.live is not None:
+            names = (champion.lifecycle, champion.version, "champion")
             self._metrics.predict_seconds.labels(*names).observe(seconds)
-        self._metrics.predictions.of(*names, champion.prediction_edges).observe(values)
+        if champion is self.champion and self._predictions is not None:
+            self._predictions.observe(values)
         return self._response(champion, question, rows, values, "champion")
 
     def _response(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
@@ -54,8 +55,13 @@ class VersionInterface:
     online_columns: tuple[int, ...]
     """Columns of the model's input that `reader` fills, in its order."""
 
+    @property
+    def largest(self) -> float:
+        """The largest number that the model can compute with."""
+        return _FP32_MAX if self.single_precision else math.inf
+
     def holds(self, matrix: FloatArray) -> bool:
-        """Whether every number is one that the model can compute with."""
+        """Whether the model can compute with every number."""
         return not self.single_precision or not bool(np.any(np.abs(matrix) > _FP32_MAX))
 
 
