@@ -17,6 +17,7 @@ from windtunnel.registry.bundle import write_bundle
 from windtunnel.spec.servedmodel import ModelVersion
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from windtunnel.objects import ObjectStore
@@ -59,7 +60,7 @@ def make_version(
     store: ObjectStore, version: str, weight: float, golden: list[float] | None = None, dtype: str = "float32"
 ) -> ModelVersion:
     """Write a bundle; `golden` overrides the golden answers."""
-    return write_version(store, version, _onnx(weight, dtype), weight, golden, dtype)
+    return write_version(store, version, logistic(weight, dtype), weight, golden, dtype)
 
 
 def write_version(
@@ -69,8 +70,9 @@ def write_version(
     weight: float,
     golden: list[float] | None = None,
     dtype: str = "float32",
+    features: Mapping[str, str] = FEATURES,
 ) -> ModelVersion:
-    """Write a bundle of any model that takes FEATURES and answers as that of `weight` does."""
+    """Write a bundle of any model of five `features` that answers as that of `weight` does."""
     inputs = np.array([[0.1, 2.0, 0.3, 4.0, 0.5], [np.nan, 1.0, -1.0, 0.0, 2.0]])
     outputs = np.array(golden) if golden else answers(inputs, weight)
     description = {
@@ -79,7 +81,7 @@ def write_version(
         "input": {"name": "features", "dtype": dtype},
         "output": {"name": "probability", "kind": "binary"},
         "parity": {"rows": len(inputs), "max_abs_difference": 1e-6},
-        "features": [{"name": name, "source": source} for name, source in FEATURES.items()],
+        "features": [{"name": name, "source": source} for name, source in features.items()],
         "online": {"project": LIFECYCLE, "views": VIEWS},
     }
     written = write_bundle(store, description, model, (inputs, outputs), {})
@@ -129,7 +131,9 @@ def tensor(name: str, datatype: str, data: list[Any], shape: list[int] | None = 
     return {"name": name, "datatype": datatype, "shape": shape or [len(data)], "data": data}
 
 
-def _onnx(weight: float, dtype: str) -> bytes:
+def logistic(weight: float | list[float], dtype: str = "float32") -> bytes:
+    """The model's ONNX; a list has one weight for each feature."""
+    weights = weight if isinstance(weight, list) else [weight] * len(FEATURES)
     kind = TensorProto.FLOAT if dtype == "float32" else TensorProto.DOUBLE
     width = len(FEATURES)
     nodes = [
@@ -145,7 +149,7 @@ def _onnx(weight: float, dtype: str) -> bytes:
         [helper.make_tensor_value_info("probability", kind, [None, 1])],
         [
             helper.make_tensor("zero", kind, [1], [0.0]),
-            helper.make_tensor("weights", kind, [width, 1], [weight] * width),
+            helper.make_tensor("weights", kind, [width, 1], weights),
         ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)

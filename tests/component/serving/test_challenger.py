@@ -6,9 +6,10 @@ import signal
 import time
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 from canary import ROW, Canary, callers, children_of, is_alive, wait_for_end
-from served_bundle import answers, make_version, matrix_request
+from served_bundle import FEATURES, answers, logistic, make_version, matrix_request, tensor, write_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -253,3 +254,64 @@ def test_one_that_is_still_loading_ends_with_the_serving_process(
     canary.process.process.wait(10)
     wait_for_end(child, 3.0)
     assert not is_alive(child)
+
+
+# A model of weights that tell its columns apart, and the golden answers that go with them.
+WEIGHTS = [1.0, 0.5, -1.0, 0.25, 2.0]
+GOLDEN_ROWS = np.array([[0.1, 2.0, 0.3, 4.0, 0.5], [np.nan, 1.0, -1.0, 0.0, 2.0]])
+
+
+def with_features(canary: Canary, features: dict[str, str]) -> ModelVersion:
+    """A version 2 of these features; a feature's weight goes with its place."""
+    golden = [float(1 / (1 + np.exp(-total))) for total in np.nan_to_num(GOLDEN_ROWS) @ WEIGHTS]
+    return write_version(canary.store, "2", logistic(WEIGHTS), 1.0, golden, features=features)
+
+
+def test_features_in_another_order_are_found_by_name(canary: Canary) -> None:
+    """A caller's matrix has the champion's order, whoever answers it."""
+    turned = dict(reversed(FEATURES.items()))
+    canary.want(with_features(canary, turned), traffic=100)
+    canary.reach("Ready")
+    expected = float(1 / (1 + np.exp(-np.dot(WEIGHTS, ROW[::-1]))))
+    by_column = {"inputs": [tensor(name, "FP64", [value]) for name, value in zip(FEATURES, ROW, strict=True)]}
+    for body in (matrix_request(ROW), by_column):
+        answer = {"parameters": {"fallback": True}}
+        while answer["parameters"].get("fallback"):
+            status, answer = canary.process.infer(body)
+            assert status == 200
+        assert answer["model_version"] == "2"
+        assert answer["outputs"][0]["data"] == [pytest.approx(expected, abs=1e-6)]
+    canary.want(with_features(canary, turned), shadow=True)
+    canary.settle()
+    before = canary.metric("predictions_sum", role="shadow")
+    assert canary.ask().role == "champion"
+    deadline = time.monotonic() + 5
+    while (after := canary.metric("predictions_sum", role="shadow")) == before:
+        assert time.monotonic() < deadline
+    assert after - before == pytest.approx(expected, abs=1e-6)
+
+
+def test_features_that_callers_do_not_send_are_its_fault(canary: Canary) -> None:
+    features = {"weather" if name == "hour" else name: source for name, source in FEATURES.items()}
+    canary.want(with_features(canary, features), traffic=100, shadow=True)
+    canary.reach("Ready")
+    assert {canary.ask(key=key).role for key in range(5)} == {"fallback"}
+    assert "weather" in canary.said()["challenger"]["last_fault"]["message"]
+    assert canary.metric("challenger_faults_total", mode="routed", reason="error") == 5
+
+
+def test_changes_that_come_thick_and_fast_leave_one_process(canary: Canary) -> None:
+    versions = [make_version(canary.store, str(number), 1.0) for number in range(2, 5)]
+    with callers(canary.process.port, lambda number: matrix_request(ROW, key=number), 2) as asked:
+        for round_ in range(8):
+            canary.want(versions[round_ % 3], traffic=100, shadow=True)
+            time.sleep(0.25)
+            canary.want()
+            time.sleep(0.21)
+        canary.want(versions[0], traffic=50)
+        canary.settle()
+        canary.reach("Ready")
+    assert {one.status for one in asked} == {200}
+    assert canary.faults() == 0
+    time.sleep(1.0)
+    assert len(children_of(canary.process.process.pid)) == 1

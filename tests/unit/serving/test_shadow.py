@@ -6,6 +6,8 @@ import asyncio
 
 import numpy as np
 
+from windtunnel.serving.inputs import Batch
+from windtunnel.serving.protocol import InferRequest
 from windtunnel.serving.shadow import QUEUED, Copy, ShadowCopies
 
 
@@ -15,7 +17,7 @@ def windows(sizes: list[int], one_by_one: bool) -> tuple[list[int], int]:
     dropped = 0
 
     async def score(copies: list[Copy]) -> None:
-        seen.append([len(copy) for copy in copies if isinstance(copy, np.ndarray)])
+        seen.append([len(copy.batch.matrix) for copy in copies])
         await asyncio.sleep(0)
 
     def drop() -> None:
@@ -25,8 +27,7 @@ def windows(sizes: list[int], one_by_one: bool) -> tuple[list[int], int]:
     async def run() -> None:
         copies = ShadowCopies(score, drop, one_by_one)
         for rows in sizes:
-            matrix = np.zeros((rows, 5))
-            copies.offer(matrix, matrix)
+            copies.offer(Copy(InferRequest(inputs=[]), Batch(np.zeros((rows, 5)))))
         scoring = asyncio.create_task(copies.run())
         await asyncio.sleep(0.05)
         scoring.cancel()

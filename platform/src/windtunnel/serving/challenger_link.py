@@ -102,9 +102,12 @@ class ChallengerLink(asyncio.Protocol):
 
     async def finish(self) -> None:
         """End the process once it has answered who waits for it; nobody asks it any more."""
-        if waiting := [asked.answers for asked in self._asked.values() if not asked.answers.done()]:
-            await asyncio.wait(waiting, timeout=CEILING)
-        self.end("it is wanted no more")
+        waiting = [asked.answers for asked in self._asked.values() if not asked.answers.done()]
+        try:
+            if waiting:
+                await asyncio.wait(waiting, timeout=CEILING)
+        finally:
+            self.end("it is wanted no more")
 
     def end(self, reason: str) -> None:
         """Kill the process, unless it has ended; it holds nothing that is worth a farewell."""

@@ -114,14 +114,15 @@ class Dataplane:
         RequestError, StoreError, or ModelFault."""
         request = protocol.parse(body)
         batch = champion.plan.read(request)
-        question = Question(request, batch, prediction_id(), request.event_time())
+        now = None if batch.entities is None else request.event_time()
+        question = Question(request, batch, prediction_id(), now)
         split = self.challenger.split
         if split is not None and not pinned and split.takes(request_key(request, batch, question.id)):
             return await self._by_challenger(champion, question)
         rows = await complete(champion, batch, question.now, self._metrics)
         answer = await self._by_champion(champion, question, rows)
         if self.challenger.live is not None:
-            self.challenger.live.offer(request, rows.matrix)
+            self.challenger.live.offer(request, batch)
         return "champion", answer
 
     async def _by_challenger(self, champion: LoadedVersion, question: Question) -> Answered:
@@ -133,7 +134,7 @@ class Dataplane:
             if live.shares_inputs:
                 asked = rows = await complete(champion, question.batch, question.now, self._metrics)
             else:
-                asked = await live.read(question.request)
+                asked = await live.read(question.request, question.batch)
             values = await live.ask(asked.matrix, self._time_limit.limit(len(asked.matrix)))
         except Fault as fault:
             answered = await self._fall_back(champion, question, rows)

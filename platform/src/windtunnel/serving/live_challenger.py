@@ -10,18 +10,17 @@ import numpy as np
 
 from windtunnel.errors import WindtunnelError
 from windtunnel.serving.challenger_link import Fault
-from windtunnel.serving.rows import complete
-from windtunnel.serving.shadow import ShadowCopies
+from windtunnel.serving.rows import Rows, complete
+from windtunnel.serving.shadow import Copy, ShadowCopies
 
 if TYPE_CHECKING:
     from windtunnel.serving.challenger_link import ChallengerLink
     from windtunnel.serving.challenger_metrics import ChallengerCounts
     from windtunnel.serving.frames import Answer
+    from windtunnel.serving.inputs import Batch
     from windtunnel.serving.metrics import Metrics
     from windtunnel.serving.model import FloatArray, LoadedVersion, VersionInterface
     from windtunnel.serving.protocol import InferRequest
-    from windtunnel.serving.rows import Rows
-    from windtunnel.serving.shadow import Copy
 
 _SHADOW_SECONDS: Final = 10.0
 """Seconds that copies may take; nobody waits for them."""
@@ -52,6 +51,10 @@ class LiveChallenger:
         self._routed_predictions = of(*names, "challenger", champion.prediction_edges)
         self._shadow_predictions = of(*names, "shadow", champion.prediction_edges)
         self.shares_inputs = self.interface.inputs == champion.inputs
+        columns = {name: position for position, name in enumerate(champion.plan.features)}
+        features = self.interface.plan.features
+        self._unknown = [name for name in features if name not in columns]
+        self._columns = [columns[name] for name in features if name in columns]
 
     def shadow(self, wanted: bool, *, one_by_one: bool = False) -> None:
         """Whether it scores copies from now on; `one_by_one` where it has routed requests to answer too."""
@@ -64,16 +67,25 @@ class LiveChallenger:
             self._copies = ShadowCopies(self._score, self._counts.drops.inc, one_by_one)
             self._scoring = asyncio.create_task(self._copies.run())
 
-    def offer(self, request: InferRequest, matrix: FloatArray) -> None:
+    def offer(self, request: InferRequest, batch: Batch) -> None:
         """The champion answered this: a copy to score, where copies are scored."""
         if self._copies is not None:
-            self._copies.offer(matrix if self.shares_inputs else request, matrix)
+            self._copies.offer(Copy(request, batch))
 
-    async def read(self, request: InferRequest) -> Rows:
-        """The request as this version reads it. Raises Fault when it cannot."""
+    async def read(self, request: InferRequest, batch: Batch) -> Rows:
+        """What this version makes of a request that the champion has read as `batch`, where their inputs
+        differ. Raises Fault when it cannot."""
+        if batch.entities is None:
+            # The caller means the champion's features, in its order.
+            if self._unknown:
+                raise Fault(
+                    "error", f"it wants features that the champion has not: {', '.join(self._unknown)}"
+                )
+            matrix = batch.matrix[:, self._columns]
+            return Rows(matrix, int(np.isnan(matrix).sum()), None)
         try:
-            batch = self.interface.plan.read(request)
-            return await complete(self.interface, batch, request.event_time(), self._metrics)
+            own = self.interface.plan.read(request)
+            return await complete(self.interface, own, request.event_time(), self._metrics)
         except WindtunnelError as error:
             raise Fault("error", f"it cannot read what the champion can: {error}") from error
 
@@ -92,7 +104,7 @@ class LiveChallenger:
         matrices: list[FloatArray] = []
         for copy in copies:
             try:
-                matrix = copy if isinstance(copy, np.ndarray) else (await self.read(copy)).matrix
+                matrix = copy.batch.matrix if self.shares_inputs else (await self.read(*copy)).matrix
                 self._check_numbers(matrix)
                 matrices.append(matrix)
             except Fault as fault:

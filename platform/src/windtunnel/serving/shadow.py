@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from typing import TYPE_CHECKING, Final
-
-from windtunnel.serving.model import FloatArray
-from windtunnel.serving.protocol import InferRequest
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
+
+    from windtunnel.serving.inputs import Batch
+    from windtunnel.serving.protocol import InferRequest
 
 QUEUED: Final = 256
 """Copies that may wait."""
@@ -22,8 +22,12 @@ _WINDOW: Final = 16
 _WINDOW_ROWS: Final = 256
 """Rows of them, unless one copy alone has more."""
 
-Copy = FloatArray | InferRequest
-"""The matrix that the champion answered, or the request when the challenger reads another one from it."""
+
+class Copy(NamedTuple):
+    """A request that the champion has answered, and what it read from it."""
+
+    request: InferRequest
+    batch: Batch
 
 
 class ShadowCopies:
@@ -41,18 +45,18 @@ class ShadowCopies:
         self._score = score
         self._dropped = dropped
         self.one_by_one = one_by_one
-        self._queue: deque[tuple[Copy, int, int]] = deque()
+        self._queue: deque[Copy] = deque()
         self._bytes = 0
         self._wake = asyncio.Event()
 
-    def offer(self, copy: Copy, matrix: FloatArray) -> None:
-        """Score it when there is time; `matrix` is what the champion answered, and tells the size."""
-        size = matrix.nbytes
+    def offer(self, copy: Copy) -> None:
+        """Score it when there is time."""
+        size = copy.batch.matrix.nbytes
         if len(self._queue) >= QUEUED or self._bytes + size > _QUEUED_BYTES:
             self._dropped()
             return
         self._bytes += size
-        self._queue.append((copy, len(matrix), size))
+        self._queue.append(copy)
         self._wake.set()
 
     async def run(self) -> None:
@@ -68,9 +72,11 @@ class ShadowCopies:
         taken: list[Copy] = []
         rows = 0
         most = 1 if self.one_by_one else _WINDOW
-        while self._queue and len(taken) < most and (not taken or rows + self._queue[0][1] <= _WINDOW_ROWS):
-            copy, more, size = self._queue.popleft()
-            rows += more
-            self._bytes -= size
-            taken.append(copy)
+        while self._queue and len(taken) < most:
+            matrix = self._queue[0].batch.matrix
+            if taken and rows + len(matrix) > _WINDOW_ROWS:
+                break
+            rows += len(matrix)
+            self._bytes -= matrix.nbytes
+            taken.append(self._queue.popleft())
         return taken

@@ -103,8 +103,9 @@ class Updater:
         if current is not None and (current.version, current.digest) == (wanted.version, wanted.digest):
             self._settle(model, None)
             return True
-        # What is about to be promoted goes on answering its share until it is loaded; all else holds at once.
-        if not self._dataplane.challenger.is_wanted(wanted):
+        # What is about to be promoted goes on answering its share until it is loaded, and nothing comes
+        # before the first champion; all else holds at once.
+        if current is not None and not self._dataplane.challenger.is_wanted(wanted):
             self._on_loop(partial(self._dataplane.challenger.want, model.spec))
         started = time.monotonic()
         try:
