@@ -27,8 +27,10 @@ log = logging.getLogger(__name__)
 
 Reason = Literal["error", "timeout", "not_a_number", "died", "overloaded"]
 
-MAX_ASKED: Final = 16
-"""Frames that may be unanswered, those included for which nobody waits any more."""
+MAX_LATE: Final = 8
+"""Frames that may be unanswered after their time; as long as there are so many, it is asked nothing more."""
+MAX_ASKED: Final = 256
+"""Frames that may be unanswered."""
 _MAX_BYTES: Final = 32 * 1024 * 1024
 """Bytes of them."""
 SILENCE: Final = 5.0
@@ -59,6 +61,7 @@ class _Asked:
     bytes: int
     timer: asyncio.TimerHandle | None = None
     given_grace: bool = False
+    late: bool = False
 
 
 class ChallengerLink(asyncio.Protocol):
@@ -70,6 +73,7 @@ class ChallengerLink(asyncio.Protocol):
         self._reader = frames.FrameReader()
         self._asked: dict[int, _Asked] = {}
         self._bytes = 0
+        self._late = 0
         self._number = 0
         self._heard = 0.0
         self._look: asyncio.TimerHandle | None = None
@@ -85,7 +89,7 @@ class ChallengerLink(asyncio.Protocol):
         if self.ended.done():
             raise Fault("died", "the challenger's process has ended")
         payload = frames.pack_matrices(matrices)
-        if len(self._asked) >= MAX_ASKED or self._bytes + len(payload) > _MAX_BYTES:
+        if self._late >= MAX_LATE or len(self._asked) >= MAX_ASKED or self._bytes + len(payload) > _MAX_BYTES:
             raise Fault("overloaded", f"{len(self._asked)} requests wait for the challenger already")
         number = self._number = self._number + 1
         if not self._asked:
@@ -163,6 +167,7 @@ class ChallengerLink(asyncio.Protocol):
         if asked is None:
             raise frames.FrameError(f"it answers {number}, which was not asked", where="challenger's socket")
         self._bytes -= asked.bytes
+        self._late -= asked.late
         try:
             answers = frames.unpack_answers(payload)
             if len(answers) != asked.matrices:
@@ -184,6 +189,8 @@ class ChallengerLink(asyncio.Protocol):
             asked.given_grace = True
             asked.timer = self._loop.call_later(min(late, seconds), self._expire, asked, began, seconds)
         elif not asked.answers.done():
+            asked.late = True
+            self._late += 1
             asked.answers.set_exception(Fault("timeout", f"no answer within {1e3 * seconds:.0f} ms"))
 
     def _check_silence(self) -> None:
