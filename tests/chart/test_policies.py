@@ -216,10 +216,11 @@ def test_the_rollout_stage_writes_served_models_and_nothing_else(default_objects
     assert not {"delete", "list", "watch"} & set(rule["verbs"])
 
 
-def test_the_controller_cannot_change_what_shall_serve(default_objects):
+def test_the_controller_can_take_a_challenger_back_but_neither_make_nor_delete_what_serves(default_objects):
     rules = [rule for *_, account, rule in grants(default_objects) if account == "windtunnel-controller"]
     verbs = {verb for rule in rules if "servedmodels" in rule["resources"] for verb in rule["verbs"]}
-    assert verbs == {"get", "list", "watch"}
+    assert verbs == {"get", "list", "watch", "patch"}
+    assert {"create"} == {verb for rule in rules if "events" in rule["resources"] for verb in rule["verbs"]}
 
 
 def policies(objects, namespace):
@@ -255,6 +256,15 @@ def test_who_reaches_the_kubernetes_api_is_who_has_a_token(default_objects, defa
     mounted = {short(n) for n, pod in default_pods.items() if pod["spec"]["automountServiceAccountToken"]}
     # Serving pods watch their ServedModel; the controller makes them, and their policy.
     assert reaching == mounted - {"stage/rollout"}
+
+
+def test_the_controller_reaches_what_serving_pods_count(default_objects):
+    egress = policies(default_objects, "windtunnel")["windtunnel-controller"]["egress"]
+    serving = {"app.kubernetes.io/name": "windtunnel", "app.kubernetes.io/component": "serving"}
+    assert {
+        "to": [{"podSelector": {"matchLabels": serving}}],
+        "ports": [{"protocol": "TCP", "port": 8080}],
+    } in egress
 
 
 def test_stage_pods_cannot_reach_the_database(default_objects):

@@ -60,6 +60,7 @@ def test_kubectl_shows_the_champion_ready(thread: Thread) -> None:
         "CHAMPION",
         "CHALLENGER",
         "TRAFFIC",
+        "GUARD",
         "PHASE",
         "READY",
         "AGE",

@@ -66,6 +66,22 @@ def make_version(
     views: Sequence[dict[str, Any]] = VIEWS,
 ) -> ModelVersion:
     """Write a bundle; `golden` overrides the golden answers."""
+    return write_version(
+        store, version, logistic(weight, dtype, len(features)), weight, golden, dtype, features, views
+    )
+
+
+def write_version(
+    store: ObjectStore,
+    version: str,
+    model: bytes,
+    weight: float,
+    golden: list[float] | None = None,
+    dtype: str = "float32",
+    features: Mapping[str, str] = FEATURES,
+    views: Sequence[dict[str, Any]] = VIEWS,
+) -> ModelVersion:
+    """Write a bundle of any model of these `features` that answers as that of `weight` does."""
     rows = [[0.1, 2.0, 0.3, 4.0, 0.5], [np.nan, 1.0, -1.0, 0.0, 2.0]]
     inputs = np.array([np.resize(row, len(features)) for row in rows])
     outputs = np.array(golden) if golden else answers(inputs, weight)
@@ -78,17 +94,31 @@ def make_version(
         "features": [{"name": name, "source": source} for name, source in features.items()],
         "online": {"project": LIFECYCLE, "views": list(views)},
     }
-    written = write_bundle(store, description, _onnx(weight, dtype, len(features)), (inputs, outputs), {})
+    written = write_bundle(store, description, model, (inputs, outputs), {})
     return ModelVersion(version=version, bundle=written.uri, digest=written.digest)
 
 
-def served_model(champion: ModelVersion, generation: int = 1) -> dict[str, Any]:
+def served_model(
+    champion: ModelVersion,
+    generation: int = 1,
+    *,
+    challenger: ModelVersion | None = None,
+    traffic: int = 0,
+    shadow: bool = False,
+) -> dict[str, Any]:
     """The ServedModel object."""
+    beside = {"challenger": challenger.model_dump(mode="json")} if challenger else {}
     return {
         "apiVersion": "windtunnel.dev/v1alpha1",
         "kind": "ServedModel",
         "metadata": {"name": "flight-delay", "generation": generation, "uid": "a-uid"},
-        "spec": {"lifecycle": LIFECYCLE, "champion": champion.model_dump(mode="json")},
+        "spec": {
+            "lifecycle": LIFECYCLE,
+            "champion": champion.model_dump(mode="json"),
+            "traffic": traffic,
+            "shadow": shadow,
+            **beside,
+        },
     }
 
 
@@ -99,10 +129,11 @@ def write_served_model(path: Path, value: dict[str, Any]) -> None:
     whole.replace(path)
 
 
-def matrix_request(*rows: list[float | None]) -> dict[str, Any]:
+def matrix_request(*rows: list[float | None], key: str | int | None = None) -> dict[str, Any]:
     """A request in the form of one tensor."""
     data = [value for row in rows for value in row]
-    return {"inputs": [tensor("features", "FP64", data, [len(rows), len(FEATURES)])]}
+    inputs = [tensor("features", "FP64", data, [len(rows), len(FEATURES)])]
+    return {"inputs": inputs} if key is None else {"inputs": inputs, "parameters": {"key": key}}
 
 
 def tensor(name: str, datatype: str, data: list[Any], shape: list[int] | None = None) -> dict[str, Any]:
@@ -110,7 +141,9 @@ def tensor(name: str, datatype: str, data: list[Any], shape: list[int] | None = 
     return {"name": name, "datatype": datatype, "shape": shape or [len(data)], "data": data}
 
 
-def _onnx(weight: float, dtype: str, width: int) -> bytes:
+def logistic(weight: float | list[float], dtype: str = "float32", width: int = len(FEATURES)) -> bytes:
+    """The model's ONNX; a list has one weight for each feature."""
+    weights = weight if isinstance(weight, list) else [weight] * width
     kind = TensorProto.FLOAT if dtype == "float32" else TensorProto.DOUBLE
     nodes = [
         helper.make_node("IsNaN", ["features"], ["missing"]),
@@ -125,7 +158,7 @@ def _onnx(weight: float, dtype: str, width: int) -> bytes:
         [helper.make_tensor_value_info("probability", kind, [None, 1])],
         [
             helper.make_tensor("zero", kind, [1], [0.0]),
-            helper.make_tensor("weights", kind, [width, 1], [weight] * width),
+            helper.make_tensor("weights", kind, [width, 1], weights),
         ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)

@@ -29,7 +29,13 @@ class ServingProcess:
     """A context manager; the process has ended when it is left."""
 
     def __init__(
-        self, served_model: Path, store: Path, *, online_store: str = "", prefix: tuple[str, ...] = ()
+        self,
+        served_model: Path,
+        store: Path,
+        *,
+        online_store: str = "",
+        prefix: tuple[str, ...] = (),
+        arguments: tuple[str, ...] = (),
     ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -37,6 +43,7 @@ class ServingProcess:
         self._command = [
             *prefix, sys.executable, "-m", "windtunnel.serving", "--file", str(served_model),
             "--host", "127.0.0.1", "--port", str(self.port), "--drain-seconds", "0.5",
+            *arguments,
         ]  # fmt: skip
         source = Path(__file__).parents[2] / "platform" / "src"
         self._environment = {

@@ -232,8 +232,14 @@ def test_metrics_count_by_version_and_code(server: ServingProcess) -> None:
     server.infer(matrix_request(ROW))
     server.infer(b"{")
     metrics = server.get("/metrics")[1]
-    assert 'windtunnel_serving_requests_total{code="200",model="flight_delay",version="1"}' in metrics
-    assert 'windtunnel_serving_requests_total{code="400",model="flight_delay",version="1"}' in metrics
+    assert (
+        'windtunnel_serving_requests_total{code="200",model="flight_delay",role="champion",version="1"}'
+        in metrics
+    )
+    assert (
+        'windtunnel_serving_requests_total{code="400",model="flight_delay",role="champion",version="1"}'
+        in metrics
+    )
     assert 'role="champion",version="1"} 1.0' in metrics
 
 

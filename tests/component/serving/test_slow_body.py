@@ -12,11 +12,16 @@ from granian.server.embed import Server
 from serving_process import free_port
 
 from windtunnel.serving import app
+from windtunnel.serving.challenger import Challenger
+from windtunnel.serving.challenger_command import challenger_command
 from windtunnel.serving.dataplane import Dataplane
+from windtunnel.serving.loader import BundleLoader
 from windtunnel.serving.metrics import Metrics
 
 if TYPE_CHECKING:
     import pytest
+
+    from windtunnel.objects import ObjectStore
 
 
 class AnyModel(Dataplane):
@@ -50,14 +55,16 @@ def drip(port: int) -> bytes:
     raise AssertionError(f"the connection is still open: {said!r}")
 
 
-def test_a_body_that_drips_is_refused_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_body_that_drips_is_refused_in_time(monkeypatch: pytest.MonkeyPatch, store: ObjectStore) -> None:
     monkeypatch.setattr(app, "BODY_SECONDS", 0.3)
     metrics = Metrics()
+    load = BundleLoader(store, None)
 
     async def serve_and_drip() -> bytes:
+        challenger = Challenger(metrics, challenger_command(None), load.interface)
         port = free_port()
         server = Server(
-            app.App(AnyModel(metrics), metrics),
+            app.App(AnyModel(metrics, challenger), metrics),
             address="127.0.0.1",
             port=port,
             interface=Interfaces.RSGI,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
@@ -19,6 +20,11 @@ class Rounds:
 
     def __init__(self, kept: list[str]) -> None:
         self._kept = kept
+        self.guard = self
+
+    def look(self, value: Mapping[str, Any]) -> float:
+        self._kept.append(f"guard of {value['metadata']['uid']}")
+        return 0.01
 
     def round(self, value: Mapping[str, Any]) -> float:
         self._kept.append(value["metadata"]["uid"])
@@ -55,6 +61,7 @@ def kept_after(handlers: dict[str, Handler], kept: list[str], *events: dict[str,
         for one in events:
             await handlers["event"](event=one)
             await asyncio.sleep(0.05)
+        await asyncio.sleep(0.05)
         kept.clear()
         await asyncio.sleep(0.1)
         seen = set(kept)
@@ -65,17 +72,70 @@ def kept_after(handlers: dict[str, Handler], kept: list[str], *events: dict[str,
 
 
 def test_a_served_model_is_kept_until_it_is_deleted(handlers: dict[str, Handler], kept: list[str]) -> None:
-    assert kept_after(handlers, kept, event(None, "a")) == {"a"}
+    assert kept_after(handlers, kept, event(None, "a")) == {"a", "guard of a"}
     assert kept_after(handlers, kept, event("ADDED", "a"), event("DELETED", "a")) == set()
 
 
 def test_one_whose_end_was_missed_makes_way_for_the_next_of_its_name(
     handlers: dict[str, Handler], kept: list[str]
 ) -> None:
-    assert kept_after(handlers, kept, event("ADDED", "a"), event(None, "b")) == {"b"}
+    assert kept_after(handlers, kept, event("ADDED", "a"), event(None, "b")) == {"b", "guard of b"}
 
 
 def test_the_late_end_of_an_earlier_one_does_not_end_the_next(
     handlers: dict[str, Handler], kept: list[str]
 ) -> None:
-    assert kept_after(handlers, kept, event("ADDED", "b"), event("DELETED", "a")) == {"b"}
+    assert kept_after(handlers, kept, event("ADDED", "b"), event("DELETED", "a")) == {"b", "guard of b"}
+
+
+def test_a_round_that_hangs_does_not_hold_up_the_guard(
+    handlers: dict[str, Handler], kept: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    released = threading.Event()
+
+    def hang(self: Rounds, value: Mapping[str, Any]) -> float:
+        released.wait(5)
+        return 0.01
+
+    monkeypatch.setattr(Rounds, "round", hang)
+
+    async def run() -> None:
+        for number in range(40):  # more than the event loop has threads of its own
+            one = event("ADDED", f"uid-{number}")
+            one["object"]["metadata"]["name"] = f"model-{number}"
+            await handlers["event"](event=one)
+        await asyncio.sleep(0.3)
+        kept.clear()
+        await asyncio.sleep(0.3)
+        seen = len(set(kept))
+        released.set()
+        await handlers["cleanup"]()
+        assert seen == 40
+
+    asyncio.run(run())
+
+
+def test_a_changed_spec_is_looked_at_at_once(
+    handlers: dict[str, Handler], kept: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def look(self: Rounds, value: Mapping[str, Any]) -> float:
+        seen.append(value["metadata"]["generation"])
+        return 60.0
+
+    monkeypatch.setattr(Rounds, "look", look)
+
+    async def run() -> None:
+        await handlers["event"](event=event("ADDED", "a"))
+        await asyncio.sleep(0.05)
+        await handlers["event"](event=event("MODIFIED", "a"))  # a write of the status alone
+        await asyncio.sleep(0.05)
+        changed = event("MODIFIED", "a")
+        changed["object"]["metadata"]["generation"] = 2
+        await handlers["event"](event=changed)
+        await asyncio.sleep(0.05)
+        await handlers["cleanup"]()
+
+    asyncio.run(run())
+    assert seen == [1, 2]

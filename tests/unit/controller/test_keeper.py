@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,14 @@ import pytest
 
 from windtunnel.controller.config import ControllerConfig
 from windtunnel.controller.keeper import FAILED_SECONDS, PROGRESSING_SECONDS, STEADY_SECONDS, Keeper
-from windtunnel.controller.status import PodView
+from windtunnel.controller.status import GuardView, PodView
 from windtunnel.errors import PermanentError, TemporaryError, WindtunnelError
+from windtunnel.rollout.taking_back import ANNOTATION
+from windtunnel.spec.servedmodel import ModelVersion
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from windtunnel.spec.servedmodel import Metadata, ServedModelStatus
 
 CONFIG = ControllerConfig.from_environment(
@@ -55,7 +60,7 @@ class FakeCluster:
 
     def pods(self, name: str, lifecycle: str) -> list[PodView]:
         assert (name, lifecycle) == ("flight-delay", "flight_delay")
-        return [PodView("pod", True, *self.serves)] if self.serves else []
+        return [PodView("pod", True, *self.serves, address="10.0.0.9")] if self.serves else []
 
     def write_status(self, name: str, status: ServedModelStatus) -> None:
         assert name == "flight-delay"
@@ -64,6 +69,17 @@ class FakeCluster:
     def tell(self, about: Metadata, kind: str, reason: str, message: str) -> None:
         assert about.name == "flight-delay"
         self.events.append((kind, reason, message))
+
+
+class FakeGuard:
+    """Says what it is told to say, and notes which pods it is shown."""
+
+    def __init__(self) -> None:
+        self.pods: Mapping[str, str] = {}
+        self.view: GuardView | None = None
+
+    def look(self, value: Mapping[str, Any]) -> float:
+        return 1.0
 
 
 class Clock:
@@ -101,8 +117,13 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def keeper(cluster: FakeCluster, clock: Clock) -> Keeper:
-    return Keeper(cluster, CONFIG, clock)
+def guard() -> FakeGuard:
+    return FakeGuard()
+
+
+@pytest.fixture
+def keeper(cluster: FakeCluster, guard: FakeGuard, clock: Clock) -> Keeper:
+    return Keeper(cluster, CONFIG, guard, clock)
 
 
 def phase(cluster: FakeCluster) -> str:
@@ -121,7 +142,7 @@ def test_applies_watches_closely_then_calms_down(keeper: Keeper, cluster: FakeCl
 
 
 def test_the_names_of_the_platforms_own_objects_are_not_for_models(cluster: FakeCluster) -> None:
-    keeper = Keeper(cluster, replace(CONFIG, name_prefix="flight"))
+    keeper = Keeper(cluster, replace(CONFIG, name_prefix="flight"), FakeGuard())
     keeper.round(served_model())
     assert not cluster.objects
     assert phase(cluster) == "Degraded"
@@ -152,11 +173,11 @@ def test_does_not_write_what_has_not_changed(keeper: Keeper, cluster: FakeCluste
 
 def test_goes_on_from_the_status_that_another_controller_left(cluster: FakeCluster) -> None:
     cluster.serves = ("1", DIGEST)
-    Keeper(cluster, CONFIG).round(served_model())
+    Keeper(cluster, CONFIG, FakeGuard()).round(served_model())
     assert cluster.status is not None
     left = served_model() | {"status": cluster.status.model_dump(mode="json", by_alias=True)}
     cluster.status, cluster.events = None, []
-    Keeper(cluster, CONFIG).round(left)
+    Keeper(cluster, CONFIG, FakeGuard()).round(left)
     assert (cluster.status, cluster.events) == (None, [])
 
 
@@ -213,6 +234,41 @@ def test_an_api_server_that_is_away_changes_nothing(keeper: Keeper, cluster: Fak
 
 def test_an_object_that_is_no_served_model_ends_no_round(keeper: Keeper) -> None:
     assert keeper.round({"metadata": {"name": "flight-delay"}, "spec": None}) == PROGRESSING_SECONDS
+
+
+CHALLENGER = {"version": "2", "bundle": "s3://b/2", "digest": "sha256:" + "2" * 64}
+
+
+def test_the_guard_is_shown_the_pods_and_its_view_is_told_once(
+    keeper: Keeper, cluster: FakeCluster, guard: FakeGuard
+) -> None:
+    cluster.serves = ("1", DIGEST)
+    keeper.round(served_model(challenger=CHALLENGER, traffic=10))
+    assert guard.pods == {"pod": "10.0.0.9"}
+    guard.view = GuardView(
+        "False", "NotANumber", "1 of its requests ended so", ModelVersion.model_validate(CHALLENGER)
+    )
+    keeper.round(served_model(challenger=CHALLENGER, traffic=10))
+    keeper.round(served_model(challenger=CHALLENGER, traffic=10))
+    assert cluster.status is not None
+    assert cluster.status.conditions[2].type == "ChallengerHealthy"
+    assert cluster.status.conditions[2].reason == "NotANumber"
+    assert phase(cluster) == "Ready"
+    assert cluster.events[1:] == [
+        ("Warning", "NotANumber", "challenger 2 is taken back: 1 of its requests ended so")
+    ]
+
+
+def test_why_a_challenger_was_taken_back_outlives_the_controller(cluster: FakeCluster) -> None:
+    cluster.serves = ("1", DIGEST)
+    left = served_model(generation=2, challenger=CHALLENGER)
+    said = {"reason": "ErrorRate", "message": "why", "at": "2026-03-01T00:00:00+00:00"}
+    taken_back = {"version": "2", "digest": CHALLENGER["digest"], **said}
+    left["metadata"]["annotations"] = {ANNOTATION: json.dumps(taken_back)}
+    Keeper(cluster, CONFIG, FakeGuard()).round(left)
+    assert cluster.status is not None
+    assert cluster.status.conditions[2].reason == "ErrorRate"
+    assert cluster.events[1:] == [("Warning", "ErrorRate", "challenger 2 is taken back: why")]
 
 
 def test_settings_name_everything_that_is_missing() -> None:

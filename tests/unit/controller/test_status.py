@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from windtunnel.controller.status import PodView, Problem, failed, observed
-from windtunnel.spec.servedmodel import ServedModel, ServedModelStatus
+from windtunnel.controller.status import GuardView, PodView, Problem, failed, guard_view, observed
+from windtunnel.rollout.taking_back import ANNOTATION
+from windtunnel.spec.servedmodel import ModelVersion, ServedModel, ServedModelStatus
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 DIGEST = "sha256:" + "a" * 64
@@ -160,3 +163,96 @@ def test_what_cannot_be_applied_degrades_and_keeps_what_is_known() -> None:
     assert (seen.phase, seen.champion, seen.ready, seen.observed_generation) == ("Degraded", "2", "2/2", 8)
     assert condition(seen, "Available")[0] == "True"
     assert condition(seen, "Degraded") == ("True", "ApplyFailed")
+
+
+CHALLENGER = {"version": "3", "bundle": "s3://b/3", "digest": "sha256:" + "3" * 64}
+
+
+def rollout(annotations: dict[str, str] | None = None, **spec: Any) -> ServedModel:
+    value = MODEL.to_object()
+    value["spec"] |= {"challenger": CHALLENGER, **spec}
+    value["metadata"] |= {"annotations": annotations or {}}
+    return ServedModel.model_validate(value)
+
+
+def with_challenger(name: str, state: str, **said: str) -> PodView:
+    return replace(new(name), challenger={**CHALLENGER, "state": state, **said})
+
+
+@pytest.mark.parametrize(
+    ("pods", "state", "message"),
+    [
+        ([], "Loading", ""),
+        ([new("a")], "Loading", ""),
+        ([with_challenger("a", "Ready"), with_challenger("b", "Loading")], "Loading", ""),
+        ([with_challenger("a", "Ready"), new("b")], "Loading", ""),
+        ([with_challenger("a", "Ready"), with_challenger("b", "Ready")], "Ready", ""),
+        (
+            [with_challenger("a", "Ready"), with_challenger("b", "Quarantined", message="died thrice")],
+            "Quarantined",
+            "b: died thrice",
+        ),
+        (
+            [with_challenger("a", "Rejected", message="digest"), with_challenger("b", "Quarantined")],
+            "Rejected",
+            "a: digest",
+        ),
+        ([with_challenger("a", "Ready", digest=DIGEST)], "Loading", ""),
+        ([with_challenger("a", "Ready", version="2")], "Loading", ""),
+    ],
+)
+def test_the_challenger_is_what_all_ready_pods_say(pods: list[PodView], state: str, message: str) -> None:
+    seen = observed(rollout(), None, deployment(), pods, NOW)
+    assert seen.challenger is not None
+    assert (seen.challenger.version, seen.challenger.state, seen.challenger.message) == ("3", state, message)
+
+
+def test_without_a_challenger_nothing_is_said_of_one() -> None:
+    seen = status(new("a"), new("b"))
+    assert seen.challenger is None
+    assert [condition.type for condition in seen.conditions] == ["Available", "Degraded"]
+
+
+def taken_back(**change: str) -> dict[str, str]:
+    said = {"reason": "ErrorRate", "message": "why", "at": "2026-03-01T00:00:00+00:00"}
+    return {ANNOTATION: json.dumps({"version": "3", "digest": CHALLENGER["digest"], **said, **change})}
+
+
+LIVE = GuardView("True", "Healthy", "fine", ModelVersion.model_validate(CHALLENGER))
+OF_ANOTHER = GuardView("False", "ErrorRate", "bad", MODEL.spec.champion)
+
+
+@pytest.mark.parametrize(
+    ("model", "live", "expected"),
+    [
+        (MODEL, LIVE, None),
+        (rollout(), None, ("Unknown", "Idle")),
+        (rollout(), LIVE, ("Unknown", "Idle")),
+        (rollout(traffic=1), None, ("Unknown", "Waiting")),
+        (rollout(shadow=True), LIVE, ("True", "Healthy")),
+        (rollout(traffic=1), OF_ANOTHER, ("Unknown", "Waiting")),
+        (rollout(traffic=1, guard={"enabled": False}), None, ("Unknown", "GuardDisabled")),
+        (rollout(taken_back()), None, ("False", "ErrorRate")),
+        (rollout(taken_back(), guard={"enabled": False}), None, ("False", "ErrorRate")),
+        (rollout(taken_back(), traffic=1), LIVE, ("True", "Healthy")),
+        (rollout(taken_back(version="2")), None, ("Unknown", "Idle")),
+        (rollout(taken_back(digest=DIGEST)), None, ("Unknown", "Idle")),
+        (rollout({ANNOTATION: "not JSON"}), None, ("Unknown", "Idle")),
+        (rollout({ANNOTATION: "[]"}), None, ("Unknown", "Idle")),
+        (rollout({ANNOTATION: '{"version": "3"}'}), None, ("Unknown", "Idle")),
+    ],
+)
+def test_the_health_of_the_challenger(
+    model: ServedModel, live: GuardView | None, expected: tuple[str, str] | None
+) -> None:
+    seen = guard_view(model, live)
+    assert (seen and (seen.status, seen.reason)) == expected
+    conditions = observed(model, None, deployment(), [], NOW, seen).conditions
+    said = [(c.status, c.reason) for c in conditions if c.type == "ChallengerHealthy"]
+    assert said == ([expected] if expected else [])
+
+
+def test_a_pod_says_where_it_is_and_what_challenger_it_has() -> None:
+    pod = {"metadata": {"name": "a"}, "status": {"podIP": "10.0.0.7"}}
+    seen = PodView.from_pod(pod, {"champion": "2", "challenger": {"state": "Ready"}})
+    assert (seen.address, seen.challenger) == ("10.0.0.7", {"state": "Ready"})

@@ -57,6 +57,15 @@ def test_a_repeat_changes_nothing(served_models: DirectoryServedModels) -> None:
     assert served_models.get("flight-delay") == before
 
 
+def test_a_challenger_that_takes_the_seat_leaves_its_own_empty(served_models: DirectoryServedModels) -> None:
+    first = promote(served_models, candidate(1, None, "a"), NOW).served_model
+    beside = {"challenger": version(2), "traffic": 50, "shadow": True}
+    rollout = first.model_copy(update={"spec": first.spec.model_copy(update=beside)})
+    served_models.replace(rollout, first.metadata.resource_version or "")
+    spec = promote(served_models, candidate(2, 1, "b"), NOW).served_model.spec
+    assert (spec.champion, spec.challenger, spec.traffic, spec.shadow) == (version(2), None, 0, False)
+
+
 def test_the_champion_before_is_kept_as_previous(served_models: DirectoryServedModels) -> None:
     promote(served_models, candidate(1, None, "a"), NOW)
     done = promote(served_models, candidate(2, 1, "b"), NOW)

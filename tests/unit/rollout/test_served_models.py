@@ -56,7 +56,7 @@ class ApiServer(BaseHTTPRequestHandler):
         body, found = self._body(), self.objects[self.path]
         if body["metadata"]["resourceVersion"] != found["metadata"]["resourceVersion"]:
             return self._refuse(409, "the object has been modified")
-        merged = _merge(found, {"spec": body["spec"]})
+        merged = _merge(found, body)
         merged["metadata"]["resourceVersion"] = str(int(found["metadata"]["resourceVersion"]) + 1)
         self.objects[self.path] = merged
         return self._answer(200, merged)

@@ -46,7 +46,7 @@ def test_what_is_read_is_what_is_written() -> None:
 
 
 def test_fields_of_a_later_release_are_no_error() -> None:
-    assert ServedModel.model_validate(changed("spec.guard", {"errors": 0.01}))
+    assert ServedModel.model_validate(changed("spec.guard", {"errors": 0.01, "enabled": False}))
 
 
 def test_the_name_follows_from_the_lifecycle() -> None:
@@ -55,6 +55,13 @@ def test_the_name_follows_from_the_lifecycle() -> None:
 
 BAD = {
     "traffic without challenger": ("spec.traffic", 10, "traffic needs a challenger"),
+    "shadow without challenger": ("spec.shadow", True, "shadow needs a challenger"),
+    "a limit below the margin": ("spec.guard", {"maxErrorRate": 0.001}, "could never count then"),
+    "a negative margin": ("spec.guard", {"errorMargin": -0.1}, "greater than or equal to 0"),
+    "faster than the champion": ("spec.guard", {"maxLatencyRatio": 0.5}, "greater than or equal to 1"),
+    "a shift of nothing": ("spec.guard", {"maxPredictionShift": 0}, "greater than or equal to 0.01"),
+    "healthy without a request": ("spec.guard", {"minRequests": 0}, "greater than or equal to 1"),
+    "no number": ("spec.guard", {"errorMargin": float("nan")}, "errorMargin"),
     "traffic over 100": ("spec.traffic", 101, "less than or equal to 100"),
     "champion as challenger": ("spec.challenger", VERSION, "the same version"),
     "digest too short": ("spec.champion.digest", "sha256:12", "match pattern"),
@@ -84,7 +91,7 @@ def test_the_schema_is_one_that_kubernetes_takes() -> None:
     (version,) = made["spec"]["versions"]
     assert version["subresources"] == {"status": {}}
     columns = [column["name"].upper() for column in version["additionalPrinterColumns"]]
-    assert columns == ["MODEL", "CHAMPION", "CHALLENGER", "TRAFFIC", "PHASE", "READY", "AGE"]
+    assert columns == ["MODEL", "CHAMPION", "CHALLENGER", "TRAFFIC", "GUARD", "PHASE", "READY", "AGE"]
 
 
 def _nodes(node: Any) -> list[dict[str, Any]]:
@@ -105,7 +112,7 @@ def test_every_rule_of_the_types_is_a_rule_of_the_schema() -> None:
     schema = crd()["spec"]["versions"][0]["schema"]["openAPIV3Schema"]
     spec = schema["properties"]["spec"]
     rules = [rule["message"] for node in _nodes(schema) for rule in node.get("x-kubernetes-validations", ())]
-    assert len(rules) == 6  # traffic, twin, name, rename, and known resources twice
+    assert len(rules) == 8  # traffic, shadow, twin, margin, name, rename, and known resources twice
     assert spec["properties"]["champion"]["properties"]["digest"]["pattern"] == "^sha256:[0-9a-f]{64}$"
     assert spec["properties"]["serving"]["properties"]["replicas"] == {
         "default": 1, "minimum": 1, "maximum": 100, "type": "integer"

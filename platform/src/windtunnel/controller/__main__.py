@@ -9,12 +9,15 @@ from typing import Final
 
 import kopf
 
+from windtunnel.controller.challenger_guard import ChallengerGuard
 from windtunnel.controller.cluster import Cluster
 from windtunnel.controller.config import ControllerConfig
 from windtunnel.controller.handlers import register
 from windtunnel.controller.keeper import Keeper
+from windtunnel.controller.scrape import Scraper
 from windtunnel.errors import EXIT_PERMANENT, WindtunnelError
 from windtunnel.kube import KubernetesApi
+from windtunnel.rollout.served_models import KubernetesServedModels
 
 _LIVENESS: Final = "http://0.0.0.0:8080/healthz"
 
@@ -28,12 +31,19 @@ def main() -> int:
         logging.getLogger(name).setLevel(logging.WARNING)
     try:
         config = ControllerConfig.from_environment(os.environ)
-        cluster = Cluster(KubernetesApi.connect(os.environ), config.namespace)
+        api = KubernetesApi.connect(os.environ)
     except WindtunnelError as error:
         logging.getLogger(__name__).error("%s", error)
         return EXIT_PERMANENT
+    cluster = Cluster(api, config.namespace)
+    served_models = KubernetesServedModels(api, config.namespace)
+    scraper = Scraper()
+
+    def make_keeper() -> Keeper:
+        return Keeper(cluster, config, ChallengerGuard(served_models, scraper))
+
     registry = kopf.OperatorRegistry()
-    register(registry, lambda: Keeper(cluster, config))
+    register(registry, make_keeper)
     kopf.run(registry=registry, standalone=True, namespaces=[config.namespace], liveness_endpoint=_LIVENESS)
     return 0
 

@@ -1,4 +1,4 @@
-"""Glue to kopf: it watches ServedModels, and each gets a task that keeps it.
+"""Glue to kopf: it watches ServedModels, and each gets a task that keeps it and one that guards it.
 
 Only kopf's low-level events are used: they write nothing to the object, in particular no finalizer, so that a
 ServedModel can be deleted while no controller runs.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import kopf
@@ -15,36 +16,45 @@ import kopf
 from windtunnel.spec.servedmodel import GROUP, PLURAL, VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from concurrent.futures import Executor
 
     from windtunnel.controller.keeper import Keeper
 
 
 class _Kept:
-    """One ServedModel and the task that keeps it."""
+    """One ServedModel and the tasks that keep and guard it."""
 
-    def __init__(self, value: dict[str, Any], keeper: Keeper) -> None:
+    def __init__(self, value: dict[str, Any], keeper: Keeper, guards: Executor) -> None:
         self.uid = value["metadata"]["uid"]
         self._value = value
-        self._keeper = keeper
-        self._changed = asyncio.Event()
-        self._task = asyncio.create_task(self._keep())
+        self._changed: list[asyncio.Event] = []
+        self._tasks = [
+            asyncio.create_task(self._repeat(keeper.round, None)),
+            # by threads of their own: rounds that wait for an API server that is away must not hold up guards
+            asyncio.create_task(self._repeat(keeper.guard.look, guards)),
+        ]
 
     def update(self, value: dict[str, Any]) -> None:
         # our own status writes come back as events, too: they are no reason to hurry
-        if value["metadata"].get("generation") != self._value["metadata"].get("generation"):
-            self._changed.set()
+        is_new = value["metadata"].get("generation") != self._value["metadata"].get("generation")
         self._value = value
+        for changed in self._changed if is_new else ():
+            changed.set()
 
     def end(self) -> None:
-        self._task.cancel()
+        for task in self._tasks:
+            task.cancel()
 
-    async def _keep(self) -> None:
+    async def _repeat(self, what: Callable[[Mapping[str, Any]], float], threads: Executor | None) -> None:
+        """Do it again after as many seconds as it says, or at once when the ServedModel changes."""
+        loop, changed = asyncio.get_running_loop(), asyncio.Event()
+        self._changed.append(changed)
         while True:
-            self._changed.clear()
-            pause = await asyncio.to_thread(self._keeper.round, self._value)
+            changed.clear()
+            pause = await loop.run_in_executor(threads, what, self._value)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), pause)
+                await asyncio.wait_for(changed.wait(), pause)
 
 
 class _AllKept:
@@ -52,6 +62,7 @@ class _AllKept:
 
     def __init__(self, make_keeper: Callable[[], Keeper]) -> None:
         self._make_keeper = make_keeper
+        self._guards = ThreadPoolExecutor(max_workers=16, thread_name_prefix="guard")
         self._by_name: dict[str, _Kept] = {}
 
     def changed(self, kind: str | None, value: dict[str, Any]) -> None:
@@ -66,11 +77,12 @@ class _AllKept:
         else:
             if known:  # its end was missed while the watch was away
                 known.end()
-            self._by_name[name] = _Kept(value, self._make_keeper())
+            self._by_name[name] = _Kept(value, self._make_keeper(), self._guards)
 
     def end(self) -> None:
         for one in self._by_name.values():
             one.end()
+        self._guards.shutdown(wait=False, cancel_futures=True)
 
 
 def register(registry: kopf.OperatorRegistry, make_keeper: Callable[[], Keeper]) -> None:

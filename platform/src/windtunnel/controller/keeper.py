@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from pydantic import ValidationError
 
 from windtunnel.controller.reconcile import desired
-from windtunnel.controller.status import Problem, failed, observed
+from windtunnel.controller.status import Problem, failed, guard_view, observed
 from windtunnel.errors import PermanentError, WindtunnelError
 from windtunnel.spec.servedmodel import Metadata, ServedModel, ServedModelStatus
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from windtunnel.controller.config import ControllerConfig
     from windtunnel.controller.reconcile import Object
-    from windtunnel.controller.status import PodView
+    from windtunnel.controller.status import GuardView, PodView
 
 log = logging.getLogger(__name__)
 
@@ -41,12 +41,28 @@ class ClusterAccess(Protocol):
     def tell(self, about: Metadata, kind: str, reason: str, message: str) -> None: ...
 
 
+class Guarding(Protocol):
+    """What a keeper and the guard of its challenger tell each other (see challenger_guard)."""
+
+    pods: Mapping[str, str]
+
+    @property
+    def view(self) -> GuardView | None: ...
+
+    def look(self, value: Mapping[str, Any]) -> float: ...
+
+
 class Keeper:
-    """Not for use by several threads at a time."""
+    """Not for use by several threads at a time; its guard looks in a thread of its own."""
 
     def __init__(
-        self, cluster: ClusterAccess, config: ControllerConfig, clock: Callable[[], float] = time.monotonic
+        self,
+        cluster: ClusterAccess,
+        config: ControllerConfig,
+        guard: Guarding,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self.guard = guard
         self._cluster = cluster
         self._config = config
         self._clock = clock
@@ -86,19 +102,26 @@ class Keeper:
             return failed(self._status, metadata.generation, problem, now)
         try:
             model = ServedModel.model_validate(value)
-            self._apply(model)
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
             problem = Problem("InvalidSpec", f"{place}: {first['msg']}")
             return failed(self._status, metadata.generation, problem, now)
+        try:
+            self._apply(model)
         except PermanentError as error:
-            return failed(self._status, metadata.generation, Problem("ApplyFailed", str(error)), now)
+            problem = Problem("ApplyFailed", str(error))
+            return failed(self._status, metadata.generation, problem, now, self._guard_view(model))
         deployment = self._cluster.deployment(metadata.name)
         if deployment is None:
             self._applied = None
         pods = self._cluster.pods(metadata.name, model.spec.lifecycle)
-        return observed(model, self._status, deployment, pods, now)
+        # those that are not ready as well: a challenger may be why
+        self.guard.pods = {pod.name: pod.address for pod in pods if pod.address}
+        return observed(model, self._status, deployment, pods, now, self._guard_view(model))
+
+    def _guard_view(self, model: ServedModel) -> GuardView | None:
+        return guard_view(model, self.guard.view)
 
     def _apply(self, model: ServedModel) -> None:
         generation = model.metadata.generation
@@ -133,4 +156,16 @@ def news(old: ServedModelStatus | None, new: ServedModelStatus) -> list[tuple[st
         events.append(("Warning", degraded.reason, degraded.message))
     if was_degraded and new.phase == "Ready":
         events.append(("Normal", "Recovered", "all pods serve the champion again"))
+    broken = _broken(new)
+    if broken is not None and broken != _broken(old):
+        events.append(("Warning", *broken))
     return events
+
+
+def _broken(status: ServedModelStatus | None) -> tuple[str, str] | None:
+    """Why the challenger was taken back: a reason, and a message that names it."""
+    for condition in status.conditions if status else ():
+        if (condition.type, condition.status) == ("ChallengerHealthy", "False"):
+            version = status.challenger.version if status and status.challenger else ""
+            return condition.reason, f"challenger {version} is taken back: {condition.message}"
+    return None

@@ -6,13 +6,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from windtunnel.spec.servedmodel import Condition, ServedModelStatus
+from windtunnel.rollout.taking_back import TakenBack
+from windtunnel.spec.servedmodel import ChallengerStatus, Condition, ServedModelStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Literal
 
-    from windtunnel.spec.servedmodel import Phase, ServedModel
+    from windtunnel.spec.servedmodel import ModelVersion, Phase, ServedModel
+
+    Truth = Literal["True", "False", "Unknown"]
 
 _STUCK: Final = frozenset(
     {
@@ -37,6 +40,17 @@ class Problem:
 
 
 @dataclass(frozen=True)
+class GuardView:
+    """What the condition ChallengerHealthy says."""
+
+    status: Truth
+    reason: str
+    message: str
+    challenger: ModelVersion | None = None
+    """Whose health it is, where a guard has looked."""
+
+
+@dataclass(frozen=True)
 class PodView:
     """One serving pod as the controller sees it."""
 
@@ -48,6 +62,9 @@ class PodView:
     """{version, reason, message} of a version that the pod could not take in."""
     stuck: Problem | None = None
     """Why its container does not run, or not for long."""
+    address: str | None = None
+    challenger: Mapping[str, str] | None = None
+    """{version, digest, state, message} of the challenger that it has."""
 
     @classmethod
     def from_pod(cls, pod: Mapping[str, Any], parameters: Mapping[str, Any] | None) -> PodView:
@@ -62,6 +79,8 @@ class PodView:
             digest=said.get("digest"),
             failure=said.get("failure"),
             stuck=_stuck(status),
+            address=status.get("podIP"),
+            challenger=said.get("challenger"),
         )
 
 
@@ -87,6 +106,7 @@ def observed(
     deployment: Mapping[str, Any] | None,
     pods: Sequence[PodView],
     now: datetime,
+    guard: GuardView | None = None,
 ) -> ServedModelStatus:
     """The status that these observations justify, after the `old` one."""
     wanted = model.spec.serving.replicas
@@ -108,19 +128,60 @@ def observed(
         phase=phase,
         champion=champion,
         ready=f"{len(serving)}/{wanted}",
+        challenger=_challenger(model, ready),
         observed_generation=model.metadata.generation,
     )
-    return _with_conditions(status, old, bool(ready), problem, now)
+    return _with_conditions(status, old, bool(ready), problem, now, guard)
 
 
 def failed(
-    old: ServedModelStatus | None, generation: int | None, problem: Problem, now: datetime
+    old: ServedModelStatus | None,
+    generation: int | None,
+    problem: Problem,
+    now: datetime,
+    guard: GuardView | None = None,
 ) -> ServedModelStatus:
     """The status when the objects could not be applied; what is known of the pods stays."""
     known = old or ServedModelStatus()
     status = known.model_copy(update={"phase": "Degraded", "observed_generation": generation})
     available = any(c.type == "Available" and c.status == "True" for c in known.conditions)
-    return _with_conditions(status, old, available, problem, now)
+    return _with_conditions(status, old, available, problem, now, guard)
+
+
+def guard_view(model: ServedModel, live: GuardView | None) -> GuardView | None:
+    """What is to be said of the challenger's health; `live`: what the guard says while it looks."""
+    spec = model.spec
+    if spec.challenger is None:
+        return None
+    scores = bool(spec.traffic or spec.shadow)
+    if not scores and (said := TakenBack.of(model)):
+        return GuardView("False", said.reason, said.message)
+    if not spec.guard.enabled:
+        return GuardView("Unknown", "GuardDisabled", "spec.guard.enabled is false")
+    if not scores:
+        return GuardView("Unknown", "Idle", "no traffic and no shadow")
+    if live is None or live.challenger != spec.challenger:  # the guard may still be with the one before
+        return GuardView("Unknown", "Waiting", "the guard begins to look")
+    return live
+
+
+def _challenger(model: ServedModel, ready: Sequence[PodView]) -> ChallengerStatus | None:
+    wanted = model.spec.challenger
+    if wanted is None:
+        return None
+    said = [
+        (pod.name, pod.challenger)
+        for pod in ready
+        if pod.challenger
+        and (pod.challenger.get("version"), pod.challenger.get("digest")) == (wanted.version, wanted.digest)
+    ]
+    for state in ("Rejected", "Quarantined"):
+        for name, one in said:
+            if one.get("state") == state:
+                message = f"{name}: {one.get('message') or ''}"[:1000]
+                return ChallengerStatus(version=wanted.version, state=state, message=message)
+    everywhere = len(said) == len(ready) > 0 and all(one.get("state") == "Ready" for _, one in said)
+    return ChallengerStatus(version=wanted.version, state="Ready" if everywhere else "Loading")
 
 
 def _problem(
@@ -159,23 +220,27 @@ def _with_conditions(
     available: bool,
     problem: Problem | None,
     now: datetime,
+    guard: GuardView | None,
 ) -> ServedModelStatus:
     reach = ("Serving", f"{status.champion or 'several versions'}: {status.ready} ready")
     if not available:
         reach = ("NoReadyPods", "no pod is ready to answer")
     trouble = (problem.reason, problem.message) if problem else ("AsWanted", "")
     conditions = [
-        _condition(old, "Available", available, *reach, now),
-        _condition(old, "Degraded", problem is not None, *trouble, now),
+        _condition(old, "Available", "True" if available else "False", *reach, now),
+        _condition(old, "Degraded", "True" if problem else "False", *trouble, now),
     ]
+    if guard is not None:
+        conditions.append(
+            _condition(old, "ChallengerHealthy", guard.status, guard.reason, guard.message, now)
+        )
     return status.model_copy(update={"conditions": conditions})
 
 
 def _condition(
-    old: ServedModelStatus | None, kind: str, holds: bool, reason: str, message: str, now: datetime
+    old: ServedModelStatus | None, kind: str, value: Truth, reason: str, message: str, now: datetime
 ) -> Condition:
     """The condition, with the time of its last change kept while it stays as it is."""
-    value: Literal["True", "False"] = "True" if holds else "False"
     since = now
     for before in old.conditions if old else ():
         if before.type == kind and before.status == value:

@@ -131,6 +131,7 @@ def _write(
             "previous": current.spec.champion,
             "challenger": None,
             "traffic": 0,
+            "shadow": False,
             "promotion": promotion,
         }
     wanted = current.model_copy(update={"spec": current.spec.model_copy(update=changes)})

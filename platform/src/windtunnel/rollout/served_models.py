@@ -37,7 +37,10 @@ class ServedModels(Protocol):
         ...
 
     def replace(self, model: ServedModel, resource_version: str) -> ServedModel:
-        """Write the spec if nobody wrote since `resource_version`; raises ConflictError otherwise."""
+        """Write spec and annotations if nobody wrote since `resource_version`, else raise ConflictError.
+
+        Annotations that the model leaves out stay.
+        """
         ...
 
 
@@ -90,7 +93,10 @@ class KubernetesServedModels:
         # A merge patch with a resource version is a compare-and-swap too. It leaves labels and status alone,
         # and so what a newer release has put into the spec: only what we know of it is compared.
         changes = _merge_patch(found.to_object()["spec"], model.to_object()["spec"])
-        body = {"metadata": {"resourceVersion": resource_version}, "spec": changes}
+        metadata: dict[str, Any] = {"resourceVersion": resource_version}
+        if model.metadata.annotations:
+            metadata["annotations"] = model.metadata.annotations
+        body = {"metadata": metadata, "spec": changes}
         return _parse(self._api.request("PATCH", path, body, content_type=MERGE), path)
 
     def _path(self, name: str = "") -> str:
@@ -159,13 +165,17 @@ class DirectoryServedModels:
 
 
 def _merge_patch(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """The new content, and null for what the old one has beyond it (RFC 7386)."""
+    """What differs in the new content, and null for what the old one has beyond it (RFC 7386)."""
     patch: dict[str, Any] = {key: None for key in old if key not in new}
     for key, value in new.items():
         before = old.get(key)
-        patch[key] = (
-            _merge_patch(before, value) if isinstance(before, dict) and isinstance(value, dict) else value
-        )
+        if isinstance(before, dict) and isinstance(value, dict):
+            value = _merge_patch(before, value)
+            if not value:
+                continue
+        elif key in old and before == value:
+            continue  # a default that is not in the object need not be fixed there
+        patch[key] = value
     return patch
 
 

@@ -18,6 +18,8 @@ from windtunnel.features.redis_address import SCHEMES, RedisAddress
 from windtunnel.features.redis_connection import RedisConnection
 from windtunnel.kube import KubernetesApi
 from windtunnel.objects import open_store
+from windtunnel.serving.challenger import Challenger
+from windtunnel.serving.challenger_command import challenger_command
 from windtunnel.serving.loader import BundleLoader
 from windtunnel.serving.metrics import Metrics
 from windtunnel.serving.server import serve
@@ -57,6 +59,7 @@ def main(arguments: Sequence[str]) -> int:
     serving = serve(
         follow,
         loader,
+        Challenger(metrics, challenger_command(options.challenger_memory_mib), loader.interface),
         metrics,
         host=options.host,
         port=options.port,
@@ -85,6 +88,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--port", type=int, default=8080)
     parser.add_argument(
         "--drain-seconds", type=float, default=5.0, help="how long to answer after SIGTERM (default: 5)"
+    )
+    parser.add_argument(
+        "--challenger-memory-mib",
+        type=int,
+        help="memory that a challenger's process may take (default: half of the container's limit)",
     )
     return parser
 

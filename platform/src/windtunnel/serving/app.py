@@ -111,7 +111,7 @@ class App:
         self, scope: Scope, http: HTTPProtocol, parts: list[str]
     ) -> tuple[int, tuple[str, str], bytes]:
         started = time.perf_counter()
-        model, version = "", ""
+        model, version, role = "", "", "champion"
         try:
             match parts:
                 case [_, _, name, _]:
@@ -123,11 +123,14 @@ class App:
             _expect(scope, "POST")
             loaded = self._dataplane.select(name, wanted)
             model, version = loaded.lifecycle, loaded.version
-            answer = await self._dataplane.infer(loaded, await _body(scope, http))
+            role, answer = await self._dataplane.infer(
+                loaded, await _body(scope, http), pinned=wanted is not None
+            )
+            version = answer.model_version
             status, body = 200, protocol.encode(answer)
         except Exception as error:
             status, body = _status(error), protocol.error_body(_message(error))
-        self._metrics.of(model, version).answered(status, time.perf_counter() - started)
+        self._metrics.of(model, version, role).answered(status, time.perf_counter() - started)
         return status, _JSON, body
 
 

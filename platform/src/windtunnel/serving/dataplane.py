@@ -11,23 +11,27 @@ import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from windtunnel.errors import NotFoundError, RequestError, TemporaryError, WindtunnelError
 from windtunnel.serving import protocol
+from windtunnel.serving.challenger_link import Fault
+from windtunnel.serving.model import ROWS_ON_LOOP
 from windtunnel.serving.prediction_id import prediction_id
+from windtunnel.serving.routing import request_key
+from windtunnel.serving.rows import complete
+from windtunnel.serving.time_limit import TimeLimit
 
 if TYPE_CHECKING:
-    from windtunnel.features.online_reader import OnlineFeatures
+    from windtunnel.serving.challenger import Challenger
     from windtunnel.serving.inputs import Batch
     from windtunnel.serving.metrics import Metrics
-    from windtunnel.serving.model import FloatArray, LoadedVersion
+    from windtunnel.serving.model import FloatArray, LoadedVersion, VersionInterface
+    from windtunnel.serving.predictions import PredictionHistogram
+    from windtunnel.serving.rows import Rows
 
-_ROWS_ON_LOOP: Final = 256
-"""Larger batches are computed in a thread, so that they don't hold up single rows."""
-_FP32_MAX: Final = float(np.finfo(np.float32).max)
+Answered = tuple[str, protocol.InferResponse]
+"""Role (champion, challenger, or fallback: the champion in the challenger's stead) and answer."""
 
 
 class ModelFault(WindtunnelError):
@@ -47,11 +51,26 @@ class Failure:
         return {"version": self.version, "reason": self.reason, "message": self.message}
 
 
+class Question(NamedTuple):
+    """One infer call as it was read."""
+
+    request: protocol.InferRequest
+    batch: Batch
+    id: str
+    """Of the prediction."""
+    now: float | None
+    """Seconds since 1970 as of which online features are read; None for the clock's."""
+
+
 class Dataplane:
     """Answers for one lifecycle."""
 
-    def __init__(self, metrics: Metrics) -> None:
+    def __init__(self, metrics: Metrics, challenger: Challenger) -> None:
         self._metrics = metrics
+        self.challenger = challenger
+        self._time_limit = TimeLimit()
+        self._predictions: PredictionHistogram | None = None
+        """Of the champion."""
         self._threads = ThreadPoolExecutor(max_workers=2, thread_name_prefix="predict")
         self.lifecycle: str | None = None
         """Known once the ServedModel has been seen."""
@@ -63,6 +82,11 @@ class Dataplane:
     def swap(self, loaded: LoadedVersion) -> None:
         """Let a version answer from now on."""
         old, self.champion = self.champion, loaded
+        self._time_limit = TimeLimit()
+        self._predictions = self._metrics.predictions.of(
+            loaded.lifecycle, loaded.version, "champion", loaded.prediction_edges
+        )
+        self.challenger.beside(loaded)
         if old is not None:
             self._metrics.model_info.remove(old.lifecycle, old.version, "champion", old.digest)
         self._metrics.model_info.labels(loaded.lifecycle, loaded.version, "champion", loaded.digest).set(1)
@@ -85,48 +109,82 @@ class Dataplane:
             )
         return champion
 
-    async def infer(self, loaded: LoadedVersion, body: bytes) -> protocol.InferResponse:
-        """Raises RequestError, StoreError, or ModelFault."""
+    async def infer(self, champion: LoadedVersion, body: bytes, *, pinned: bool = False) -> Answered:
+        """The role of who answered, and the answer; `pinned` when the caller asks for this version. Raises
+        RequestError, StoreError, or ModelFault."""
         request = protocol.parse(body)
-        batch = loaded.plan.read(request)
-        parameters: dict[str, Any] = {"prediction_id": prediction_id(), "role": "champion"}
-        defaulted = 0
-        if batch.entities is not None:
-            online = await self._read_online(loaded, batch, request.event_time())
-            parameters["stale_features"] = online.stale
-            defaulted = online.missing - int(np.isnan(online.values).sum())
-        matrix = batch.matrix
-        nulls = int(np.isnan(matrix).sum())
-        missing = nulls + defaulted
-        if loaded.single_precision and np.any(np.abs(matrix) > _FP32_MAX):
-            raise RequestError(
-                "a number is too large for this model", where="inputs", fix="send less than 3.4e38"
-            )
-        answers = (await self._predict(loaded, matrix)).tolist()
-        _check_answers(answers, nulls)
-        self._metrics.of(loaded.lifecycle, loaded.version).rows(len(answers), missing)
-        parameters["missing_features"] = missing
-        return protocol.InferResponse(
-            model_name=loaded.lifecycle,
-            model_version=loaded.version,
-            id=request.id,
-            parameters=parameters,
-            outputs=[protocol.OutputTensor(loaded.output, [len(answers)], "FP64", answers)],
-        )
+        batch = champion.plan.read(request)
+        now = None if batch.entities is None else request.event_time()
+        question = Question(request, batch, prediction_id(), now)
+        split = self.challenger.split
+        if split is not None and not pinned and split.takes(request_key(request, batch, question.id)):
+            return await self._by_challenger(champion, question)
+        rows = await complete(champion, batch, question.now, self._metrics)
+        answer = await self._by_champion(champion, question, rows)
+        if self.challenger.live is not None:
+            self.challenger.live.offer(request, batch)
+        return "champion", answer
 
-    async def _read_online(self, loaded: LoadedVersion, batch: Batch, now: float | None) -> OnlineFeatures:
-        """Complete the batch from the online store."""
-        assert loaded.reader is not None, "a plan without reader knows no join keys"
-        assert batch.entities is not None
+    async def _by_challenger(self, champion: LoadedVersion, question: Question) -> Answered:
+        """As `infer`; the champion answers when the challenger does not."""
+        rows: Rows | None = None
+        counts = self.challenger.counts
+        try:
+            live = self.challenger.ask()
+            if live.shares_inputs:
+                asked = rows = await complete(champion, question.batch, question.now, self._metrics)
+            else:
+                asked = await live.read(question.request, question.batch)
+            values = await live.ask(asked.matrix, self._time_limit.limit(len(asked.matrix)))
+        except Fault as fault:
+            answered = await self._fall_back(champion, question, rows)
+            # only now: where the champion can do no better it is no fault
+            self.challenger.answered(counts, fault)
+            return answered
+        self.challenger.answered(counts)
+        return "challenger", self._response(live.interface, question, asked, values, "challenger")
+
+    async def _fall_back(self, champion: LoadedVersion, question: Question, rows: Rows | None) -> Answered:
+        if rows is None:
+            rows = await complete(champion, question.batch, question.now, self._metrics)
+        answer = await self._by_champion(champion, question, rows)
+        answer.parameters["fallback"] = True
+        return "fallback", answer
+
+    async def _by_champion(
+        self, champion: LoadedVersion, question: Question, rows: Rows
+    ) -> protocol.InferResponse:
         started = time.perf_counter()
-        online = await loaded.reader.read(batch.entities, now)
-        self._metrics.online_read_seconds.labels(loaded.lifecycle).observe(time.perf_counter() - started)
-        batch.matrix[:, loaded.online_columns] = online.values
-        return online
+        values = (await self._predict(champion, rows.matrix)).tolist()
+        seconds = time.perf_counter() - started
+        _check_answers(values, rows.nulls)
+        self._time_limit.measured(len(values), seconds)
+        if self.challenger.live is not None:
+            names = (champion.lifecycle, champion.version, "champion")
+            self._metrics.predict_seconds.labels(*names).observe(seconds)
+        if champion is self.champion and self._predictions is not None:
+            self._predictions.observe(values)
+        return self._response(champion, question, rows, values, "champion")
+
+    def _response(
+        self, version: VersionInterface, question: Question, rows: Rows, values: list[float], role: str
+    ) -> protocol.InferResponse:
+        self._metrics.of(version.lifecycle, version.version, role).rows(len(values), rows.missing)
+        parameters: dict[str, Any] = {"prediction_id": question.id, "role": role}
+        if rows.stale is not None:
+            parameters["stale_features"] = rows.stale
+        parameters["missing_features"] = rows.missing
+        return protocol.InferResponse(
+            model_name=version.lifecycle,
+            model_version=version.version,
+            id=question.request.id,
+            parameters=parameters,
+            outputs=[protocol.OutputTensor(version.output, [len(values)], "FP64", values)],
+        )
 
     async def _predict(self, loaded: LoadedVersion, matrix: FloatArray) -> FloatArray:
         try:
-            if len(matrix) <= _ROWS_ON_LOOP:
+            if len(matrix) <= ROWS_ON_LOOP:
                 return loaded.predictor.predict(matrix)
             return await asyncio.get_running_loop().run_in_executor(
                 self._threads, loaded.predictor.predict, matrix
@@ -145,6 +203,7 @@ class Dataplane:
             "digest": loaded.digest if loaded else None,
             "generation": self.generation,
             "failure": self.failure.to_json() if self.failure else None,
+            "challenger": self.challenger.describe(),
         }
         if loaded is None:
             return {

@@ -12,7 +12,8 @@ from windtunnel.errors import IntegrityError
 from windtunnel.features.online_reader import OnlineReader, OnlineView
 from windtunnel.registry.bundle import read_bundle
 from windtunnel.serving.inputs import REQUEST, InputPlan
-from windtunnel.serving.model import LoadedVersion
+from windtunnel.serving.model import LoadedVersion, VersionInterface
+from windtunnel.serving.predictions import prediction_edges
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -37,23 +38,29 @@ class BundleLoader:
 
     def __call__(self, lifecycle: str, wanted: ModelVersion) -> LoadedVersion:
         """Raises IntegrityError for wrong content, NotFoundError, StoreError, PermanentError."""
-        bundle = read_bundle(self._store, wanted.bundle, wanted.digest)
-        manifest = bundle.manifest
-        if manifest["lifecycle"] != lifecycle:
-            raise IntegrityError(f"the bundle is of lifecycle {manifest['lifecycle']!r}", where=wanted.bundle)
-        rehearse(bundle, wanted.bundle)
+        bundle = read_rehearsed(self._store, lifecycle, wanted)
+        return LoadedVersion(
+            **vars(self.interface(lifecycle, wanted, bundle.manifest)),
+            predictor=bundle,
+            prediction_edges=prediction_edges(bundle.manifest["output"]["name"], bundle.golden[1]),
+        )
+
+    def interface(
+        self, lifecycle: str, wanted: ModelVersion, manifest: Mapping[str, Any]
+    ) -> VersionInterface:
+        """How requests become the input of the model that a manifest describes. Raises PermanentError."""
         features = {feature["name"]: feature["source"] for feature in manifest["features"]}
         views = [_view(view) for view in manifest["online"]["views"]]
         reader = self._reader(manifest["online"], views, features)
         join_keys = {name: kind for view in views for name, kind in view.join_keys.items()} if reader else {}
-        return LoadedVersion(
+        return VersionInterface(
             lifecycle=lifecycle,
             version=wanted.version,
             digest=wanted.digest,
             runtime=manifest["runtime"],
             output=manifest["output"]["name"],
             plan=InputPlan(features, join_keys),
-            predictor=bundle,
+            inputs=(manifest["features"], manifest["online"]),
             single_precision=manifest.get("input", {}).get("dtype") == "float32",
             reader=reader,
             online_columns=tuple(
@@ -71,6 +78,18 @@ class BundleLoader:
             return None
         columns = [_column(source) for source in features.values() if source != REQUEST]
         return OnlineReader(self._online_store, online["project"], views, columns, _defaults(online, columns))
+
+
+def read_rehearsed(store: ObjectStore, lifecycle: str, wanted: ModelVersion) -> Bundle:
+    """The bundle, verified and rehearsed. Raises IntegrityError for wrong content, NotFoundError,
+    StoreError, PermanentError."""
+    bundle = read_bundle(store, wanted.bundle, wanted.digest)
+    if bundle.manifest["lifecycle"] != lifecycle:
+        raise IntegrityError(
+            f"the bundle is of lifecycle {bundle.manifest['lifecycle']!r}", where=wanted.bundle
+        )
+    rehearse(bundle, wanted.bundle)
+    return bundle
 
 
 def rehearse(bundle: Bundle, where: str) -> None:

@@ -8,6 +8,9 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from windtunnel.serving.challenger_metrics import ChallengerMetrics
+from windtunnel.serving.predictions import PredictionHistograms
+
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -18,19 +21,19 @@ class Metrics:
         # one more series for each metric, that nobody reads
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
-        self._versions: dict[tuple[str, str], VersionMetrics] = {}
+        self._versions: dict[tuple[str, str, str], VersionMetrics] = {}
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
         self.requests = Counter(
             "windtunnel_serving_requests",
-            "Infer calls answered, by HTTP status code.",
-            ("model", "version", "code"),
+            "Infer calls answered, by HTTP status code and role (fallback: champion for challenger).",
+            ("model", "version", "role", "code"),
             registry=self.registry,
         )
         self.seconds = Histogram(
             "windtunnel_serving_request_seconds",
             "Time from an infer call's head to its answer.",
-            ("model", "version"),
+            ("model", "version", "role"),
             buckets=_SECONDS,
             registry=self.registry,
         )
@@ -50,6 +53,16 @@ class Metrics:
             buckets=_SECONDS,
             registry=self.registry,
         )
+        self.predict_seconds = Histogram(
+            "windtunnel_serving_predict_seconds",
+            "Time that a model itself takes for a request; measured while there is a challenger to compare.",
+            ("model", "version", "role"),
+            buckets=_SECONDS,
+            registry=self.registry,
+        )
+        self.predictions = PredictionHistograms()
+        self.registry.register(self.predictions)
+        self.challenger = ChallengerMetrics(self.registry, _SECONDS)
         self.model_info = Gauge(
             "windtunnel_serving_model_info",
             "1 for each model version that is loaded, with its role.",
@@ -68,21 +81,21 @@ class Metrics:
             registry=self.registry,
         )
 
-    def of(self, model: str, version: str) -> VersionMetrics:
+    def of(self, model: str, version: str, role: str) -> VersionMetrics:
         """The version's own series; made once, because looking labels up costs more than counting."""
-        known = self._versions.get((model, version))
+        known = self._versions.get((model, version, role))
         if known is None:
-            known = self._versions[model, version] = VersionMetrics(self, model, version)
+            known = self._versions[model, version, role] = VersionMetrics(self, model, version, role)
         return known
 
 
 class VersionMetrics:
     """What is counted for each infer call."""
 
-    def __init__(self, metrics: Metrics, model: str, version: str) -> None:
-        self._requests = partial(metrics.requests.labels, model, version)
+    def __init__(self, metrics: Metrics, model: str, version: str, role: str) -> None:
+        self._requests = partial(metrics.requests.labels, model, version, role)
         self._by_status: dict[int, Counter] = {}
-        self._seconds = metrics.seconds.labels(model, version)
+        self._seconds = metrics.seconds.labels(model, version, role)
         self._rows = metrics.rows.labels(model, version)
         self._missing = metrics.missing.labels(model, version)
 

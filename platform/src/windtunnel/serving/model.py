@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import numpy as np
 
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from windtunnel.serving.inputs import InputPlan
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+
+ROWS_ON_LOOP: Final = 256
+"""Larger batches are computed in a thread, so that they don't hold up single rows."""
+_FP32_MAX: Final = float(np.finfo(np.float32).max)
 
 
 class Predictor(Protocol):
@@ -30,9 +35,9 @@ class FeatureReader(Protocol):
         """What is known at `now` (seconds since 1970; None for the clock's). Raises StoreError."""
 
 
-@dataclass(frozen=True)
-class LoadedVersion:
-    """A verified and rehearsed bundle; everything that a request needs, so that a swap is one assignment."""
+@dataclass(frozen=True, kw_only=True)
+class VersionInterface:
+    """What one model version is called, and how requests become its input."""
 
     lifecycle: str
     version: str
@@ -42,9 +47,28 @@ class LoadedVersion:
     output: str
     """Name of the answer: probability or value."""
     plan: InputPlan
-    predictor: Predictor
+    inputs: object
+    """What the bundle says of its features; versions with equal ones take the same matrix."""
     single_precision: bool
     """The model computes in float32; larger numbers must not reach it."""
     reader: FeatureReader | None
     online_columns: tuple[int, ...]
     """Columns of the model's input that `reader` fills, in its order."""
+
+    @property
+    def largest(self) -> float:
+        """The largest number that the model can compute with."""
+        return _FP32_MAX if self.single_precision else math.inf
+
+    def holds(self, matrix: FloatArray) -> bool:
+        """Whether the model can compute with every number."""
+        return not self.single_precision or not bool(np.any(np.abs(matrix) > _FP32_MAX))
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoadedVersion(VersionInterface):
+    """A verified and rehearsed bundle; everything that a request needs, so that a swap is one assignment."""
+
+    predictor: Predictor
+    prediction_edges: tuple[float, ...]
+    """Upper bounds of the buckets in which its answers are counted."""

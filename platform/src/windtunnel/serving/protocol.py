@@ -36,6 +36,9 @@ class Parameters(msgspec.Struct):
 
     event_timestamp: datetime | None = None
     """When the asked-for thing happens: the age of online features counts back from here. Default: now."""
+    key: str | int | None = None
+    """Requests of equal keys are answered by the same version while a challenger has a share of them.
+    Default: the entity that is asked for."""
 
 
 class InferRequest(msgspec.Struct):

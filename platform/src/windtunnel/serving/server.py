@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
+    from windtunnel.serving.challenger import Challenger
     from windtunnel.serving.metrics import Metrics
     from windtunnel.serving.updater import Loader
 
@@ -34,6 +35,7 @@ _FINISH: Final = 20.0
 async def serve(
     follow: Callable[[threading.Event], Iterator[dict[str, Any]]],
     load: Loader,
+    challenger: Challenger,
     metrics: Metrics,
     *,
     host: str,
@@ -46,7 +48,7 @@ async def serve(
     `drain_seconds` (until the last load balancer has heard of it), and those in flight are finished.
     """
     loop = asyncio.get_running_loop()
-    dataplane = Dataplane(metrics)
+    dataplane = Dataplane(metrics, challenger)
     app = App(dataplane, metrics)
     updater = Updater(dataplane, load, metrics, loop.call_soon_threadsafe)
     server = Server(
@@ -80,6 +82,7 @@ async def serve(
         server.stop()  # type: ignore[no-untyped-call]
     with contextlib.suppress(asyncio.CancelledError):
         await serving
+    await challenger.stop()
     log.info("ended")
 
 

@@ -103,6 +103,10 @@ class Updater:
         if current is not None and (current.version, current.digest) == (wanted.version, wanted.digest):
             self._settle(model, None)
             return True
+        # What is about to be promoted goes on answering its share until it is loaded, and nothing comes
+        # before the first champion; all else holds at once.
+        if current is not None and not self._dataplane.challenger.is_wanted(wanted):
+            self._on_loop(partial(self._dataplane.challenger.want, model.spec))
         started = time.monotonic()
         try:
             loaded = self._load(model.spec.lifecycle, wanted)
@@ -128,6 +132,7 @@ class Updater:
         def settle() -> None:
             if loaded is not None:
                 self._dataplane.swap(loaded)
+            self._dataplane.challenger.want(model.spec)
             self._dataplane.failure = None
             self._dataplane.generation = model.metadata.generation
 
@@ -148,6 +153,7 @@ class Updater:
         def fail() -> None:
             self._dataplane.failure = failure
             if model is not None:
+                self._dataplane.challenger.want(model.spec)
                 self._dataplane.generation = model.metadata.generation
 
         self._on_loop(fail)

@@ -45,9 +45,11 @@ Quantities = Annotated[
 ]
 
 TRAFFIC_RULE = "traffic needs a challenger: set spec.challenger, or set spec.traffic to 0"
+SHADOW_RULE = "shadow needs a challenger: set spec.challenger, or set spec.shadow to false"
 TWIN_RULE = "champion and challenger are the same version: take the challenger out, or name another"
 NAME_RULE = "metadata.name must be spec.lifecycle with '-' for '_'"
 RENAME_RULE = "a ServedModel keeps its lifecycle: create another one instead"
+MARGIN_RULE = "guard.maxErrorRate is below guard.errorMargin, which could never count then: raise it"
 
 
 def object_name(lifecycle: str) -> str:
@@ -99,6 +101,46 @@ class ServingSettings(_Model):
     resources: Resources = Field(default_factory=Resources)
 
 
+class GuardSettings(_Model):
+    """When the controller takes a challenger's traffic and shadow away by itself.
+
+    A crash, an answer that is no number, and repeated timeouts break the guard at once, whatever is set here.
+    """
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                {
+                    "rule": "!has(self.maxErrorRate) || !has(self.errorMargin) || "
+                    "self.maxErrorRate >= self.errorMargin",
+                    "message": MARGIN_RULE,
+                }
+            ]
+        }
+    )
+
+    enabled: bool = True
+    """False leaves the challenger alone, whatever it does; users still get the champion's answer for its
+    faults."""
+    error_margin: Annotated[float, Field(ge=0.0, le=0.5)] = 0.005
+    """The share of faults that the challenger may have beyond the champion's."""
+    max_error_rate: Annotated[float, Field(ge=0.0, le=1.0)] | None = None
+    """The share of faults that the challenger may have, whatever the champion has; absent: no such limit."""
+    max_latency_ratio: Annotated[float, Field(ge=1.0, le=100.0)] = 2.0
+    """How many times longer than the champion's slowest answers (1 in 100) the challenger's may take."""
+    max_prediction_shift: Annotated[float, Field(ge=0.01, le=0.5)] = 0.2
+    """How far the chance that a prediction of the challenger exceeds one of the champion's may lie from
+    1/2; 0.5 allows anything."""
+    min_requests: Annotated[int, Field(ge=1, le=1_000_000)] = 50
+    """Requests that the challenger must have answered before it is called healthy."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.max_error_rate is not None and self.max_error_rate < self.error_margin:
+            raise ValueError(MARGIN_RULE)
+        return self
+
+
 class ServedModelSpec(_Model):
     """What shall serve."""
 
@@ -108,6 +150,10 @@ class ServedModelSpec(_Model):
                 {
                     "rule": "!has(self.traffic) || self.traffic == 0 || has(self.challenger)",
                     "message": TRAFFIC_RULE,
+                },
+                {
+                    "rule": "!has(self.shadow) || !self.shadow || has(self.challenger)",
+                    "message": SHADOW_RULE,
                 },
                 {
                     "rule": "!has(self.challenger) || self.challenger.version != self.champion.version",
@@ -130,7 +176,10 @@ class ServedModelSpec(_Model):
     challenger: ModelVersion | None = None
     """Stands beside the champion during a rollout."""
     traffic: Annotated[int, Field(ge=0, le=100)] = 0
-    """Percent of requests that the challenger answers."""
+    """Percent of requests, by their keys, that the challenger answers."""
+    shadow: bool = False
+    """Whether the challenger scores copies of the requests that the champion answers."""
+    guard: GuardSettings = Field(default_factory=GuardSettings)
     previous: ModelVersion | None = None
     """The champion before this one: where a rollback goes."""
     promotion: Promotion | None = None
@@ -140,6 +189,8 @@ class ServedModelSpec(_Model):
     def _check(self) -> Self:
         if self.traffic and self.challenger is None:
             raise ValueError(TRAFFIC_RULE)
+        if self.shadow and self.challenger is None:
+            raise ValueError(SHADOW_RULE)
         if self.challenger is not None and self.challenger.version == self.champion.version:
             raise ValueError(TWIN_RULE)
         return self
@@ -158,14 +209,31 @@ class Condition(_Model):
     last_transition_time: datetime
 
 
+ChallengerState = Literal["Loading", "Ready", "Quarantined", "Rejected"]
+
+
+class ChallengerStatus(_Model):
+    """The challenger as the serving pods report it."""
+
+    version: Annotated[str, Field(max_length=63)]
+    state: ChallengerState
+    """Ready: in every ready pod. Rejected: its bundle did not pass in some pod. Quarantined: it died again
+    and again in some pod, which starts it no more."""
+    message: Annotated[str, Field(max_length=1024)] = ""
+
+
 class ServedModelStatus(_Model):
-    """What serves, as the controller saw it last."""
+    """What serves, as the controller saw it last.
+
+    Conditions: `Available`, `Degraded`, and while there is a challenger `ChallengerHealthy`.
+    """
 
     phase: Phase = "Pending"
     champion: Annotated[str, Field(max_length=63)] | None = None
     """The version that every ready pod serves; absent while they differ or none is ready."""
     ready: Annotated[str, Field(max_length=15)] = "0/1"
     """Ready pods that serve the champion, of those wanted."""
+    challenger: ChallengerStatus | None = None
     observed_generation: int | None = None
     conditions: Annotated[
         list[Condition],
@@ -185,6 +253,7 @@ class Metadata(_Model):
     generation: int | None = None
     resource_version: str | None = None
     """Token for compare-and-swap; opaque."""
+    annotations: dict[str, str] | None = None
 
 
 class ServedModel(_Model):
@@ -228,6 +297,7 @@ def crd() -> dict[str, Any]:
         ("Champion", "string", ".spec.champion.version"),
         ("Challenger", "string", ".spec.challenger.version"),
         ("Traffic", "integer", ".spec.traffic"),
+        ("Guard", "string", '.status.conditions[?(@.type=="ChallengerHealthy")].reason'),
         ("Phase", "string", ".status.phase"),
         ("Ready", "string", ".status.ready"),
         ("Age", "date", ".metadata.creationTimestamp"),

@@ -1,0 +1,193 @@
+"""The guard: shall the challenger keep its traffic? Pure: counters in, a verdict out, no clock, no cluster.
+
+Hard failures need no statistics: a death of its process, an answer that is no number, a bundle that a pod
+rejects, and three faults in ten seconds that are half of what it was asked. All else is left to always-valid
+tests against the champion on the same traffic (`rollout.comparisons`), one each for
+
+    faults         the challenger's share exceeds the champion's by more than errorMargin
+    fault limit    it exceeds maxErrorRate
+    latency        more than 1 % of its answers, beyond the champion's own, take over maxLatencyRatio times as
+                   long as the slowest 1 % of the champion's
+    predictions    they lie higher, or lower, than the champion's by more than maxPredictionShift
+
+that together take a challenger back which did nothing wrong with a chance of at most ALPHA in all its time,
+however often one looks.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from windtunnel.rollout.comparisons import Comparisons, faults, requests
+from windtunnel.rollout.counters import (
+    CHALLENGER,
+    CHAMPION,
+    FAULTS,
+    REQUESTS,
+    RESTARTS,
+    Counts,
+    Reading,
+    since,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from windtunnel.spec.servedmodel import GuardSettings
+
+_WINDOW_SECONDS: Final = 10.0
+_WINDOW_FAULTS: Final = 3
+_POD_RESTARTS: Final = 2
+_HARD: Final = {"died": "ChallengerDied", "not_a_number": "NotANumber"}
+_REPEATED: Final = {"timeout": "RepeatedTimeouts", "overloaded": "Overloaded"}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was seen since the guard began to look."""
+
+    requests: int
+    faults: int
+    champion_requests: int
+    champion_faults: int
+
+    def __str__(self) -> str:
+        return (
+            f"{self.faults:,} faults in {self.requests:,} requests; "
+            f"champion {self.champion_faults:,} in {self.champion_requests:,}"
+        )
+
+
+@dataclass(frozen=True)
+class Healthy:
+    """Enough requests, and nothing against the challenger."""
+
+    message: str
+
+
+@dataclass(frozen=True)
+class Broken:
+    """The challenger must go. `reason` is in CamelCase, `message` for people."""
+
+    reason: str
+    message: str
+    evidence: Evidence
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """Nothing against the challenger so far, and too little for it."""
+
+    message: str
+
+
+Verdict = Healthy | Broken | Waiting
+
+
+class Guard:
+    """Watches one challenger beside one champion. Once broken, it stays so.
+
+    forgive: what the processes had counted before the first look is not held against the challenger.
+    """
+
+    def __init__(self, settings: GuardSettings, *, forgive: bool = False) -> None:
+        self._settings = settings
+        self._forgive = forgive
+        self._readings: dict[str, Reading] = {}
+        self._total: Counts = Counter()
+        self._window: deque[tuple[float, Counts]] = deque()
+        self._pod_restarts = 0
+        self._told = 0
+        self._message = ""
+        self._broken: Broken | None = None
+        self._tests: Comparisons | None = None
+
+    def look(self, readings: Mapping[str, Reading], now: float) -> Verdict:
+        """Judge by the counters of all pods that answered, by pod; `now` in seconds of any steady clock.
+
+        A pod's first reading is where its comparison starts; hard failures that it had counted before, while
+        nobody looked, break the guard all the same.
+        """
+        if self._broken is None:
+            self._broken = self._judge(readings, now)
+        if self._broken is not None:
+            return self._broken
+        evidence = self._evidence()
+        if not self._readings:
+            return Waiting("no serving pod has told what it counted yet")
+        if evidence.requests < self._settings.min_requests:
+            return Waiting(f"fewer than {self._settings.min_requests:,} requests so far")
+        if evidence.requests >= 2 * self._told:  # not anew each second, as each is a write of the status
+            self._told, self._message = evidence.requests, str(evidence)
+        return Healthy(self._message)
+
+    def _judge(self, readings: Mapping[str, Reading], now: float) -> Broken | None:
+        earlier: Counts = Counter()
+        block: Counts = Counter()
+        for pod, reading in sorted(readings.items()):
+            before = self._readings.get(pod)
+            if before is None:
+                earlier.update(reading.counts)
+            else:
+                block.update(since(before, reading))
+                self._pod_restarts += before.started != reading.started
+            self._readings[pod] = reading
+        self._total.update(block)
+        held = block if self._forgive else block + earlier
+        states = {state: pod for pod, reading in readings.items() for state in reading.states}
+        return self._hard(held, states) or self._repeated(block, now) or self._statistical(block, earlier)
+
+    def _hard(self, counts: Counts, states: Mapping[str, str]) -> Broken | None:
+        for reason, name in _HARD.items():
+            if number := counts[CHALLENGER, FAULTS, reason]:
+                return self._break(name, f"{number:,} of its requests ended so")
+        if counts[CHALLENGER, RESTARTS]:
+            return self._break("ChallengerDied", "its process died and was started again")
+        for state in ("Rejected", "Quarantined"):
+            if state in states:
+                return self._break(state, f"by pod {states[state]}; status.challenger says why")
+        if self._pod_restarts >= _POD_RESTARTS:
+            return self._break(
+                "PodsRestarted", f"serving processes ended {self._pod_restarts} times beside it"
+            )
+        return None
+
+    def _repeated(self, block: Counts, now: float) -> Broken | None:
+        self._window.append((now, block))
+        while self._window[0][0] < now - _WINDOW_SECONDS:
+            self._window.popleft()
+        asked = sum(requests(counts) for _, counts in self._window)
+        kinds: Counter[str] = Counter()
+        for _, counts in self._window:
+            kinds.update(faults(counts))
+        failed = kinds.total()
+        if failed < _WINDOW_FAULTS or 2 * failed < asked:
+            return None
+        kind = kinds.most_common(1)[0][0]
+        return self._break(
+            _REPEATED.get(kind, "RepeatedErrors"),
+            f"{failed:,} of {asked:,} requests failed within {_WINDOW_SECONDS:.0f} s ({kind})",
+        )
+
+    def _statistical(self, block: Counts, earlier: Counts) -> Broken | None:
+        if self._tests is None:
+            if not self._readings:
+                return None
+            self._tests = Comparisons(self._settings, earlier)
+        found = self._tests.update(block)
+        return self._break(*found) if found else None
+
+    def _break(self, reason: str, what: str) -> Broken:
+        evidence = self._evidence()
+        return Broken(reason, f"{what}. Since the guard looks: {evidence}", evidence)
+
+    def _evidence(self) -> Evidence:
+        total = self._total
+        return Evidence(
+            requests=requests(total),
+            faults=faults(total).total(),
+            champion_requests=total[CHAMPION, REQUESTS],
+            champion_faults=total[CHAMPION, FAULTS],
+        )

@@ -1,0 +1,76 @@
+"""Completes a request's rows: online features read, what is missing counted, what the model cannot compute
+refused."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+import numpy as np
+
+from windtunnel.errors import RequestError
+
+if TYPE_CHECKING:
+    from windtunnel.features.online_reader import OnlineFeatures
+    from windtunnel.serving.inputs import Batch
+    from windtunnel.serving.metrics import Metrics
+    from windtunnel.serving.model import FloatArray, VersionInterface
+
+_ONE_BY_ONE: Final = 64
+"""Values up to which a loop is faster than numpy."""
+
+
+class Rows(NamedTuple):
+    """What a model is asked."""
+
+    matrix: FloatArray
+    """[rows, features]; nobody writes to it any more."""
+    nulls: int
+    """Values that the model has to do without."""
+    missing: int
+    """Values that are missing: the nulls, and those that a default stands for."""
+    stale: int | None
+    """Values of the online store that were too old to use; None when it was not asked."""
+
+
+async def complete(version: VersionInterface, batch: Batch, now: float | None, metrics: Metrics) -> Rows:
+    """The batch as rows, as of `now` (seconds since 1970; None for the clock's). Raises RequestError,
+    StoreError."""
+    online = None if batch.entities is None else await _read_online(version, batch, now, metrics)
+    nulls, holds = _examine(version, batch.matrix)
+    if not holds:
+        raise RequestError(
+            "a number is too large for this model", where="inputs", fix="send less than 3.4e38"
+        )
+    if online is None:
+        return Rows(batch.matrix, nulls, nulls, None)
+    defaulted = online.missing - int(np.isnan(online.values).sum()) if online.missing else 0
+    return Rows(batch.matrix, nulls, nulls + defaulted, online.stale)
+
+
+def _examine(version: VersionInterface, matrix: FloatArray) -> tuple[int, bool]:
+    """(missing values, whether the model can compute with the others)."""
+    if matrix.size > _ONE_BY_ONE:
+        return int(np.isnan(matrix).sum()), version.holds(matrix)
+    limit = version.largest
+    missing = 0
+    for value in matrix.ravel().tolist():
+        if -limit <= value <= limit:
+            continue
+        if value == value:
+            return missing, False
+        missing += 1
+    return missing, True
+
+
+async def _read_online(
+    version: VersionInterface, batch: Batch, now: float | None, metrics: Metrics
+) -> OnlineFeatures:
+    """Fill in the online columns."""
+    assert version.reader is not None, "a plan without reader knows no join keys"
+    assert batch.entities is not None
+    started = time.perf_counter()
+    online = await version.reader.read(batch.entities, now)
+    metrics.online_read_seconds.labels(version.lifecycle).observe(time.perf_counter() - started)
+    batch.matrix[:, version.online_columns] = online.values
+    return online

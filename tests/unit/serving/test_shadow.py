@@ -1,0 +1,59 @@
+"""The queue of copies: bounded in number and bytes, emptied in windows."""
+
+from __future__ import annotations
+
+import asyncio
+
+import numpy as np
+
+from windtunnel.serving.inputs import Batch
+from windtunnel.serving.protocol import InferRequest
+from windtunnel.serving.shadow import QUEUED, Copy, ShadowCopies
+
+
+def windows(sizes: list[int], one_by_one: bool) -> tuple[list[int], int]:
+    """(rows of each window, copies dropped) when all copies come at once."""
+    seen: list[list[int]] = []
+    dropped = 0
+
+    async def score(copies: list[Copy]) -> None:
+        seen.append([len(copy.batch.matrix) for copy in copies])
+        await asyncio.sleep(0)
+
+    def drop() -> None:
+        nonlocal dropped
+        dropped += 1
+
+    async def run() -> None:
+        copies = ShadowCopies(score, drop, one_by_one)
+        for rows in sizes:
+            copies.offer(Copy(InferRequest(inputs=[]), Batch(np.zeros((rows, 5)))))
+        scoring = asyncio.create_task(copies.run())
+        await asyncio.sleep(0.05)
+        scoring.cancel()
+
+    asyncio.run(run())
+    assert [rows for window in seen for rows in window] == sizes[: len(sizes) - dropped] or dropped
+    assert all(seen)
+    return [sum(window) for window in seen], dropped
+
+
+def test_small_ones_go_together_and_large_ones_alone() -> None:
+    rows, dropped = windows([1] * 40 + [200, 100, 5000, 1], one_by_one=False)
+    assert rows == [16, 16, 208, 100, 5000, 1]
+    assert dropped == 0
+
+
+def test_beside_routed_requests_they_go_one_by_one() -> None:
+    assert windows([1] * 10, one_by_one=True) == ([1] * 10, 0)
+
+
+def test_what_is_too_many_is_dropped() -> None:
+    rows, dropped = windows([1] * (QUEUED + 7), one_by_one=False)
+    assert (sum(rows), dropped) == (QUEUED, 7)
+
+
+def test_what_is_too_large_is_dropped() -> None:
+    rows, dropped = windows([100_000] * 6, one_by_one=False)
+    # of 4 MB each, four fit in 16 MiB
+    assert (rows, dropped) == ([100_000] * 4, 2)
