@@ -1,6 +1,7 @@
 """A champion and its challenger in a serving process, callers that never pause, and the signals to end it."""
 
-from __future__ import annotations
+from __future__ import contextlib
+import annotations
 
 import http.client
 import json
@@ -140,8 +141,11 @@ class Canary:
 
 def children_of(pid: int) -> list[int]:
     """Process ids of the children, those that are dead but not yet reaped left out."""
-    tasks = Path(f"/proc/{pid}/task")
-    children = [int(child) for task in tasks.iterdir() for child in (task / "children").read_text().split()]
+    children: list[int] = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        # A thread may end while one looks.
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+            children += map(int, (task / "children").read_text().split())
     return [child for child in children if is_alive(child)]
 
 
