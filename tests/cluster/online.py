@@ -15,7 +15,7 @@ from dev.demo.target import ROOT
 from tests.cluster.release import LIFECYCLE, NAMESPACE, RELEASE
 
 from windtunnel.features.definitions import load_definitions
-from windtunnel.features.online_layout import (
+from windtunnel.features.online.online_layout import (
     decode_timestamp,
     decode_value,
     entity_key,

@@ -139,6 +139,6 @@ def write(history: History, view: View, directory: Path) -> None:
         pq.write_table(table.slice(first, end - first), directory / f"part-{number}.parquet")
 
 
-ASOF = Engine("asof", {"type": "windtunnel.features.offline_store.AsofOfflineStore"})
+ASOF = Engine("asof", {"type": "windtunnel.features.offline.offline_store.AsofOfflineStore"})
 DUCKDB = Engine("duckdb", {"type": "duckdb"}, by_glob)
 DASK = Engine("dask", {"type": "dask"})

@@ -10,9 +10,9 @@ from unittest import mock
 import polars as pl
 from hypothesis import HealthCheck, given, settings
 
-from windtunnel.features import chunks
-from windtunnel.features.as_of_join import FeatureRows, as_of_join
-from windtunnel.features.newest import newest
+from windtunnel.features.offline import chunks
+from windtunnel.features.offline.as_of_join import FeatureRows, as_of_join
+from windtunnel.features.offline.newest import newest
 
 from . import oracle
 from .histories import HOUR, MOMENT, START, histories, ttl_of

@@ -16,8 +16,8 @@ import pyarrow as pa
 import pytest
 from feast import FileSource
 
-from windtunnel.features import spark
-from windtunnel.features.spark_session import session_conf, start_session
+from windtunnel.features.spark.configuration import spark_faults, spark_source, unambiguous
+from windtunnel.features.spark.session import session_conf, start_session
 
 from . import oracle
 from .engines import Engine
@@ -53,7 +53,7 @@ def source(view: View, directory: Path) -> DataSource:
         timestamp_field=view.event,
         created_timestamp_column=view.created or "",
     )
-    return spark.spark_source(files, f"{directory}/*.parquet", list(view.keys.values()))
+    return spark_source(files, f"{directory}/*.parquet", list(view.keys.values()))
 
 
 SPARK = Engine("spark", {"type": "spark", "spark_conf": CONF}, source)
@@ -139,7 +139,7 @@ def spark_session() -> Iterator[Any]:
 def ask(history: History, directory: Path) -> list[Row]:
     """In one question, by Feast alone."""
     directory.mkdir(exist_ok=True)
-    with spark.spark_faults():
+    with spark_faults():
         return sorted(SPARK.ask(history, directory), key=lambda row: row["row"])
 
 
@@ -151,7 +151,7 @@ def ask_in_parts(history: History, directory: Path) -> list[Row]:
         | {name: [row[name] for row in history.entity_rows] for name in ("k", "k2", "c", MOMENT)}
     )
     keys = [list(view.keys) for view in history.views]
-    for number, part in enumerate(spark.unambiguous(frame, MOMENT, keys)):
+    for number, part in enumerate(unambiguous(frame, MOMENT, keys)):
         rows = [history.entity_rows[at] for at in part["at"]]
         answers += ask(replace(history, entity_rows=rows), directory / f"part_{number}")
     return sorted(answers, key=lambda row: row["row"])
@@ -175,7 +175,7 @@ def test_pull_latest(shape: Shape, created: str | None, tmp_path: Path) -> None:
     store = SPARK.store(history, tmp_path)
     first, last = START + HOUR, START + 4 * HOUR
     keys = list(view.keys.values())
-    with spark.spark_faults():
+    with spark_faults():
         job = store._get_provider().offline_store.pull_latest_from_table_or_query(
             store.config,
             store.get_feature_view("view").batch_source,

@@ -20,7 +20,7 @@ from windtunnel.features.definitions import load_definitions
 from windtunnel.features.engines import feature_engine
 from windtunnel.features.feature_store import online_store_config, open_feature_store
 from windtunnel.features.point_in_time import point_in_time, read_entity_rows
-from windtunnel.features.spark_session import session_conf, start_session
+from windtunnel.features.spark.session import session_conf, start_session
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,8 +1,8 @@
 """A champion and its challenger in a serving process, callers that never pause, and the signals to end it."""
 
-from __future__ import contextlib
-import annotations
+from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from tests.bench.features.join_cases import CaseView
 
-OURS = {"type": "windtunnel.features.offline_store.AsofOfflineStore"}
+OURS = {"type": "windtunnel.features.offline.offline_store.AsofOfflineStore"}
 
 
 def feast_question(

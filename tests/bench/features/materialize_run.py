@@ -33,10 +33,10 @@ NO_TTL, BARE = "ours, no ttl", "bare HSETs"
 def configuration(engine: str, port: int) -> dict[str, Any]:
     online = {"type": "redis", "connection_string": f"127.0.0.1:{port}"}
     if engine in ("ours", NO_TTL):
-        from windtunnel.features.materialization import ENGINE
+        from windtunnel.features.online.materialization import ENGINE
 
         return {
-            "offline_store": {"type": "windtunnel.features.offline_store.AsofOfflineStore"},
+            "offline_store": {"type": "windtunnel.features.offline.offline_store.AsofOfflineStore"},
             "batch_engine": {"type": ENGINE},
             "online_store": online,
         }
@@ -88,10 +88,10 @@ def bare(directory: Path, client: redis.Redis) -> tuple[float, float]:
     import polars as pl
     from feast import ValueType
 
-    from windtunnel.features.byte_columns import data_of, join, offsets_in
-    from windtunnel.features.online_layout import entity_key_head, feature_field
-    from windtunnel.features.redis_upsert import _bulk, _bulk_strings
-    from windtunnel.features.value_encoding import (
+    from windtunnel.features.online.byte_columns import data_of, join, offsets_in
+    from windtunnel.features.online.online_layout import entity_key_head, feature_field
+    from windtunnel.features.online.redis_upsert import _bulk, _bulk_strings
+    from windtunnel.features.online.value_encoding import (
         encode_key_values,
         encode_timestamps,
         encode_values,

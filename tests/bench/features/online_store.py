@@ -20,7 +20,7 @@ from feast import Entity, FeatureService, FeatureStore, FeatureView, Field, File
 from feast.types import Float32, Float64, Int64, String
 from serving_process import free_port
 
-from windtunnel.features.online_reader import OnlineView
+from windtunnel.features.online.online_reader import OnlineView
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

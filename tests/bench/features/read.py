@@ -42,16 +42,16 @@ from tests.bench.features.online_store import (
 )
 from tests.bench.load import load
 
-from windtunnel.features.online_layout import (
+from windtunnel.features.online.online_layout import (
     entity_key,
     entity_key_head,
     entity_value,
     feature_field,
     timestamp_field,
 )
-from windtunnel.features.online_reader import OnlineReader
-from windtunnel.features.redis_address import RedisAddress
-from windtunnel.features.redis_connection import Hmget, RedisConnection
+from windtunnel.features.online.online_reader import OnlineReader
+from windtunnel.features.online.redis_address import RedisAddress
+from windtunnel.features.online.redis_connection import Hmget, RedisConnection
 from windtunnel.objects import open_store
 
 if TYPE_CHECKING:

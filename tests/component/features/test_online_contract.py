@@ -14,10 +14,10 @@ from feast import Entity, FeatureStore, FeatureView, Field, FileSource, RepoConf
 from feast.types import Bool, Float32, Float64, Int32, Int64, String, UnixTimestamp
 from redis_process import BINARY, MISSING, redis_process
 
-from windtunnel.features.materialization import ENGINE
-from windtunnel.features.online_reader import OnlineFeatures, OnlineReader, OnlineView
-from windtunnel.features.redis_address import RedisAddress
-from windtunnel.features.redis_connection import RedisConnection
+from windtunnel.features.online.materialization import ENGINE
+from windtunnel.features.online.online_reader import OnlineFeatures, OnlineReader, OnlineView
+from windtunnel.features.online.redis_address import RedisAddress
+from windtunnel.features.online.redis_connection import RedisConnection
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

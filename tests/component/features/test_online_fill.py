@@ -33,7 +33,7 @@ from windtunnel.features.daily import feature_rows_of
 from windtunnel.features.definitions import load_definitions
 from windtunnel.features.engines import AsofEngine
 from windtunnel.features.feature_store import online_store_config, open_feature_store
-from windtunnel.features.online_marker import open_markers
+from windtunnel.features.online.online_marker import open_markers
 from windtunnel.stages.base import StageRequest
 
 if TYPE_CHECKING:

@@ -22,10 +22,10 @@ from windtunnel.features.daily import feature_rows_of
 from windtunnel.features.definitions import load_definitions
 from windtunnel.features.describe import describe_online
 from windtunnel.features.feature_rows import check_feature_rows
-from windtunnel.features.online_reader import OnlineReader, OnlineView
+from windtunnel.features.online.online_reader import OnlineReader, OnlineView
+from windtunnel.features.online.redis_address import RedisAddress
+from windtunnel.features.online.redis_connection import RedisConnection
 from windtunnel.features.point_in_time import point_in_time
-from windtunnel.features.redis_address import RedisAddress
-from windtunnel.features.redis_connection import RedisConnection
 from windtunnel.registry.snapshots import to_inputs
 
 if TYPE_CHECKING:

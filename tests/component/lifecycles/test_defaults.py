@@ -14,9 +14,9 @@ import pytest
 from redis_process import BINARY, MISSING, redis_process
 from synthetic_flights import DAYS, edit, get_frame, make_env, run_features, run_stage
 
+from windtunnel.features.online.redis_address import RedisAddress
+from windtunnel.features.online.redis_connection import RedisConnection
 from windtunnel.features.point_in_time import point_in_time
-from windtunnel.features.redis_address import RedisAddress
-from windtunnel.features.redis_connection import RedisConnection
 from windtunnel.registry.bundle import Bundle, read_bundle
 from windtunnel.registry.models import ModelRegistry
 from windtunnel.registry.snapshots import to_inputs

@@ -16,7 +16,7 @@ from redis_process import BINARY, MISSING, redis_process
 from served_bundle import LIFECYCLE, VIEWS, answers, make_version, served_model, tensor, write_served_model
 from serving_process import ServingProcess
 
-from windtunnel.features.online_layout import entity_key_head, feature_field
+from windtunnel.features.online.online_layout import entity_key_head, feature_field
 from windtunnel.objects import open_store
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from windtunnel.features.freshness import ViewFreshness, measure, read_freshness, stale_views, write_freshness
-from windtunnel.features.online_marker import Marker, Materialized
+from windtunnel.features.online.online_marker import Marker, Materialized
 
 if TYPE_CHECKING:
     from windtunnel.objects import ObjectStore

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import polars as pl
 
-from windtunnel.features.materialization import ENGINE, materialize_view
+from windtunnel.features.online.materialization import ENGINE, materialize_view
 from windtunnel.features.staging import StagedRows
 
 if TYPE_CHECKING:
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from feast.data_source import DataSource
 
     from windtunnel.features.daily import Sidecar
-    from windtunnel.features.materialization import MaterializationReport
+    from windtunnel.features.online.materialization import MaterializationReport
     from windtunnel.features.staging import Fetched
     from windtunnel.objects import ObjectStore
     from windtunnel.settings import Settings
     from windtunnel.spec.lifecycle import Engine
 
-OFFLINE_STORE = "windtunnel.features.offline_store.AsofOfflineStore"
+OFFLINE_STORE = "windtunnel.features.offline.offline_store.AsofOfflineStore"
 
 
 class FeatureEngine(Protocol):
@@ -101,6 +101,6 @@ def feature_engine(engine: Engine, settings: Settings) -> FeatureEngine:
     if engine == "asof":
         return AsofEngine()
     # Spark's module is for those who have Spark.
-    from windtunnel.features.spark import spark_engine
+    from windtunnel.features.spark.configuration import spark_engine
 
     return spark_engine(settings.spark_conf)

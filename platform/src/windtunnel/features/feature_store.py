@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 from windtunnel.errors import PermanentError
 from windtunnel.features.definitions import CREATED
 from windtunnel.features.engines import AsofEngine
-from windtunnel.features.redis_address import SCHEMES, RedisAddress
+from windtunnel.features.online.redis_address import SCHEMES, RedisAddress
 from windtunnel.settings import without_credentials
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from windtunnel.digests import canonical_json
 if TYPE_CHECKING:
     from datetime import timedelta
 
-    from windtunnel.features.online_marker import Materialized, Slice
+    from windtunnel.features.online.online_marker import Materialized, Slice
     from windtunnel.objects import ObjectStore
 
 

@@ -19,8 +19,8 @@ from windtunnel.features.definitions import load_definitions
 from windtunnel.features.engines import feature_engine
 from windtunnel.features.feature_rows import LATEST
 from windtunnel.features.feature_store import online_store_config, open_feature_store
-from windtunnel.features.materialization import MaterializationReport
-from windtunnel.features.online_marker import Marker, online_faults, open_markers
+from windtunnel.features.online.materialization import MaterializationReport
+from windtunnel.features.online.online_marker import Marker, online_faults, open_markers
 from windtunnel.features.staging import staged_directory
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from feast import FeatureStore
 
     from windtunnel.features.daily import Sidecar
-    from windtunnel.features.online_marker import Slice
+    from windtunnel.features.online.online_marker import Slice
     from windtunnel.features.point_in_time import FeatureEnv
 
 # Of feature files on this disk at a time; a day that is larger stands alone.

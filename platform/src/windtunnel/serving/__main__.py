@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, Final
 import uvloop
 
 from windtunnel.errors import EXIT_PERMANENT, WindtunnelError
-from windtunnel.features.redis_address import SCHEMES, RedisAddress
-from windtunnel.features.redis_connection import RedisConnection
+from windtunnel.features.online.redis_address import SCHEMES, RedisAddress
+from windtunnel.features.online.redis_connection import RedisConnection
 from windtunnel.kube import KubernetesApi
 from windtunnel.objects import open_store
 from windtunnel.serving.challenger import Challenger

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 
 from windtunnel.errors import IntegrityError
-from windtunnel.features.online_reader import OnlineReader, OnlineView
+from windtunnel.features.online.online_reader import OnlineReader, OnlineView
 from windtunnel.registry.bundle import read_bundle
 from windtunnel.serving.inputs import REQUEST, InputPlan
 from windtunnel.serving.model import LoadedVersion, VersionInterface
@@ -18,7 +18,7 @@ from windtunnel.serving.predictions import prediction_edges
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from windtunnel.features.online_reader import RedisClient
+    from windtunnel.features.online.online_reader import RedisClient
     from windtunnel.objects import ObjectStore
     from windtunnel.registry.bundle import Bundle
     from windtunnel.spec.servedmodel import ModelVersion

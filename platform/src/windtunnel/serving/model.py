@@ -11,7 +11,7 @@ import numpy as np
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from windtunnel.features.online_reader import OnlineFeatures
+    from windtunnel.features.online.online_reader import OnlineFeatures
     from windtunnel.serving.inputs import InputPlan
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]

@@ -11,7 +11,7 @@ import numpy as np
 from windtunnel.errors import RequestError
 
 if TYPE_CHECKING:
-    from windtunnel.features.online_reader import OnlineFeatures
+    from windtunnel.features.online.online_reader import OnlineFeatures
     from windtunnel.serving.inputs import Batch
     from windtunnel.serving.metrics import Metrics
     from windtunnel.serving.model import FloatArray, VersionInterface

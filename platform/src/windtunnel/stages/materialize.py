@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from windtunnel.errors import DataError, SpecError
 from windtunnel.features.daily import days_of, digest_of, feature_rows_of, span
-from windtunnel.features.online_marker import open_markers
+from windtunnel.features.online.online_marker import open_markers
 from windtunnel.stages.base import Reference, StageResult
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from windtunnel.features.daily import days_of, span
 from windtunnel.features.definitions import load_definitions
 from windtunnel.features.feature_store import published_registry
 from windtunnel.features.freshness import measure, read_freshness, write_freshness
-from windtunnel.features.online_marker import open_markers
+from windtunnel.features.online.online_marker import open_markers
 from windtunnel.settings import without_credentials
 from windtunnel.stages.base import Reference, StageResult
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from datetime import date
 
     from windtunnel.features.freshness import ViewFreshness
-    from windtunnel.features.online_marker import Materialized
+    from windtunnel.features.online.online_marker import Materialized
     from windtunnel.stages.base import StageEnv, StageRequest
 
 
