@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import signal
 import textwrap
 from pathlib import Path
 
@@ -15,6 +16,12 @@ from windtunnel.stages.base import StageEnv
 
 _ROOT = Path(__file__).parent
 _MARKS = {"cluster": pytest.mark.cluster, "laptop": pytest.mark.slow}
+
+
+# Under nohup, or in the background of a script, these come ignored, and what tests start would inherit that.
+for _signum in (signal.SIGHUP, signal.SIGINT):
+    if signal.getsignal(_signum) == signal.SIG_IGN:
+        signal.signal(_signum, signal.default_int_handler if _signum == signal.SIGINT else signal.SIG_DFL)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
