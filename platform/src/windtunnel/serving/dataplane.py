@@ -117,11 +117,17 @@ class Dataplane:
         now = None if batch.entities is None else request.event_time()
         question = Question(request, batch, prediction_id(), now)
         split = self.challenger.split
-        if split is not None and not pinned and split.takes(request_key(request, batch, question.id)):
+        if (
+            split is not None
+            and not pinned
+            # what was read as a former champion's input may be no input beside the present one
+            and champion is self.champion
+            and split.takes(request_key(request, batch, question.id))
+        ):
             return await self._by_challenger(champion, question)
         rows = await complete(champion, batch, question.now, self._metrics)
         answer = await self._by_champion(champion, question, rows)
-        if self.challenger.live is not None:
+        if self.challenger.live is not None and champion is self.champion:
             self.challenger.live.offer(request, batch)
         return "champion", answer
 

@@ -55,6 +55,11 @@ class LiveChallenger:
         features = self.interface.plan.features
         self._unknown = [name for name in features if name not in columns]
         self._columns = [columns[name] for name in features if name in columns]
+        if self._copies is not None:
+            # those that wait were read as the former champion's input
+            one_by_one = self._copies.one_by_one
+            self.shadow(False)
+            self.shadow(True, one_by_one=one_by_one)
 
     def shadow(self, wanted: bool, *, one_by_one: bool = False) -> None:
         """Whether it scores copies from now on; `one_by_one` where it has routed requests to answer too."""
