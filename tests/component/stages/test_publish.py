@@ -49,7 +49,7 @@ def test_the_registry_has_places_that_everybody_can_read_and_what_was_filled(env
     publish(env)
     registry = Registry.FromString(env.store.get("flight_delay/registry.pb"))
     places = {view.spec.name: view.spec.batch_source.file_options.uri for view in registry.feature_views}
-    assert places["route"] == env.store.uri("flight_delay/features/route")
+    assert places["route"] == f"{env.settings.store}/flight_delay/features/route/*.parquet"
     assert sorted(places) == sorted(VIEWS)
     (interval,) = registry.feature_views[0].meta.materialization_intervals
     midnight = datetime.combine(DAYS[0], datetime.min.time(), UTC)

@@ -14,7 +14,7 @@ import io
 import json
 import warnings
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from windtunnel.errors import PermanentError
 from windtunnel.features.definitions import CREATED
@@ -112,12 +112,15 @@ def published_registry(
     filled: Mapping[str, list[tuple[datetime, datetime]]],
 ) -> bytes:
     """A registry for everybody: with the places that all can read the feature rows from, and the intervals
-    that each view was materialized for.
+    that each view was materialized for. `rows_uri` is the folder of all views' rows.
+
+    The places are globs: in a folder DuckDB finds nothing, and Spark takes the sidecars for parquet.
     """
     store = open_feature_store(definitions, project, {}, work, AsofEngine())
     published = store.registry.proto()
+    place = _for_everybody(rows_uri)
     for view in published.feature_views:
-        view.spec.batch_source.file_options.uri = f"{rows_uri}/{view.spec.name}"
+        view.spec.batch_source.file_options.uri = f"{place}/{view.spec.name}/*.parquet"
         for first, last in filled.get(view.spec.name, ()):
             interval = view.meta.materialization_intervals.add()
             interval.start_time.FromDatetime(first)
@@ -129,6 +132,11 @@ def published_registry(
     for source in published.data_sources:
         source.file_options.uri = places.get(source.name, source.file_options.uri)
     return bytes(published.SerializeToString())
+
+
+def _for_everybody(uri: str) -> str:
+    """A place as all of Feast's offline stores read it; they take `file://…` for a relative path."""
+    return unquote(urlsplit(uri).path) if uri.startswith("file://") else uri
 
 
 @contextlib.contextmanager
