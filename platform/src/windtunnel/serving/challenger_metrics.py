@@ -90,7 +90,13 @@ class ChallengerCounts:
         self.drops = metrics.drops.labels(model, version)
         self.restarts = metrics.restarts.labels(model, version)
         self._states = {state: metrics.state.labels(model, version, state) for state in STATES}
-        self._forget = [partial(metrics.state.remove, model, version, state) for state in STATES]
+        of_version = (metrics.seconds, metrics.drops, metrics.restarts)
+        self._forget = [
+            *(partial(metrics.state.remove, model, version, state) for state in STATES),
+            *(partial(metrics.requests.remove, model, version, mode) for mode in self._requests),
+            *(partial(metrics.faults.remove, model, version, *of) for of in self._faults),
+            *(partial(metric.remove, model, version) for metric in of_version),
+        ]
         self._logged: dict[str, float] = {}
         self.last_fault: dict[str, str] | None = None
 
@@ -114,6 +120,7 @@ class ChallengerCounts:
             gauge.set(name == state)
 
     def gone(self) -> None:
-        """The version is no challenger any more; what was counted stays."""
+        """The version is no challenger any more. Should it become one again it begins at zero, or the guard
+        would take it back for what it did before."""
         for forget in self._forget:
             forget()
