@@ -574,6 +574,20 @@ def test_pulls(feast_store: Callable[..., FeatureStore], tmp_path: Path) -> None
     assert none.to_arrow().num_rows == 0
 
 
+def test_pulls_without_features_give_all_columns(
+    feast_store: Callable[..., FeatureStore], tmp_path: Path
+) -> None:
+    """Feast asks so for what a view's transformation or its monitoring reads."""
+    files = write(tmp_path / "a.parquet", driver=[1, 1], rate=[0.1, 0.2], note=["a", "b"])
+    config = feast_store().config
+    moments = ("event_timestamp", None, NOON, NOON + HOUR)
+    every = AsofOfflineStore.pull_all_from_table_or_query(config, source(files), ["driver"], [], *moments)
+    assert every.to_arrow().column_names == ["driver", "rate", "note", "event_timestamp"]
+    assert every.to_arrow()["note"].to_pylist() == ["a", "b"]
+    latest = AsofOfflineStore.pull_latest_from_table_or_query(config, source(files), ["driver"], [], *moments)
+    assert latest.to_arrow()["note"].to_pylist() == ["b"]
+
+
 def test_a_batch_is_written_once(feast_store: Callable[..., FeatureStore], tmp_path: Path) -> None:
     folder = tmp_path / "rows"
     write(folder / "2026-03-01_000001_0123456789abcdef.parquet", driver=[1], rate=[0.1])

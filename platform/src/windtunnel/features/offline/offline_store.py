@@ -248,7 +248,7 @@ class _Requested:
 
 @dataclass(frozen=True)
 class _Columns:
-    """Columns of a source as Feast asks for them: already by their names in the files."""
+    """Columns of a source as Feast asks for them, already by their names in the files; no features: all."""
 
     keys: list[str]
     features: list[str]
@@ -260,13 +260,15 @@ class _Columns:
     ) -> StoredView:
         place = place_of(config, source)
         rows = scan(place, first=first, last=last)
+        own = {*self.keys, self.event_timestamp, self.created}
+        others = [name for name in rows.collect_schema().names() if name not in own]
         columns = FeatureRows(
             rows,
             {key: key for key in self.keys},
             self.event_timestamp,
             self.created or None,
             None,
-            {name: name for name in self.features},
+            {name: name for name in self.features or others},
             place.uri,
         )
         columns.schema()

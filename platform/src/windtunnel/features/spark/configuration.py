@@ -2,7 +2,7 @@
 
 Nothing is computed here. What Feast's Spark (0.67) leaves open is closed by configuration: sessions run in
 UTC, a source says which of two equally old rows counts, the online store compares before it writes (module
-`spark_online`), and faults on executors become ours. On a cluster's executors feature rows are read where
+`spark.online`), and faults on executors become ours. On a cluster's executors feature rows are read where
 they are; on local Spark from copies, as by the platform's own engine.
 """
 
