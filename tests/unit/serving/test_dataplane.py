@@ -51,11 +51,11 @@ class Link:
 class Standing:
     """A challenger that takes all keys, and copies."""
 
-    def __init__(self, metrics: Metrics, link: Link, features: Sequence[str], champion: LoadedVersion) -> None:
+    def __init__(
+        self, metrics: Metrics, link: Link, features: Sequence[str], champion: LoadedVersion
+    ) -> None:
         self.counts = metrics.challenger.of(LIFECYCLE, "9")
-        self.live = LiveChallenger(
-            version("9", features), cast("ChallengerLink", link), self.counts, metrics
-        )
+        self.live = LiveChallenger(version("9", features), cast("ChallengerLink", link), self.counts, metrics)
         self.live.beside(champion)
         self.live.shadow(True)
         self.split: Split | None = Split(LIFECYCLE, "9", 100)
