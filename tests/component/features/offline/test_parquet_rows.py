@@ -99,6 +99,14 @@ def test_places(tmp_path: Path) -> None:
         scan(Place(str(nested / "x.parquet")), ["m"])
 
 
+def test_names_of_folders_that_look_like_globs_or_uris(tmp_path: Path) -> None:
+    folder = tmp_path / "a [1] view?#x%20y"
+    daily(folder, "{}", sidecars=True)
+    first = FIRST + 100 * DAY
+    for uri in (str(folder), folder.as_uri(), f"{folder.as_uri()}/{first.date()}.parquet"):
+        assert 100 in numbers(scan(Place(uri), ["n"], first, first + DAY)), uri
+
+
 def test_s3(monkeypatch: pytest.MonkeyPatch) -> None:
     table = pa.table({"n": [1, 2, 3], "event_timestamp": [FIRST, FIRST + DAY, FIRST + DAY]})
     with s3_server() as server:
@@ -112,9 +120,17 @@ def test_s3(monkeypatch: pytest.MonkeyPatch) -> None:
         assert numbers(scan(place, ["n"], FIRST, FIRST + timedelta(hours=1))) == [1]
         assert {name.rpartition("/")[2][:10] for name in server.reads} == {"2025-01-01"}
         assert numbers(scan(Place("s3://bucket/views/*/2025-01-02*.parquet"))) == [2, 3]
+        assert numbers(scan(Place("s3://bucket/views/*/2025-01-0?_*.parquet"))) == [1, 2, 3]
+        assert numbers(scan(Place("s3://bucket/views/stats/2025-01-0[2-9]_*.parquet"))) == [2, 3]
+        assert numbers(scan(Place("s3://bucket/views/stats/2025-01-0[!2]_*.parquet"))) == [1]
+        with pytest.raises(NotFoundError, match="no parquet files"):
+            scan(Place("s3://bucket/views/stats/[!][.parquet"))
         assert numbers(scan(Place(list_files(place).files[0]))) == [1]
         with pytest.raises(NotFoundError, match="no parquet files"):
             scan(Place("s3://bucket/views/stat"))
+        spaced = Place("s3://bucket/a view/of 2025")
+        assert len(write_rows(spaced, table, "event_timestamp")) == 2
+        assert numbers(scan(spaced)) == [1, 2, 3]
         monkeypatch.delenv("AWS_ENDPOINT_URL_S3")
         there = Place("s3://bucket/views/stats", server.environment["AWS_ENDPOINT_URL_S3"])
         assert numbers(scan(there)) == [1, 2, 3]

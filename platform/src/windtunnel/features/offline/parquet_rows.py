@@ -22,7 +22,6 @@ from datetime import UTC, date, datetime, time, timedelta
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit
 
 import polars as pl
 
@@ -130,8 +129,9 @@ def _local_files(path: str) -> Listing:
 
 
 def _remote_files(place: Place) -> Listing:
-    parts = urlsplit(place.uri)
-    bucket, path = f"s3://{parts.netloc}", parts.path.lstrip("/")
+    # Not as a URL: `?` and `#` would begin its query and its fragment.
+    bucket, _, path = place.uri.removeprefix("s3://").partition("/")
+    bucket, path = f"s3://{bucket}", path.lstrip("/")
     fixed = re.split(r"[*?\[]", path, maxsplit=1)[0]
     folder = path if fixed == path and not path.endswith(".parquet") else fixed.rpartition("/")[0]
     keys = [entry.key for entry in open_store(bucket, place.environment()).list(folder)]
@@ -160,9 +160,16 @@ def _hidden(parts: Sequence[str]) -> bool:
 
 def _pattern(path: str) -> re.Pattern[str]:
     """A glob as a regular expression: `*` stays in its folder, `**/` does not."""
-    parts = re.split(r"(\*\*/|\*\*|\*|\?)", path)
-    meaning = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    return re.compile("".join(meaning.get(part, re.escape(part)) for part in parts))
+    try:
+        return re.compile(re.sub(r"(\*\*/|\*\*|\*|\?|\[!?\w[\w-]*\])|(.)", _meaning, path))
+    except re.error as error:
+        raise DataError(f"{path!r} is no glob: {error}", where="offline store") from error
+
+
+def _meaning(part: re.Match[str]) -> str:
+    known = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    mark = part[1]
+    return known.get(mark, mark.replace("!", "^")) if mark else re.escape(part[2])
 
 
 def _reach(name: str, sidecars: frozenset[str]) -> tuple[datetime, datetime] | None:
