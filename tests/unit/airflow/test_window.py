@@ -29,6 +29,11 @@ def test_slices_cover_every_day_once_and_none_is_too_long(start: date, extra: in
     assert all((part.end - part.start).days < days for part in slices)
 
 
+def test_slices_end_with_the_calendar() -> None:
+    window = Window(date(9999, 12, 30), date.max)
+    assert window.slices(90) == [window]
+
+
 def test_a_weekly_interval_is_its_seven_days() -> None:
     window = interval_window(at("2013-01-07T03:00"), at("2013-01-14T03:00"))
     assert window == Window(date(2013, 1, 7), date(2013, 1, 13))

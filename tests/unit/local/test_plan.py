@@ -57,6 +57,11 @@ def test_more_days_than_one_materialize_takes_are_cut_into_slices(lifecycle_dire
     assert [step.params["map_index"] for step in mine] == [0, 1, 2] * 2
 
 
+def test_slices_end_with_the_calendar() -> None:
+    last = date.max
+    assert slices((last - timedelta(3), last), 90) == [(last - timedelta(3), last)]
+
+
 def test_a_backfill_is_the_features_dag_alone_in_slices(lifecycle_directory: Path) -> None:
     days = date(2026, 1, 1), date(2026, 1, 20)
     steps = plan(load_lifecycle(lifecycle_directory), days, "features")

@@ -26,10 +26,10 @@ class Window:
 
     def slices(self, days: int) -> list[Window]:
         """Cut into windows of at most `days` days, oldest first."""
-        starts = range(self.start.toordinal(), self.end.toordinal() + 1, days)
+        last = self.end.toordinal()
         return [
-            Window(date.fromordinal(first), min(date.fromordinal(first + days - 1), self.end))
-            for first in starts
+            Window(date.fromordinal(first), date.fromordinal(min(first + days - 1, last)))
+            for first in range(self.start.toordinal(), last + 1, days)
         ]
 
 

@@ -52,8 +52,9 @@ def plan(lifecycle: Lifecycle, days: Days, dag: Dag | None = None) -> list[Step]
 def slices(days: Days, size: int) -> list[Days]:
     """The days in slices of at most `size`, in order."""
     first, last = days
-    starts = range(0, (last - first).days + 1, size)
-    return [(first + timedelta(start), min(first + timedelta(start + size - 1), last)) for start in starts]
+    count = (last - first).days + 1
+    starts = range(0, count, size)
+    return [(first + timedelta(start), first + timedelta(min(start + size, count) - 1)) for start in starts]
 
 
 def forced_stages(first: str | None) -> set[str]:
