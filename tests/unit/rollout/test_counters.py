@@ -84,12 +84,24 @@ def test_lines_that_are_none_are_passed_over() -> None:
             'windtunnel_serving_requests_total{model="m"',
             'windtunnel_serving_challenger_requests_total{model="m",version="2"} many',
             'windtunnel_serving_challenger_requests_total{model="m",version="2"} NaN',
+            'windtunnel_serving_challenger_requests_total{model="m",version="2"} -7',
+            'windtunnel_serving_challenger_requests_total{model="m",version="2"} 1e300',
             'windtunnel_serving_predictions_bucket{le="wide",model="m",version="2"} 3',
             "<html>",
             "process_start_time_seconds +Inf",
         )
     )
     assert read(text, "m", "1", "2") == Reading(0.0, Counter())
+
+
+def test_no_bucket_holds_less_than_nothing() -> None:
+    line = 'windtunnel_serving_predictions_bucket{{le="{}",model="m",version="2"}} {}'
+    text = "\n".join((line.format("0.5", 9), line.format("1.0", 4), line.format("+Inf", 6)))
+    assert read(text, "m", "1", "2").counts == {
+        (CHALLENGER, PREDICTIONS, "0.5"): 9,
+        (CHALLENGER, PREDICTIONS, "1.0"): 0,
+        (CHALLENGER, PREDICTIONS, "inf"): 2,
+    }
 
 
 def reading(started: float = 1.0, **counts: int) -> Reading:

@@ -6,7 +6,6 @@ when the process began anew in between. Both are plain mappings, so that pods ca
 
 from __future__ import annotations
 
-import math
 import re
 from collections import Counter
 from dataclasses import dataclass, field
@@ -30,6 +29,8 @@ PREDICTIONS: Final = "predictions"
 """Predictions by their value, in the same way."""
 
 _PREFIX: Final = "windtunnel_serving_"
+_MOST: Final = 2.0**53
+"""Nothing counts below 0 or further than this: what does would spoil the tests for all other pods."""
 _SAMPLE = re.compile(r"^(\w+)(?:\{(.*)\})?\s+(\S+)")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 _ESCAPED = re.compile(r"\\(.)")
@@ -76,7 +77,7 @@ def read(text: str, model: str, champion: str, challenger: str) -> Reading:
     for (who, what, _), buckets in cumulated.items():
         before = 0.0
         for bound in sorted(buckets):
-            counts[who, what, repr(bound)] += int(buckets[bound] - before)
+            counts[who, what, repr(bound)] += max(0, int(buckets[bound] - before))
             before = buckets[bound]
     return Reading(started, counts, frozenset(states))
 
@@ -126,7 +127,7 @@ def _samples(text: str) -> Iterator[tuple[str, dict[str, str], float]]:
             continue
         name, labels, number = found.groups()
         value = _number(number)
-        if value is not None and math.isfinite(value):
+        if value is not None and 0.0 <= value <= _MOST:
             yield name, {key: _plain(text) for key, text in _LABEL.findall(labels or "")}, value
 
 
