@@ -69,6 +69,8 @@ class ChallengerKeeper:
         self._interface = interface
         self._listener = listener
         self._task: asyncio.Task[None] | None = None
+        self._ending: set[asyncio.Task[None]] = set()
+        """Told to end: each once, so that none is torn from who still waits for its answer."""
         self._last = ""
         """Digest of the version that was wanted last; its deaths are held against it until another is."""
         self._deaths: deque[float] = deque(maxlen=DEATHS)
@@ -83,23 +85,28 @@ class ChallengerKeeper:
         if self._verdict:
             self._listener.became("Quarantined", self._verdict)
         else:
-            self._task = asyncio.create_task(self._keep(lifecycle, wanted, self._task))
+            self._task = asyncio.create_task(self._keep(lifecycle, wanted, frozenset(self._ending)))
 
     def drop(self) -> None:
         """Keep none."""
         if self._task is not None:
             self._task.cancel()
+            self._ending.add(self._task)
+            self._task.add_done_callback(self._ending.discard)
+            self._task = None
 
     async def stop(self) -> None:
         """Keep none; returns when the process has ended."""
         self.drop()
-        if self._task is not None:
-            await asyncio.wait({self._task})
+        if self._ending:
+            await asyncio.wait(frozenset(self._ending))
 
-    async def _keep(self, lifecycle: str, wanted: ModelVersion, before: asyncio.Task[None] | None) -> None:
-        if before is not None:
+    async def _keep(
+        self, lifecycle: str, wanted: ModelVersion, before: frozenset[asyncio.Task[None]]
+    ) -> None:
+        if before:
             # two challengers at a time would be one too many for the pod's memory
-            await asyncio.wait({before})
+            await asyncio.wait(before)
         failures = 0
         self._listener.became("Loading", "")
         while True:
