@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 from granian._granian import RSGIProtocolClosed
-from prometheus_client import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 
 from windtunnel import __version__
 from windtunnel.errors import NotFoundError, RequestError, TemporaryError, WindtunnelError
@@ -69,7 +69,7 @@ class App:
             if parts[0] != "v2":
                 if parts == ["metrics"]:
                     _expect(scope, "GET")
-                    return 200, _TEXT, generate_latest(self._metrics.registry)
+                    return 200, _TEXT, await asyncio.create_task(self._metrics.text())
                 raise NotFoundError(f"there is nothing at {scope.path[:200]}", fix="see /v2/models/<model>")
             if parts[-1] == "infer" and parts[1:2] == ["models"]:
                 return await self._infer(scope, http, parts)
