@@ -1,11 +1,23 @@
 from __future__ import annotations
 
 import sys
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import polars as pl
 import pytest
-from synthetic_flights import DAYS, change, edit, get_frame, make_env, put_frame, reloaded, run_stage
+from synthetic_flights import (
+    DAYS,
+    change,
+    edit,
+    flights,
+    get_frame,
+    make_env,
+    put_frame,
+    reloaded,
+    run_stage,
+    weather,
+)  # fmt: skip
 
 from windtunnel.errors import DataError, SpecError
 
@@ -89,6 +101,17 @@ def test_missing_partitions_are_named(env: StageEnv) -> None:
     with pytest.raises(DataError, match=rf"'weather' has no partition for {DAYS[0]}, {DAYS[2]}") as caught:
         extract(env)
     assert caught.value.where.endswith(f"sources/weather/{DAYS[0]}.parquet")
+
+
+def test_days_to_come_are_refused_though_they_have_partitions(env: StageEnv) -> None:
+    today = datetime.now(UTC).date()
+    for ahead in (0, 1, 2):
+        day = today + timedelta(days=ahead)
+        for source, rows in (("flights", flights(day)), ("weather", weather(day))):
+            put_frame(env, f"sources/{source}/{day}.parquet", rows)
+    run_stage(env, "extract", start=today, end=today + timedelta(days=1))
+    with pytest.raises(DataError, match=f"{today + timedelta(days=2)} is still to come; let end be today"):
+        run_stage(env, "extract", start=today, end=today + timedelta(days=2))
 
 
 def test_a_missing_column_is_named(env: StageEnv) -> None:

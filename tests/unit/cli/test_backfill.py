@@ -153,6 +153,10 @@ def test_days_in_the_wrong_order_are_refused_before_anything_is_asked(
     assert code == 2
     assert "--from 2013-02-01 lies after --to 2013-01-31" in output
     assert windtunnel("backfill", "wind", *days)[0] == 2
+    days = ("--from", "2013-02-01", "--to", "9999-12-31")
+    code, output = windtunnel("backfill", "wind", *days, "--airflow", "http://127.0.0.1:1")
+    assert code == 2
+    assert "--to 9999-12-31 is still to come" in output
     assert windtunnel("backfill", "wind", "--from", "2013-02-30", "--to", "2013-03-01")[0] == 2
     assert not airflow.asked
 

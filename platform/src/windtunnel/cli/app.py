@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
@@ -145,7 +145,7 @@ def backfill(
     from windtunnel.cli.backfill import backfill_here, backfill_in_airflow, check_days
 
     first, last = start.date(), end.date()
-    check_days(first, last)
+    check_days(first, last, datetime.now(UTC).date())
     if airflow:
         raise typer.Exit(backfill_in_airflow(name, airflow, os.environ, first, last))
     raise typer.Exit(backfill_here(find_lifecycle(name, lifecycles), Home.at(home), first, last))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from datetime import date, timedelta
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,6 @@ from windtunnel.errors import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import date
     from pathlib import Path
 
     from windtunnel.cli.airflow_api import TaskRun
@@ -36,12 +36,14 @@ _SHOWN_FAILURES = 3
 _SHOWN_LINES = 12
 
 
-def check_days(start: date, end: date) -> None:
-    """Raises RequestError when they are not in order."""
+def check_days(start: date, end: date, today: date) -> None:
+    """Raises RequestError when they are not in order, or still to come (in any time zone)."""
     if start > end:
         raise RequestError(
             f"--from {start} lies after --to {end}", fix="both days are included; give the earlier one first"
         )
+    if end > today + timedelta(days=1):
+        raise RequestError(f"--to {end} is still to come", fix="a backfill ends today or earlier")
 
 
 def backfill_here(directory: Path, home: Home, start: date, end: date) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -56,6 +57,7 @@ def still_there(result: StageResult, env: StageEnv) -> bool:
 
 def run(request: StageRequest, env: StageEnv) -> StageResult:
     days = days_of(request.params)
+    _refuse_future(days[-1])
     prepare_feast()  # the user's schemas stand beside Feast's definitions
     done = {
         name: _Extraction(name, env, days, force=bool(request.params.get("force"))) for name in _sources(env)
@@ -83,6 +85,15 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
         "unreadable": [f"{name} {day}" for name, e in done.items() for day in e.unreadable],
     }
     return StageResult(outputs={"partitions": reference}, facts=facts)
+
+
+def _refuse_future(last: date) -> None:
+    """Of days to come nothing is known. The online store would keep what is made of them over all that is
+    true until then, and no training would start before that day was news.
+    """
+    # Where the day begins first it is 14 hours ahead of UTC.
+    if last > datetime.now(UTC).date() + timedelta(days=1):
+        raise DataError(f"{last} is still to come", where="params", fix="let end be today or earlier")
 
 
 def _sources(env: StageEnv) -> dict[str, Source]:
