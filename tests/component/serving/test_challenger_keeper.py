@@ -1,15 +1,20 @@
-"""One process at a time, however fast the wishes change."""
+"""One process at a time, however fast the wishes change; and what counts as its silence."""
 
 from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import sys
+import time
 from typing import TYPE_CHECKING, Any, cast
 
+import numpy as np
 import pytest
+import uvloop
 from canary import children_of
 
+from windtunnel.serving import challenger_link
 from windtunnel.serving.challenger_keeper import ChallengerKeeper
 from windtunnel.serving.challenger_link import Fault
 from windtunnel.spec.servedmodel import ModelVersion
@@ -26,6 +31,16 @@ sock.sendall(struct.pack("<IBQ", 2, 3, 0) + b"{}")
 time.sleep(60)
 """
 """Ready at once, and answers nothing."""
+SLOW = """
+import socket, struct, sys, time
+sock = socket.socket(fileno=int(sys.argv[sys.argv.index("--socket") + 1]))
+sock.sendall(struct.pack("<IBQ", 2, 3, 0) + b"{}")
+number = struct.unpack("<IBQ", sock.recv(1000)[:13])[2]
+time.sleep(0.2)
+sock.sendall(struct.pack("<IBQdBId", 21, 2, number, 0.1, 1, 1, 0.5))
+time.sleep(60)
+"""
+"""Answers one row, after 0.2 s."""
 
 
 class Heard:
@@ -83,3 +98,29 @@ def test_the_next_waits_for_all_that_were_told_to_end() -> None:
     asyncio.run(run())
     assert beside == [before, before]
     assert children_of(os.getpid()) == before
+
+
+def test_a_pause_of_the_serving_process_itself_is_no_silence_of_the_other(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(challenger_link, "SILENCE", 0.3)
+    monkeypatch.setattr(challenger_link, "_LOOK", 0.05)
+
+    async def run() -> list[float]:
+        link = await challenger_link.start([sys.executable, "-c", SLOW])
+        await link.greeting
+        asked = asyncio.create_task(link.predict([np.zeros((1, 1))], 5.0))
+        # neither of the two runs for a while, as when their machine is moved
+        await asyncio.sleep(0.02)
+        os.kill(link._process.pid, signal.SIGSTOP)
+        time.sleep(0.6)
+        os.kill(link._process.pid, signal.SIGCONT)
+        (answer,) = await asked
+        await link.finish()
+        await link.reap()
+        assert answer.values is not None
+        values: list[float] = answer.values.tolist()
+        return values
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        assert runner.run(run()) == [0.5]
