@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from windtunnel.errors import ConflictError, TemporaryError
 from windtunnel.rollout.promotion import Candidate, promote
 from windtunnel.rollout.served_models import DirectoryServedModels
+from windtunnel.rollout.taking_back import take_back
 from windtunnel.spec.servedmodel import ModelVersion, ServedModel, ServingSettings
 
 if TYPE_CHECKING:
@@ -64,6 +65,36 @@ def test_a_challenger_that_takes_the_seat_leaves_its_own_empty(served_models: Di
     served_models.replace(rollout, first.metadata.resource_version or "")
     spec = promote(served_models, candidate(2, 1, "b"), NOW).served_model.spec
     assert (spec.champion, spec.challenger, spec.traffic, spec.shadow) == (version(2), None, 0, False)
+
+
+def taken_back(served_models: DirectoryServedModels) -> ServedModel:
+    """Version 2 beside champion 1, after the guard has seen it."""
+    first = promote(served_models, candidate(1, None, "a"), NOW).served_model
+    beside = {"challenger": version(2), "traffic": 50}
+    rollout = first.model_copy(update={"spec": first.spec.model_copy(update=beside)})
+    served_models.replace(rollout, first.metadata.resource_version or "")
+    written = take_back(served_models, "flight-delay", version(2), "NotANumber", "1 of its requests", "now")
+    assert written is not None
+    return written
+
+
+def test_what_the_guard_took_back_is_not_promoted(served_models: DirectoryServedModels) -> None:
+    before = taken_back(served_models)
+    with pytest.raises(ConflictError, match="the guard took version 2 back at now: NotANumber: 1 of its"):
+        promote(served_models, candidate(2, 1, "b"), NOW)
+    assert served_models.get("flight-delay") == before
+    # another version may take the seat
+    assert promote(served_models, candidate(3, 1, "c"), NOW).changed
+
+
+@pytest.mark.parametrize("since", [{"traffic": 5}, {"shadow": True}, {"challenger": None}])
+def test_unless_somebody_gave_it_another_chance(
+    served_models: DirectoryServedModels, since: dict[str, Any]
+) -> None:
+    model = taken_back(served_models)
+    again = model.model_copy(update={"spec": model.spec.model_copy(update=since)})
+    served_models.replace(again, model.metadata.resource_version or "")
+    assert promote(served_models, candidate(2, 1, "b"), NOW).changed
 
 
 def test_the_champion_before_is_kept_as_previous(served_models: DirectoryServedModels) -> None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.errors import ConflictError, TemporaryError
+from windtunnel.rollout.taking_back import TakenBack
 from windtunnel.spec.servedmodel import (
     Metadata,
     ModelVersion,
@@ -57,7 +58,8 @@ class Promoted:
 
 def promote(served_models: ServedModels, candidate: Candidate, now: datetime) -> Promoted:
     """Swap the champion. Raises ConflictError, naming who was first, when the expected champion no longer
-    serves; TemporaryError when others write to the ServedModel all the time.
+    serves, or when the guard took the version back as a challenger; TemporaryError when others write to the
+    ServedModel all the time.
 
     A version that serves already keeps its seat and its promotion; new serving settings reach it all the
     same.
@@ -70,6 +72,7 @@ def promote(served_models: ServedModels, candidate: Candidate, now: datetime) ->
             return Promoted(current, changed=False, ours=_is_ours(current, candidate))
         if current is not None and not seated:
             _expect(current, candidate)
+            _refuse_taken_back(current, candidate)
         try:
             written = _write(served_models, current, candidate, now)
             return Promoted(written, changed=not seated, ours=_is_ours(written, candidate))
@@ -107,6 +110,19 @@ def _expect(current: ServedModel, candidate: Candidate) -> None:
         f"{judged}, but version {serves} serves{winner}; nothing was changed",
         where=f"ServedModel {current.metadata.name}",
         fix="evaluate again, so that the challenger is judged against the version that serves",
+    )
+
+
+def _refuse_taken_back(current: ServedModel, candidate: Candidate) -> None:
+    """Raise ConflictError when the guard took the version back, and nobody has sent it requests since."""
+    spec, said = current.spec, TakenBack.of(current)
+    if spec.challenger != candidate.champion or said is None or spec.traffic or spec.shadow:
+        return
+    raise ConflictError(
+        f"the guard took version {said.version} back at {said.at}: {said.reason}: {said.message}; "
+        "nothing was changed",
+        where=f"ServedModel {current.metadata.name}",
+        fix="train a better one; or give it traffic again, or take it out as challenger, and then promote it",
     )
 
 
