@@ -109,6 +109,33 @@ MISTAKES = {
         {"value_type=ValueType.INT64": "value_type=ValueType.DOUBLE"},
         "no usable type for its join key 'hour'",
     ),
+    "key type in the schema": (
+        "features.py",
+        {
+            "for feature in features]": "for feature in [*features, *(e.join_key for e in entities)]]",
+            ", value_type=ValueType.STRING": "",
+            ", value_type=ValueType.INT64": "",
+        },
+        "no usable type for its join key",
+    ),
+    "not online": ("features.py", {"ttl=ttl,": "ttl=ttl, online=False,"}, "is not to be materialized"),
+    "computed rows": (
+        "features.py",
+        {
+            "import Entity,": "import BatchFeatureView, Entity,",
+            "return FeatureView(": 'return BatchFeatureView(mode="python", udf=lambda rows: rows, ',
+        },
+        "computes its rows .*compute them in transform",
+    ),
+    "another source": (
+        "features.py",
+        {
+            "source = FileSource(": "source = SnowflakeSource(",
+            'path=f"{name}.parquet"': 'table="rows"',
+            "FileSource, ValueType": "SnowflakeSource, ValueType",
+        },
+        "is no parquet file but SnowflakeSource",
+    ),
     "created": (
         "features.py",
         {'created_timestamp_column="created"': 'created_timestamp_column="written"'},
@@ -165,6 +192,8 @@ MISTAKES = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:Batch feature views are experimental:RuntimeWarning")
+@pytest.mark.filterwarnings("ignore:Entity value_type:DeprecationWarning")
 @pytest.mark.parametrize(("file", "change", "message"), MISTAKES.values(), ids=MISTAKES)
 def test_what_code_and_lifecycle_disagree_about_is_said(
     tmp_path: Path, file: str, change: dict[str, str], message: str

@@ -107,6 +107,7 @@ def _pick(found: dict[str, Any], name: str, kind: str, where: str) -> Any:
 
 
 def _view(view: FeatureView, entities: dict[str, Entity], where: str) -> View:
+    _check_stored(view, where)
     _check_source(view, where)
     declared = {field.name: field.dtype for field in view.schema}
     keys = {}
@@ -129,7 +130,27 @@ def _view(view: FeatureView, entities: dict[str, Entity], where: str) -> View:
     return View(view.name, keys, features, view.ttl if expires else None)
 
 
+def _check_stored(view: FeatureView, where: str) -> None:
+    """Raises SpecError for a view whose rows are not just what `transform` returns, or that is not served."""
+    computed = ("feature_transformation", "aggregations", "source_views")
+    if found := [name for name in computed if getattr(view, name, None)]:
+        raise SpecError(
+            f"feature view {view.name!r} computes its rows ({found[0]})",
+            where=where,
+            fix="compute them in transform: the training set reads what that returns",
+        )
+    if not view.online or not getattr(view, "enabled", True):
+        raise SpecError(
+            f"feature view {view.name!r} is not to be materialized",
+            where=where,
+            fix="leave out online=False and enabled=False",
+        )
+
+
 def _check_source(view: FeatureView, where: str) -> None:
+    from feast import FileSource
+    from feast.data_format import ParquetFormat
+
     source = view.batch_source
     good = f"FileSource(…, timestamp_field={EVENT_TIMESTAMP!r}, created_timestamp_column={CREATED!r})"
     if source is None or source.timestamp_field != EVENT_TIMESTAMP:
@@ -137,6 +158,12 @@ def _check_source(view: FeatureView, where: str) -> None:
             f"the source of feature view {view.name!r} has no timestamp_field {EVENT_TIMESTAMP!r}",
             where=where,
             fix=good,
+        )
+    if not isinstance(source, FileSource) or not isinstance(source.file_format, ParquetFormat | None):
+        raise SpecError(
+            f"the source of feature view {view.name!r} is no parquet file but {type(source).__name__}",
+            where=where,
+            fix=f"{good}, without file_format: the platform writes the rows",
         )
     if source.created_timestamp_column not in (None, "", CREATED):
         raise SpecError(
@@ -156,14 +183,14 @@ def _check_source(view: FeatureView, where: str) -> None:
 def _key_type(entity: Entity, declared: Any, where: str) -> str:
     from feast import ValueType
 
-    if declared is not None:
-        return _type_name(declared)
-    if entity.value_type in (ValueType.STRING, ValueType.INT64, ValueType.INT32):
-        return str(entity.value_type.name)
+    kind = entity.value_type if declared is None else declared.to_value_type()
+    usable = (ValueType.STRING, ValueType.INT64, ValueType.INT32)
+    if kind in usable or (declared is not None and kind == ValueType.UNIX_TIMESTAMP):
+        return str(kind.name)
     raise SpecError(
         f"entity {entity.name!r} has no usable type for its join key {entity.join_key!r}",
         where=where,
-        fix="Entity(…, value_type=ValueType.STRING) or ValueType.INT64",
+        fix="Entity(…, value_type=ValueType.STRING) or ValueType.INT64, and the same in the view's schema",
     )
 
 
