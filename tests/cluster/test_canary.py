@@ -23,7 +23,7 @@ SELECTOR = f"windtunnel.dev/served-model={NAME}"
 KILL_CHALLENGER = """
 import os, pathlib
 for found in pathlib.Path("/proc").glob("[0-9]*/cmdline"):
-    if b"windtunnel.serving.challenger_process" in found.read_bytes():
+    if b"windtunnel.serving.challenger_process\\0" in found.read_bytes():
         os.kill(int(found.parent.name), 9)
         print("killed")
 """
