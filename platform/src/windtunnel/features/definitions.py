@@ -184,8 +184,8 @@ def _key_type(entity: Entity, declared: Any, where: str) -> str:
     from feast import ValueType
 
     kind = entity.value_type if declared is None else declared.to_value_type()
-    usable = (ValueType.STRING, ValueType.INT64, ValueType.INT32)
-    if kind in usable or (declared is not None and kind == ValueType.UNIX_TIMESTAMP):
+    # What callers of the served model can send.
+    if kind in (ValueType.STRING, ValueType.INT64, ValueType.INT32):
         return str(kind.name)
     raise SpecError(
         f"entity {entity.name!r} has no usable type for its join key {entity.join_key!r}",
