@@ -10,7 +10,7 @@ from synthetic_flights import DAYS, edit, get_frame, make_env, reloaded, run_fea
 
 from windtunnel.errors import DataError
 from windtunnel.features.daily import feature_rows_of
-from windtunnel.features.freshness import read_freshness, stale_views
+from windtunnel.features.freshness import read_freshness
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,9 +69,10 @@ def test_every_view_says_how_fresh_it_is(env: StageEnv) -> None:
     newest = found["route"].newest_event
     assert newest == datetime.fromisoformat(route["newest_event"])
     assert newest
-    assert stale_views(env.store, "flight_delay", newest + timedelta(hours=26)) == []
-    late = stale_views(env.store, "flight_delay", newest + timedelta(hours=26, seconds=1))
-    assert [view.view for view in late] == ["route"]
+    at = newest + timedelta(hours=26)
+    assert not any(view.is_stale(at) for view in found.values())
+    late = at + timedelta(seconds=1)
+    assert [name for name, view in found.items() if view.is_stale(late)] == ["route"]
 
 
 def test_a_backfill_is_no_news_and_takes_nothing_back(env: StageEnv) -> None:
@@ -117,4 +118,4 @@ def test_a_view_without_any_row_has_no_newest_event(env: StageEnv) -> None:
     fill(env, 0, 3)
     facts = publish(env).facts["views"]["route"]
     assert (facts["newest_event"], facts["age_seconds"], facts["stale"]) == (None, None, True)
-    assert [view.view for view in stale_views(env.store, "flight_delay", datetime.now(UTC))] == ["route"]
+    assert read_freshness(env.store, "flight_delay")["route"].is_stale(datetime.now(UTC))

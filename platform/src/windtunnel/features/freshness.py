@@ -102,11 +102,6 @@ def read_freshness(store: ObjectStore, lifecycle: str) -> dict[str, ViewFreshnes
     return {freshness.view: freshness for freshness in found}
 
 
-def stale_views(store: ObjectStore, lifecycle: str, now: datetime) -> list[ViewFreshness]:
-    """Views whose newest event is older than their objective allows."""
-    return [found for found in read_freshness(store, lifecycle).values() if found.is_stale(now)]
-
-
 def _folder(lifecycle: str) -> str:
     return f"{lifecycle}/freshness"
 
