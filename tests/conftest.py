@@ -7,6 +7,7 @@ import signal
 import textwrap
 from pathlib import Path
 
+import prometheus_client  # noqa: F401 (chooses how it counts when it is imported: before Feast has a say)
 import pytest
 
 from windtunnel.objects import ObjectStore, open_store
@@ -29,6 +30,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         kind = item.path.relative_to(_ROOT).parts[0] if item.path.is_relative_to(_ROOT) else ""
         if kind in _MARKS:
             item.add_marker(_MARKS[kind])
+
+
+@pytest.fixture(autouse=True)
+def _one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Importing Feast sets this for its own server; Prometheus' client then warns of what it cannot do."""
+    monkeypatch.delenv("PROMETHEUS_MULTIPROC_DIR", raising=False)
 
 
 LIFECYCLE = """\
