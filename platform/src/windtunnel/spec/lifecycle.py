@@ -177,7 +177,82 @@ class Resources(SpecModel):
 
 class Serving(SpecModel):
     replicas: Annotated[int, Field(ge=1, le=100)] = 1
+    """How many pods serve; with maxReplicas the fewest."""
+    max_replicas: Annotated[int, Field(ge=1, le=100)] | None = None
+    """The most pods that an autoscaler may start; null: `replicas`, always."""
+    target_cpu: Annotated[int, Field(ge=1, le=100)] = 70
+    """Percent of the requested CPU that the autoscaler aims at."""
     resources: Resources = Resources()
+    keep_warm: Annotated[int, Field(ge=0, le=3)] = 1
+    """Former champions that stay loaded, so that a rollback to them is instant."""
+
+    @model_validator(mode="after")
+    def _check_replicas(self) -> Serving:
+        if self.max_replicas is not None and self.max_replicas < self.replicas:
+            raise ValueError(
+                f"maxReplicas {self.max_replicas} is below replicas {self.replicas}; raise it or leave it out"
+            )
+        return self
+
+
+class PredictionLog(SpecModel):
+    sample: Share = 1.0
+    """The share of predictions that is logged, chosen by their ids."""
+
+
+class Guard(SpecModel):
+    """When the controller takes a challenger back by itself; see GuardSettings of the ServedModel."""
+
+    error_margin: Annotated[float, Field(ge=0, le=0.5)] = 0.005
+    """The share of faults that the challenger may have beyond the champion's."""
+    max_error_rate: Share | None = None
+    """The share of faults that the challenger may have, whatever the champion has."""
+    max_latency_ratio: Annotated[float, Field(ge=1, le=100)] = 2.0
+    """How many times longer than the champion's slowest answers (1 in 100) the challenger's may take."""
+    max_prediction_shift: Annotated[float, Field(ge=0.01, le=0.5)] = 0.2
+    """How far the chance that a prediction of the challenger exceeds one of the champion's may lie from
+    1/2; 0.5 allows anything."""
+    min_requests: Annotated[int, Field(ge=1, le=1_000_000)] = 50
+    """Requests that the challenger must have answered before it is called healthy."""
+
+    @model_validator(mode="after")
+    def _check_margin(self) -> Guard:
+        if self.max_error_rate is not None and self.max_error_rate < self.error_margin:
+            raise ValueError(
+                f"maxErrorRate {self.max_error_rate} is below errorMargin {self.error_margin}, which could "
+                "never count then; raise it"
+            )
+        return self
+
+
+class Shadow(SpecModel):
+    requests: Annotated[int, Field(ge=1, le=10_000_000)] = 200
+    """Copies of requests that the challenger must have scored."""
+
+
+class Rollout(SpecModel):
+    """How a challenger earns the champion's seat, after the gate."""
+
+    shadow: Shadow | None = Shadow()
+    """First it only scores copies of requests; null: it does not."""
+    steps: Annotated[tuple[Annotated[int, Field(ge=1, le=99)], ...], Field(max_length=20)] = (5, 25, 50)
+    """Percent of the requests that it answers then, step by step; empty: no canary."""
+    requests: Annotated[int, Field(ge=1, le=10_000_000)] = 200
+    """Requests that the challenger must have answered in each step."""
+    step_timeout: Duration = timedelta(hours=1)
+    """How long a step may take to gather its evidence."""
+    when_quiet: Literal["refuse", "promote"] = "refuse"
+    """What follows when a step ends without enough evidence, and nothing speaks against the challenger."""
+    pause_before: Literal["canary", "champion"] | None = None
+    """Wait there until a human approves (`windtunnel promote NAME`)."""
+    guard: Guard = Guard()
+
+    @field_validator("steps")
+    @classmethod
+    def _steps_rise(cls, steps: tuple[int, ...]) -> tuple[int, ...]:
+        if list(steps) != sorted(set(steps)):
+            raise ValueError(f"the steps {list(steps)} do not rise; write each percentage once, in order")
+        return steps
 
 
 class Scoring(SpecModel):
@@ -201,7 +276,9 @@ class LifecycleSpec(SpecModel):
     training: Training
     evaluation: Evaluation = Evaluation()
     approval: Approval = Approval()
+    rollout: Rollout = Rollout()
     serving: Serving = Serving()
+    prediction_log: PredictionLog = PredictionLog()
     scoring: Scoring = Scoring()
     stages: dict[StageName, StageSettings] = Field(default_factory=dict)
 

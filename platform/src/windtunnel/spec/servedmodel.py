@@ -46,9 +46,11 @@ Quantities = Annotated[
 
 TRAFFIC_RULE = "traffic needs a challenger: set spec.challenger, or set spec.traffic to 0"
 SHADOW_RULE = "shadow needs a challenger: set spec.challenger, or set spec.shadow to false"
+ROLLOUT_RULE = "a rollout needs a challenger: set spec.challenger, or take spec.rollout out"
 TWIN_RULE = "champion and challenger are the same version: take the challenger out, or name another"
 NAME_RULE = "metadata.name must be spec.lifecycle with '-' for '_'"
 RENAME_RULE = "a ServedModel keeps its lifecycle: create another one instead"
+REPLICAS_RULE = "serving.maxReplicas is below serving.replicas: raise it, or leave it out"
 MARGIN_RULE = "guard.maxErrorRate is below guard.errorMargin, which could never count then: raise it"
 
 
@@ -78,6 +80,31 @@ class ModelVersion(_Model):
     """sha256 of the bundle's manifest.json; a bundle with another digest is never served."""
 
 
+Action = Literal["promotion", "rollback", "refusal", "taken_back"]
+
+
+class Act(_Model):
+    """What was done to the ServedModel, or refused: an entry of its history, and later of the ledger."""
+
+    number: Annotated[int, Field(ge=1)]
+    """1, 2, …; never used again."""
+    action: Action
+    version: VersionName
+    """What was promoted, returned to, refused, or taken back by the guard."""
+    bundle: Annotated[str, Field(min_length=1, max_length=1024)]
+    digest: Digest
+    replaced: VersionName | None = None
+    """The champion until then, where another one has taken its seat."""
+    run_id: Annotated[str, Field(max_length=250)] = ""
+    """Run of the lifecycle; empty when it was done by hand."""
+    at: datetime
+    by: Annotated[str, Field(max_length=250)] = ""
+    """Who or what did it, e.g. `stage/rollout`, `controller/guard` or a user's name."""
+    reason: Annotated[str, Field(max_length=1024)] = ""
+    evidence: Annotated[str, Field(max_length=1024)] = ""
+    """URI of the verdict, or what was seen in words."""
+
+
 class Promotion(_Model):
     """The promotion that gave the champion its seat; a repeat with the same run id changes nothing."""
 
@@ -97,8 +124,49 @@ class Resources(_Model):
 class ServingSettings(_Model):
     """How many pods serve, and how large they are."""
 
+    model_config = ConfigDict(
+        json_schema_extra={
+            "x-kubernetes-validations": [
+                {
+                    "rule": "!has(self.maxReplicas) || !has(self.replicas) || "
+                    "self.maxReplicas >= self.replicas",
+                    "message": REPLICAS_RULE,
+                }
+            ]
+        }
+    )
+
     replicas: Annotated[int, Field(ge=1, le=100)] = 1
+    """How many; with maxReplicas the fewest."""
+    max_replicas: Annotated[int, Field(ge=1, le=100)] | None = None
+    """The most pods that an autoscaler may start; absent: `replicas`, always."""
+    target_cpu: Annotated[int, Field(ge=1, le=100)] = 70
+    """Percent of the requested CPU that the autoscaler aims at."""
     resources: Resources = Field(default_factory=Resources)
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.max_replicas is not None and self.max_replicas < self.replicas:
+            raise ValueError(REPLICAS_RULE)
+        return self
+
+
+class PredictionLogSettings(_Model):
+    """What is kept of the predictions."""
+
+    sample: Annotated[float, Field(ge=0.0, le=1.0)] = 1.0
+    """The share that is logged, chosen by the prediction's id."""
+
+
+class RolloutState(_Model):
+    """How far the rollout of the challenger has come; the stage `rollout` writes it."""
+
+    run_id: Annotated[str, Field(min_length=1, max_length=250)]
+    phase: Literal["Shadow", "Canary", "Paused"]
+    since: datetime
+    """When this step began."""
+    approved: bool = False
+    """Ends a pause: set by `windtunnel promote`, or by kubectl."""
 
 
 class GuardSettings(_Model):
@@ -159,6 +227,10 @@ class ServedModelSpec(_Model):
                     "rule": "!has(self.challenger) || self.challenger.version != self.champion.version",
                     "message": TWIN_RULE,
                 },
+                {
+                    "rule": "!has(self.rollout) || has(self.challenger)",
+                    "message": ROLLOUT_RULE,
+                },
             ]
         }
     )
@@ -183,6 +255,12 @@ class ServedModelSpec(_Model):
     previous: ModelVersion | None = None
     """The champion before this one: where a rollback goes."""
     promotion: Promotion | None = None
+    history: Annotated[tuple[Act, ...], Field(max_length=64)] = ()
+    """The last acts, the newest at the end; each is written together with what it tells of."""
+    rollout: RolloutState | None = None
+    keep_warm: Annotated[int, Field(ge=0, le=3)] = 1
+    """Former champions that stay loaded, so that a rollback to them is instant."""
+    prediction_log: PredictionLogSettings = Field(default_factory=PredictionLogSettings)
     serving: ServingSettings = Field(default_factory=ServingSettings)
 
     @model_validator(mode="after")
@@ -191,6 +269,8 @@ class ServedModelSpec(_Model):
             raise ValueError(TRAFFIC_RULE)
         if self.shadow and self.challenger is None:
             raise ValueError(SHADOW_RULE)
+        if self.rollout is not None and self.challenger is None:
+            raise ValueError(ROLLOUT_RULE)
         if self.challenger is not None and self.challenger.version == self.champion.version:
             raise ValueError(TWIN_RULE)
         return self
@@ -225,7 +305,8 @@ class ChallengerStatus(_Model):
 class ServedModelStatus(_Model):
     """What serves, as the controller saw it last.
 
-    Conditions: `Available`, `Degraded`, and while there is a challenger `ChallengerHealthy`.
+    Conditions: `Available`, `Degraded`, `Recorded` (whether the ledger has every act), and while there is a
+    challenger `ChallengerHealthy`.
     """
 
     phase: Phase = "Pending"
@@ -234,6 +315,10 @@ class ServedModelStatus(_Model):
     ready: Annotated[str, Field(max_length=15)] = "0/1"
     """Ready pods that serve the champion, of those wanted."""
     challenger: ChallengerStatus | None = None
+    warm: Annotated[tuple[Annotated[str, Field(max_length=63)], ...], Field(max_length=3)] = ()
+    """Former champions that every ready pod holds."""
+    recorded: Annotated[int, Field(ge=0)] = 0
+    """Number of the last act that stands in the ledger."""
     observed_generation: int | None = None
     conditions: Annotated[
         list[Condition],

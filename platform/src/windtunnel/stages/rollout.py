@@ -54,7 +54,7 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
         lifecycle=env.lifecycle.name,
         champion=ModelVersion(version=version, bundle=bundle.uri, digest=bundle.digest),
         expected_champion=_champion_of(verdict),
-        serving=ServingSettings.model_validate(env.lifecycle.spec.serving.model_dump()),
+        serving=ServingSettings.model_validate(env.lifecycle.spec.serving.model_dump(exclude={"keep_warm"})),
         run_id=request.run_id,
         by="stage/rollout",
     )
