@@ -116,14 +116,23 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _list(self) -> None:
         bucket = self._name.rstrip("/") + "/"
-        prefix = parse_qs(urlsplit(self.path).query).get("prefix", [""])[0]
+        asked = parse_qs(urlsplit(self.path).query)
+        prefix, delimiter = asked.get("prefix", [""])[0], asked.get("delimiter", [""])[0]
         with self.server.lock:
             found = {
                 name.removeprefix(bucket): data
                 for name, data in sorted(self.server.objects.items())
                 if name.startswith(bucket + prefix)
             }
+        folders: set[str] = set()
+        if delimiter:
+            below = {key: key[len(prefix) :].partition(delimiter) for key in found}
+            folders = {prefix + name + delimiter for name, within, _ in below.values() if within}
+            found = {key: data for key, data in found.items() if not below[key][1]}
         contents = "".join(
+            f"<CommonPrefixes><Prefix>{escape(folder)}</Prefix></CommonPrefixes>"
+            for folder in sorted(folders)
+        ) + "".join(
             f"<Contents><Key>{escape(key)}</Key><Size>{len(data)}</Size><ETag>{_etag(data)}</ETag>"
             "<LastModified>2026-01-01T00:00:00.000Z</LastModified></Contents>"
             for key, data in found.items()

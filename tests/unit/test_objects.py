@@ -56,6 +56,23 @@ def test_what_was_put_is_there(any_store: ObjectStore) -> None:
     assert entry.modified.utcoffset() is not None
 
 
+def test_a_range_of_an_object(any_store: ObjectStore) -> None:
+    any_store.put("a/b", b"0123456789")
+    assert any_store.get_range("a/b", 3, 4) == b"3456"
+    assert any_store.get_range("a/b", 8, 4) == b"89"
+    with pytest.raises(NotFoundError):
+        any_store.get_range("a/c", 0, 1)
+
+
+def test_folders_are_those_right_below(any_store: ObjectStore) -> None:
+    assert any_store.folders() == []
+    for key in ("b/c/d", "b/e", "a/f", "g"):
+        any_store.put(key, b"")
+    assert any_store.folders() == ["a", "b"]
+    assert any_store.folders("b") == ["c"]
+    assert any_store.folders("g") == []
+
+
 def test_an_absent_object_is_not_found_and_may_be_deleted(any_store: ObjectStore) -> None:
     with pytest.raises(NotFoundError, match="there is no such object"):
         any_store.get("a/b")

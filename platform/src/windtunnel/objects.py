@@ -71,6 +71,13 @@ class ObjectStore:
         with _mapped(self.url, key):
             return bytes(obstore.get(self._backend, check_key(key)).bytes())
 
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """`length` bytes from `start` on; fewer where the object ends before."""
+        import obstore
+
+        with _mapped(self.url, key):
+            return bytes(obstore.get_range(self._backend, check_key(key), start=start, length=length))
+
     def put(self, key: str, data: bytes) -> None:
         """Write or overwrite, atomically."""
         import obstore
@@ -100,6 +107,15 @@ class ObjectStore:
         except NotFoundError:
             return False
         return True
+
+    def folders(self, prefix: str = "") -> list[str]:
+        """Names of the folders right below `prefix`, sorted."""
+        import obstore
+
+        folder = check_key(prefix.rstrip("/")) if prefix else None
+        with _mapped(self.url, prefix):
+            found = obstore.list_with_delimiter(self._backend, folder)["common_prefixes"]
+        return sorted(path.rstrip("/").rpartition("/")[2] for path in found)
 
     def list(self, prefix: str = "") -> list[Entry]:
         """Objects below `prefix` (whole path segments: `a/b` lists `a/b/c`, not `a/bc`), sorted by key."""
