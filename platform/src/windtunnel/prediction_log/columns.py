@@ -16,7 +16,8 @@ One file holds one model version, because `features` and `entities` have its fie
     missing           int32               features of the row without a value of its own: null, or a default
     stale             bool?               whether one of them was too old; null where none was read
     prediction        float64
-    latency_seconds   float64             from the request's body to its answer; a shadow's is the model's own
+    latency_seconds   float64?            from the request's body to its answer; a shadow's is the model's;
+                                          null of a batch prediction
     writer            string              who wrote it: the pod and its life
 """
 

@@ -26,7 +26,7 @@ def schema(features: Iterable[str], join_keys: Mapping[str, str]) -> pl.Schema:
             columns.DIGEST: pl.String(),
             columns.ROLE: pl.String(),
             columns.KEY: pl.String(),
-            columns.ENTITIES: pl.Struct(entities) if entities else pl.Null(),
+            columns.ENTITIES: pl.Struct(entities) if entities else pl.String(),
             columns.EVENT_TIME: _MOMENT,
             columns.FEATURES: pl.Struct(dict.fromkeys(features, pl.Float64())),
             columns.MISSING: pl.Int32(),

@@ -1,8 +1,10 @@
 """Where predictions lie.
 
-    <lifecycle>/predictions/<YYYY-MM-DD>/<HH>/<writer>-<sequence>.parquet
+    <lifecycle>/predictions/<YYYY-MM-DD>/<HH>/<writer>-<sequence>.parquet       of serving
+    <lifecycle>/scores/<YYYY-MM-DD>/00/<version>-<shard>-of-<shards>-0.parquet  of batch scoring
 
-Day and hour are UTC, those of the prediction itself: they follow from its id (see ids).
+Day and hour are UTC, those of the prediction itself: they follow from its id (see ids). A batch prediction's
+moment is midnight of the day that it is about.
 """
 
 from __future__ import annotations
@@ -14,7 +16,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FOLDER: Final = "predictions"
+PREDICTIONS: Final = "predictions"
+SCORES: Final = "scores"
 HOUR_MS: Final = 3_600_000
 """Milliseconds of an hour."""
 
@@ -22,16 +25,16 @@ _UNSAFE: Final = re.compile(r"[^A-Za-z0-9.-]")
 _WRITER_LENGTH: Final = 100
 
 
-def hour_folder(lifecycle: str, moment: datetime) -> str:
+def hour_folder(lifecycle: str, moment: datetime, folder: str = PREDICTIONS) -> str:
     """The folder of the hour that `moment` lies in."""
-    return f"{lifecycle}/{FOLDER}/{moment.astimezone(UTC):%Y-%m-%d/%H}"
+    return f"{lifecycle}/{folder}/{moment.astimezone(UTC):%Y-%m-%d/%H}"
 
 
-def hour_folders(lifecycle: str, start: datetime, end: datetime) -> Iterator[str]:
+def hour_folders(lifecycle: str, start: datetime, end: datetime, folder: str = PREDICTIONS) -> Iterator[str]:
     """The folders of predictions made from `start` until before `end`, in order."""
     hour = start.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     while hour < end:
-        yield hour_folder(lifecycle, hour)
+        yield hour_folder(lifecycle, hour, folder)
         hour += timedelta(hours=1)
 
 

@@ -13,7 +13,7 @@ import polars as pl
 from windtunnel.errors import DataError, NotFoundError, RequestError
 from windtunnel.prediction_log import columns
 from windtunnel.prediction_log.ids import parse_id
-from windtunnel.prediction_log.keys import hour_folder, hour_folders
+from windtunnel.prediction_log.keys import PREDICTIONS, SCORES, hour_folder, hour_folders
 from windtunnel.prediction_log.range_file import RangeFile
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ class LoggedRow:
     missing: int
     stale: bool | None
     prediction: float
-    latency_seconds: float
+    latency_seconds: float | None
+    """None of a batch prediction."""
     writer: str
     object_key: str
     """The object that the row was read from."""
@@ -58,9 +59,10 @@ def scan(
     start: datetime,
     end: datetime,
     wanted: Sequence[str] | None = None,
+    folder: str = PREDICTIONS,
 ) -> Iterator[pl.DataFrame]:
     """Predictions made from `start` until before `end`, file by file, each of one version; `wanted` names
-    the columns (default: all).
+    the columns (default: all). Batch scoring's are in the folder SCORES.
 
     Files of one version have one schema, those of two may differ in `features` and `entities`. Raises
     RequestError for a moment without a time zone or an unknown column, DataError for a file that is none of
@@ -78,8 +80,8 @@ def scan(
         )
     within = pl.col(columns.TIME).is_between(start.astimezone(UTC), end.astimezone(UTC), closed="left")
     asked = list(dict.fromkeys([*chosen, columns.TIME]))
-    for folder in hour_folders(lifecycle, start, end):
-        for frame in _each(store.list(folder), partial(_read, store, asked)):
+    for hour in hour_folders(lifecycle, start, end, folder):
+        for frame in _each(store.list(hour), partial(_read, store, asked)):
             rows = frame.filter(within).select(chosen)
             if rows.height:
                 yield rows
@@ -91,18 +93,20 @@ def read(
     start: datetime,
     end: datetime,
     wanted: Sequence[str] | None = None,
+    folder: str = PREDICTIONS,
 ) -> dict[str, pl.DataFrame]:
     """As `scan`, all in memory: one frame for each bundle, by its digest."""
     asked = None if wanted is None else list(dict.fromkeys([*wanted, columns.DIGEST]))
     parts: dict[str, list[pl.DataFrame]] = {}
-    for frame in scan(store, lifecycle, start, end, asked):
+    for frame in scan(store, lifecycle, start, end, asked, folder):
         part = frame if wanted is None else frame.select(wanted)
         parts.setdefault(frame[columns.DIGEST][0], []).append(part)
     return {digest: pl.concat(frames) for digest, frames in parts.items()}
 
 
 def find(store: ObjectStore, prediction_id: str, lifecycle: str | None = None) -> list[LoggedRow]:
-    """All rows of a prediction: who answered first, then shadows; without a lifecycle all are looked through.
+    """All rows of a prediction, of serving's or of batch scoring's: who answered first, then shadows; without
+    a lifecycle all are looked through.
 
     Empty when it was not logged (yet), was left out by sampling, or has been swept. Of each file of its hour
     only the end is read, and of those that may hold it the row groups that do. Raises RequestError when this
@@ -110,7 +114,12 @@ def find(store: ObjectStore, prediction_id: str, lifecycle: str | None = None) -
     """
     wanted = parse_id(prediction_id)
     names = [lifecycle] if lifecycle is not None else store.folders()
-    entries = [entry for name in names for entry in store.list(hour_folder(name, wanted.hour))]
+    entries = [
+        entry
+        for name in names
+        for folder in (PREDICTIONS, SCORES)
+        for entry in store.list(hour_folder(name, wanted.time, folder))
+    ]
     found = [row for rows in _each(entries, partial(_find, store, wanted.text)) for row in rows]
     return sorted(found, key=lambda row: (columns.ROLES.index(row.role), row.version, row.row))
 
@@ -133,7 +142,8 @@ def _unless_gone(act: Callable[[Entry], _Result | None], entry: Entry) -> _Resul
         return act(entry)
     except NotFoundError:
         return None
-    except pa.ArrowException as error:
+    except (pa.ArrowException, OSError, TypeError) as error:
+        # a broken page is an OSError of pyarrow's, a row with columns of its own a TypeError of ours
         raise DataError(
             f"this is no file of a prediction log: {str(error).partition(chr(10))[0]}",
             where=entry.key,

@@ -102,7 +102,7 @@ def write_bundle(
     }
     files[MANIFEST] = canonical_json(manifest)
     name = digest(files[MANIFEST])
-    prefix = f"{description['lifecycle']}/bundles/{name.removeprefix('sha256:')}"
+    prefix = bundle_folder(description["lifecycle"], name)
     for file, data in files.items():
         store.put(f"{prefix}/{file}", data)
     return WrittenBundle(store.uri(prefix), name, sum(len(data) for data in files.values()))
@@ -113,10 +113,8 @@ def read_bundle(store: ObjectStore, uri: str, expected: str) -> Bundle:
 
     Raises IntegrityError, NotFoundError, StoreError.
     """
+    manifest = read_manifest(store, uri, expected)
     prefix = store.key(uri.rstrip("/"))
-    manifest_bytes = store.get(f"{prefix}/{MANIFEST}")
-    _verify(manifest_bytes, expected, f"{uri}/{MANIFEST}")
-    manifest = json.loads(manifest_bytes)
     files = {}
     for name, promised in manifest["files"].items():
         files[name] = store.get(f"{prefix}/{name}")
@@ -133,6 +131,19 @@ def read_bundle(store: ObjectStore, uri: str, expected: str) -> Bundle:
         profile=json.loads(files[PROFILE]),
         predictor=load_predictor(manifest, files[MODEL_FILES[manifest["runtime"]]], uri),
     )
+
+
+def read_manifest(store: ObjectStore, uri: str, expected: str) -> dict[str, Any]:
+    """What a bundle is and where it comes from, verified. Raises IntegrityError, NotFoundError, StoreError."""
+    content = store.get(f"{store.key(uri.rstrip('/'))}/{MANIFEST}")
+    _verify(content, expected, f"{uri}/{MANIFEST}")
+    manifest: dict[str, Any] = json.loads(content)
+    return manifest
+
+
+def bundle_folder(lifecycle: str, name: str) -> str:
+    """The key of a bundle's folder, by its digest."""
+    return f"{lifecycle}/bundles/{name.removeprefix('sha256:')}"
 
 
 def _verify(data: bytes, promised: str, where: str) -> None:
