@@ -79,7 +79,7 @@ def test_the_whole_group_ends_even_when_nobody_listens(monkeypatch: pytest.Monke
     process.stop()
     list(lines)
     assert process.close() == -signal.SIGKILL
-    assert 0.3 <= time.monotonic() - started < 5
+    assert 0.3 <= time.monotonic() - started < 20
     wait_until_gone(pid)
 
 
@@ -93,11 +93,11 @@ def test_a_grandchild_that_holds_the_pipe_does_not_hold_up_the_task() -> None:
 
 
 def test_a_grandchild_that_never_stops_talking_does_not_hold_up_the_task() -> None:
-    talks = "import time\nfor _ in range(400): print('talk', flush=True); time.sleep(0.02)"
+    talks = "import time\nfor _ in range(3000): print('talk', flush=True); time.sleep(0.02)"
     process = start(starts_another(talks) + "print(p.pid, flush=True)")
     started = time.monotonic()
     lines = list(process.lines())
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 20
     assert process.close() == 0
     wait_until_gone(int(next(line for line in lines if line.isdigit())))
 

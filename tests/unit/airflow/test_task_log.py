@@ -95,7 +95,7 @@ def test_a_store_that_hangs_holds_up_nobody(
     log_file.write_bytes(b"x")
     started = time.monotonic()
     remote.upload(LOG)
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 10
     release.set()
 
 

