@@ -14,14 +14,31 @@ from dev.demo.follow import PodWatch
 from dev.demo.install import install
 from dev.demo.target import Target, dev_cluster
 from dev.demo.thread import Platform, follow_triggered_train, load_sources, reach, run_features
+from served_bundle import make_version
 from tests.cluster.release import END, LIFECYCLE, NAMESPACE, RELEASE, STAGES, START, Thread
+from tests.cluster.served import PROVING, Served, served
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from dev.demo.kubectl import Kubectl
 
+    from windtunnel.spec.servedmodel import ModelVersion
+
 CRD = "servedmodels.windtunnel.dev"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("cluster tests")
+    group.addoption(
+        "--longer", action="store_true", help="the load proofs at length, as `make load` runs them"
+    )
+    group.addoption("--rounds", type=int, default=5, help="how often each bad challenger then comes (5)")
+
+
+@pytest.fixture(scope="session")
+def longer(request: pytest.FixtureRequest) -> bool:
+    return bool(request.config.getoption("--longer", default=False))
 
 
 @pytest.fixture(scope="session")
@@ -35,10 +52,15 @@ def kubectl(target: Target) -> Kubectl:
 
 
 @pytest.fixture(scope="session")
-def platform(target: Target) -> Iterator[Platform]:
+def settings(target: Target) -> tuple[str, ...]:
+    """Values with which the release is installed, beside the files'."""
     remove(target.kubectl)
-    shared = _crd_owner(target.kubectl)
-    install(target, RELEASE, NAMESPACE, *(["crds.install=false"] if shared else []))
+    return ("crds.install=false",) if _crd_owner(target.kubectl) else ()
+
+
+@pytest.fixture(scope="session")
+def platform(target: Target, settings: tuple[str, ...]) -> Iterator[Platform]:
+    install(target, RELEASE, NAMESPACE, *settings)
     with reach(target.kubectl, RELEASE, NAMESPACE) as found:
         yield found
     remove(target.kubectl)
@@ -54,6 +76,23 @@ def thread(platform: Platform) -> Iterator[Thread]:
     train = follow_triggered_train(platform, pods, LIFECYCLE, since)
     yield Thread(platform, pods, features, train)
     pods.close()
+
+
+@pytest.fixture(scope="session")
+def versions(platform: Platform) -> tuple[ModelVersion, ModelVersion]:
+    """Two versions of the lifecycle PROVING, of which the second turns the first's answers round."""
+    first, second = (
+        make_version(platform.store, version, weight, lifecycle=PROVING)
+        for version, weight in (("1", 1.0), ("2", -1.0))
+    )
+    return first, second
+
+
+@pytest.fixture(scope="session")
+def proving(platform: Platform, versions: tuple[ModelVersion, ModelVersion]) -> Iterator[Served]:
+    """A ServedModel whose champion is the first of them, in two pods."""
+    with served(platform.kubectl, PROVING, versions[0], replicas=2) as found:
+        yield found
 
 
 def remove(kubectl: Kubectl) -> None:

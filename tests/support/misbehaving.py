@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import onnx
 from onnx import TensorProto, helper
-from served_bundle import FEATURES, write_version
+from served_bundle import FEATURES, LIFECYCLE, write_version
 
 if TYPE_CHECKING:
     from windtunnel.objects import ObjectStore
@@ -17,15 +17,18 @@ if TYPE_CHECKING:
 
 LOUD = 100.0
 KINDS = ("raises", "not_a_number", "memory", "slow", "wrong_length")
+"""Those that live on. There is one more, `crashes`."""
 
 
-def make_misbehaving(store: ObjectStore, version: str, kind: str) -> ModelVersion:
+def make_misbehaving(
+    store: ObjectStore, version: str, kind: str, lifecycle: str = LIFECYCLE
+) -> ModelVersion:
     """A version that answers as the one of weight 1 does, until a feature is loud; then it
 
     raises; answers not_a_number; asks for as many kB of memory as the feature says; is slow, by about as many
-    times 10 µs; or answers with a wrong_length (one answer for all rows).
+    times 10 µs; answers with a wrong_length (one answer for all rows); or crashes, with its whole process.
     """
-    return write_version(store, version, _model(kind), 1.0)
+    return write_version(store, version, _model(kind), 1.0, lifecycle=lifecycle)
 
 
 def _model(kind: str) -> bytes:
@@ -130,10 +133,23 @@ def _wrong_length() -> tuple[list[Any], list[Any]]:
     return nodes, [_integers("one", [1, 1]), _integers("naughts", [0, 0])]
 
 
+def _crashes() -> tuple[list[Any], list[Any]]:
+    # The one division that onnxruntime does not look at before: no 64 bits hold the result, SIGFPE.
+    nodes = [
+        helper.make_node("Where", ["is_loud", "minus_one", "plus_one"], ["divisor"]),
+        helper.make_node("Div", ["least", "divisor"], ["quotient"]),
+        helper.make_node("Cast", ["quotient"], ["number"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["number", "zero"], ["poison"]),
+        helper.make_node("Add", ["good", "poison"], ["probability"]),
+    ]
+    return nodes, [_integers("minus_one", [-1]), _integers("plus_one", [1]), _integers("least", [-(2**63)])]
+
+
 _MISBEHAVIOURS = {
     "raises": _raises,
     "not_a_number": _not_a_number,
     "memory": _memory,
     "slow": _slow,
     "wrong_length": _wrong_length,
+    "crashes": _crashes,
 }

@@ -64,11 +64,11 @@ def make_version(
     dtype: str = "float32",
     features: Mapping[str, str] = FEATURES,
     views: Sequence[dict[str, Any]] = VIEWS,
+    lifecycle: str = LIFECYCLE,
 ) -> ModelVersion:
     """Write a bundle; `golden` overrides the golden answers."""
-    return write_version(
-        store, version, logistic(weight, dtype, len(features)), weight, golden, dtype, features, views
-    )
+    model = logistic(weight, dtype, len(features))
+    return write_version(store, version, model, weight, golden, dtype, features, views, lifecycle)
 
 
 def write_version(
@@ -80,19 +80,20 @@ def write_version(
     dtype: str = "float32",
     features: Mapping[str, str] = FEATURES,
     views: Sequence[dict[str, Any]] = VIEWS,
+    lifecycle: str = LIFECYCLE,
 ) -> ModelVersion:
     """Write a bundle of any model of these `features` that answers as that of `weight` does."""
     rows = [[0.1, 2.0, 0.3, 4.0, 0.5], [np.nan, 1.0, -1.0, 0.0, 2.0]]
     inputs = np.array([np.resize(row, len(features)) for row in rows])
     outputs = np.array(golden) if golden else answers(inputs, weight)
     description = {
-        "lifecycle": LIFECYCLE,
+        "lifecycle": lifecycle,
         "runtime": "onnx",
         "input": {"name": "features", "dtype": dtype},
         "output": {"name": "probability", "kind": "binary"},
         "parity": {"rows": len(inputs), "max_abs_difference": 1e-6},
         "features": [{"name": name, "source": source} for name, source in features.items()],
-        "online": {"project": LIFECYCLE, "views": list(views)},
+        "online": {"project": lifecycle, "views": list(views)},
     }
     written = write_bundle(store, description, model, (inputs, outputs), {})
     return ModelVersion(version=version, bundle=written.uri, digest=written.digest)
