@@ -194,3 +194,57 @@ def status(
 
     directories = [find_lifecycle(name, lifecycles)] if name else known_lifecycles(lifecycles)
     tell_status([directory.name for directory in directories], Home.at(home))
+
+
+@app.command()
+def why(
+    prediction_id: Annotated[
+        str,
+        typer.Argument(help="The answer's parameters.prediction_id.", show_default=False),
+    ],
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            help="Lifecycle that answered; without it, all are looked through.", show_default=False
+        ),
+    ] = None,
+    replay: Annotated[
+        bool,
+        typer.Option("--replay", help="Answer again, by the bundle and the logged features, and compare."),
+    ] = False,
+    offline: Annotated[
+        bool,
+        typer.Option(
+            "--offline",
+            help="Compare the features that were served with those that training would have seen at that "
+            "moment; reads the lifecycle's features.py.",
+        ),
+    ] = False,
+    row: Annotated[int, typer.Option(help="Row of a request of several.", metavar="N")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
+    store: Annotated[
+        str | None,
+        typer.Option(
+            envvar="WINDTUNNEL_STORE",
+            metavar="URL",
+            help="Object store with the prediction log: s3://BUCKET or s3://BUCKET/PREFIX (credentials and "
+            "endpoint by AWS_* variables), or a directory [dim](default: that of --home)[/]",
+            show_default=False,
+        ),
+    ] = None,
+    home: HomeOption = DEFAULT_HOME,
+    lifecycles: LifecyclesOption = None,
+) -> None:
+    """Why a prediction came out as it did: from its id to the answer, the model version, the verdict that let
+    it serve, the training snapshot, the features and the code. Every link is verified by its digest.
+
+    [green]$ windtunnel why 019abf3c-4e2a-7c1d-8a55-0e4b6f1d2c3b[/]\n
+    [green]$ windtunnel why 019abf3c-4e2a-7c1d-8a55-0e4b6f1d2c3b flight_delay --replay --store s3://windtunnel[/]
+
+    Exit code: 0; 2 the id is not in the log, a link is lost or changed, or the replay differs; 75 the store
+    did not answer.
+    """
+    from windtunnel.cli.why import Why
+
+    question = Why(prediction_id, name, store, Home.at(home), row=row, lifecycles=lifecycles)
+    raise typer.Exit(question.tell(again=replay, offline=offline, as_json=as_json))
