@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from windtunnel.rollout.counters import CHALLENGER, CHAMPION, FAULTS, PREDICTIONS, REQUESTS, SECONDS, Counts
+from windtunnel.rollout.evidence import Bound
+from windtunnel.spec.servedmodel import EvidenceTest
 from windtunnel.stats.sequential import Comparison, MeanTest, events
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from windtunnel.spec.servedmodel import GuardSettings
 
@@ -33,19 +35,29 @@ _RANKS: Final = {0.05 + step / 10: 5.0 for step in range(10)}
 
 
 class Comparisons:
-    """The tests of one challenger; a block of counts goes to all of them."""
+    """The tests of one challenger; a block of counts goes to all of them.
 
-    def __init__(self, settings: GuardSettings, earlier: Counts) -> None:
+    earlier: what the champion had counted before. before: what earlier tests of the same challenger had
+    found, to go on from.
+    """
+
+    def __init__(self, settings: GuardSettings, earlier: Counts, before: Iterable[EvidenceTest] = ()) -> None:
         self._settings = settings
+        known = {test.name: test for test in before}
         asked, failed = earlier[CHAMPION, REQUESTS], earlier[CHAMPION, FAULTS]
         weight = min(1.0, _HISTORY / asked) if asked else 0.0
         expected = events(50.0 + weight * asked, 0.5 + weight * failed)
-        self._faults = Comparison(settings.error_margin, expected)
+        most, shift = settings.error_margin, settings.max_prediction_shift
+        self._faults = _Pair("faults", most, expected, known.get("faults"))
+        self._latency: _Pair | None = _Pair("latency", _SLOW_MARGIN, None, known.get("latency"))
+        self._higher = _Pair("higher", shift, _RANKS, known.get("higher")) if shift < 0.5 else None
+        self._lower = _Pair("lower", shift, _RANKS, known.get("lower")) if shift < 0.5 else None
         limit = settings.max_error_rate
-        self._limit = MeanTest(limit) if limit is not None and 0.0 < limit < 1.0 else None
-        self._latency = Comparison(_SLOW_MARGIN)
-        self._higher = Comparison(settings.max_prediction_shift, _RANKS)
-        self._lower = Comparison(settings.max_prediction_shift, _RANKS)
+        self._limit = (
+            MeanTest(limit, start=_last(known.get("limit")))
+            if limit is not None and 0.0 < limit < 1.0
+            else None
+        )
         self._times = _histogram(earlier, CHAMPION, SECONDS)
         self._values = _histogram(earlier, CHAMPION, PREDICTIONS)
 
@@ -53,12 +65,26 @@ class Comparisons:
         """(reason, what) once a test has decided. Thresholds come from before the block, as the tests ask."""
         return self._judge_faults(block) or self._judge_latency(block) or self._judge_predictions(block)
 
+    def found(self) -> tuple[EvidenceTest, ...]:
+        """What each test says by now; none is told of that cannot say anything here."""
+        pairs = (self._faults, self._latency, self._higher, self._lower)
+        tests = [pair.found() for pair in pairs if pair is not None]
+        if self._limit is not None:
+            limit = EvidenceTest(
+                name="limit",
+                conclusion="Worse" if _sure(self._limit, "limit") else "Unclear",
+                allowed=self._settings.max_error_rate or 0.0,
+                capital=(round(self._limit.log_capital, 3),),
+            )
+            tests.append(limit)
+        return tuple(tests)
+
     def _judge_faults(self, block: Counts) -> tuple[str, str] | None:
         asked, failed = requests(block), faults(block).total()
         of_champion = block[CHAMPION, REQUESTS]
         own = events(asked, failed)
         self._faults.update(own, events(of_champion, min(block[CHAMPION, FAULTS], of_champion)))
-        if _sure(self._faults, "faults"):
+        if self._faults.is_worse:
             margin = self._settings.error_margin
             return "ErrorRate", f"it fails more often than the champion by over {margin:.2%} of requests"
         limit = self._settings.max_error_rate
@@ -74,18 +100,19 @@ class Comparisons:
         own, theirs = _histogram(block, CHALLENGER, SECONDS), _histogram(block, CHAMPION, SECONDS)
         known = self._times.copy()
         self._times.update(theirs)
-        if known.total() < _REFERENCE:
+        if known.total() < _REFERENCE or self._latency is None:
             return None
         bounds = sorted({*known, *own, *theirs})
         usual = next(bound for bound in bounds if _above(known, bound) <= 0.01 * known.total())
         least = max(self._settings.max_latency_ratio * usual, _NEVER_SLOW)
         slow = next((bound for bound in bounds if bound >= least), math.inf)
         if math.isinf(slow):
+            self._latency = None  # the buckets end below what would be slow
             return None
         self._latency.update(
             events(own.total(), _above(own, slow)), events(theirs.total(), _above(theirs, usual))
         )
-        if not _sure(self._latency, "latency"):
+        if not self._latency.is_worse:
             return None
         return "Latency", (
             f"over 1 % of its predictions take longer than {1000 * slow:g} ms; "
@@ -93,8 +120,7 @@ class Comparisons:
         )
 
     def _judge_predictions(self, block: Counts) -> tuple[str, str] | None:
-        most = self._settings.max_prediction_shift
-        if most >= 0.5:
+        if self._higher is None or self._lower is None:
             return None
         own, theirs = _histogram(block, CHALLENGER, PREDICTIONS), _histogram(block, CHAMPION, PREDICTIONS)
         known = self._values.copy()
@@ -104,13 +130,53 @@ class Comparisons:
         own_ranks, their_ranks = _ranked(own, known), _ranked(theirs, known)
         self._higher.update(own_ranks, their_ranks)
         self._lower.update(_mirrored(own_ranks), _mirrored(their_ranks))
-        for test, name in ((self._higher, "higher"), (self._lower, "lower")):
-            if _sure(test, name):
+        most = self._settings.max_prediction_shift
+        for pair, name in ((self._higher, "higher"), (self._lower, "lower")):
+            if pair.is_worse:
                 return "PredictionShift", (
                     f"its predictions are {name} than the champion's: the chance that one exceeds one of the "
                     f"champion's is not within {most:g} of 1/2"
                 )
         return None
+
+
+class _Pair:
+    """The question whether the challenger is worse than allowed, asked both ways round."""
+
+    def __init__(
+        self,
+        name: Literal["faults", "latency", "higher", "lower"],
+        margin: float,
+        known: Mapping[float, float] | None,
+        before: EvidenceTest | None,
+    ) -> None:
+        self._name: Final = name
+        self.worse = Comparison(margin, known, start=_last(before))
+        capital = before.capital[:-1] if before else ()
+        self._bound = Bound(margin, known, capital, before.at_most if before else None)
+
+    @property
+    def is_worse(self) -> bool:
+        return _sure(self.worse, self._name)
+
+    def update(self, challenger: Mapping[float, float], champion: Mapping[float, float]) -> None:
+        self.worse.update(challenger, champion)
+        self._bound.update(challenger, champion)
+
+    def found(self) -> EvidenceTest:
+        bound = self._bound
+        return EvidenceTest(
+            name=self._name,
+            conclusion="Worse" if self.is_worse else "NotWorse" if bound.is_within else "Unclear",
+            allowed=bound.allowed,
+            at_most=bound.at_most,
+            capital=tuple(round(one, 3) for one in (*bound.capital, self.worse.log_capital)),
+        )
+
+
+def _last(before: EvidenceTest | None) -> float:
+    """Where the test for "worse" stood."""
+    return before.capital[-1] if before and before.capital else 0.0
 
 
 def _sure(test: Comparison | MeanTest, name: str) -> bool:

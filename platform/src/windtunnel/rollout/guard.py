@@ -31,6 +31,7 @@ from windtunnel.rollout.counters import (
     Reading,
     since,
 )
+from windtunnel.rollout.evidence import Evidence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,22 +43,6 @@ _WINDOW_FAULTS: Final = 3
 _POD_RESTARTS: Final = 2
 _HARD: Final = {"died": "ChallengerDied", "not_a_number": "NotANumber"}
 _REPEATED: Final = {"timeout": "RepeatedTimeouts", "overloaded": "Overloaded"}
-
-
-@dataclass(frozen=True)
-class Evidence:
-    """What was seen since the guard began to look."""
-
-    requests: int
-    faults: int
-    champion_requests: int
-    champion_faults: int
-
-    def __str__(self) -> str:
-        return (
-            f"{self.faults:,} faults in {self.requests:,} requests; "
-            f"champion {self.champion_faults:,} in {self.champion_requests:,}"
-        )
 
 
 @dataclass(frozen=True)
@@ -90,9 +75,12 @@ class Guard:
     """Watches one challenger beside one champion. Once broken, it stays so.
 
     forgive: what the processes had counted before the first look is not held against the challenger.
+    before: what an earlier guard of the same challenger had seen; this one goes on from there.
     """
 
-    def __init__(self, settings: GuardSettings, *, forgive: bool = False) -> None:
+    def __init__(
+        self, settings: GuardSettings, *, forgive: bool = False, before: Evidence | None = None
+    ) -> None:
         self._settings = settings
         self._forgive = forgive
         self._readings: dict[str, Reading] = {}
@@ -102,6 +90,7 @@ class Guard:
         self._told = 0
         self._message = ""
         self._broken: Broken | None = None
+        self._before = before or Evidence()
         self._tests: Comparisons | None = None
 
     def look(self, readings: Mapping[str, Reading], now: float) -> Verdict:
@@ -114,7 +103,7 @@ class Guard:
             self._broken = self._judge(readings, now)
         if self._broken is not None:
             return self._broken
-        evidence = self._evidence()
+        evidence = self.evidence
         if not self._readings:
             return Waiting("no serving pod has told what it counted yet")
         if evidence.requests < self._settings.min_requests:
@@ -175,19 +164,23 @@ class Guard:
         if self._tests is None:
             if not self._readings:
                 return None
-            self._tests = Comparisons(self._settings, earlier)
+            self._tests = Comparisons(self._settings, earlier, self._before.tests)
         found = self._tests.update(block)
         return self._break(*found) if found else None
 
     def _break(self, reason: str, what: str) -> Broken:
-        evidence = self._evidence()
+        evidence = self.evidence
         return Broken(reason, f"{what}. Since the guard looks: {evidence}", evidence)
 
-    def _evidence(self) -> Evidence:
+    @property
+    def evidence(self) -> Evidence:
+        """What was seen so far."""
         total = self._total
-        return Evidence(
+        seen = Evidence(
             requests=requests(total),
             faults=faults(total).total(),
             champion_requests=total[CHAMPION, REQUESTS],
             champion_faults=total[CHAMPION, FAULTS],
+            tests=self._tests.found() if self._tests else self._before.tests,
         )
+        return self._before + seen

@@ -292,6 +292,49 @@ class Condition(_Model):
 ChallengerState = Literal["Loading", "Ready", "Quarantined", "Rejected"]
 
 
+Conclusion = Literal["Unclear", "NotWorse", "Worse"]
+
+
+class EvidenceTest(_Model):
+    """One question to the evidence; what it says holds however often one looks."""
+
+    name: Literal["faults", "limit", "latency", "higher", "lower"]
+    """What is compared; `limit` is maxErrorRate, higher and lower are about the predictions."""
+    conclusion: Conclusion = "Unclear"
+    """NotWorse: shown to lie within what is allowed. Worse: shown to lie beyond it."""
+    allowed: float
+    """How much worse than the champion the challenger may be."""
+    at_most: float | None = None
+    """How much worse it is at most, as far as that is shown; absent: nothing is shown yet."""
+    capital: Annotated[tuple[float, ...], Field(max_length=8)] = ()
+    """What a restarted controller goes on from: logarithms of the tests' capital."""
+
+
+class RolloutEvidence(_Model):
+    """What the pods counted of the challenger and of the champion beside it; the rollout's steps are held
+    by it."""
+
+    run_id: Annotated[str, Field(max_length=250)] = ""
+    """Of the rollout that it belongs to; empty for a challenger that somebody set by hand."""
+    since: datetime
+    """When the controller began to look."""
+    requests: Annotated[int, Field(ge=0)] = 0
+    """Of the challenger, copies among them."""
+    faults: Annotated[int, Field(ge=0)] = 0
+    champion_requests: Annotated[int, Field(ge=0)] = 0
+    champion_faults: Annotated[int, Field(ge=0)] = 0
+    step_since: datetime | None = None
+    """Which step `stepRequests` is about: its spec.rollout.since."""
+    step_requests: Annotated[int, Field(ge=0)] = 0
+    """Of the challenger, in this step."""
+    tests: Annotated[tuple[EvidenceTest, ...], Field(max_length=8)] = ()
+    """One for each of the comparisons that can be made."""
+
+    def test(self, name: str) -> EvidenceTest | None:
+        """The test of that name."""
+        return next((test for test in self.tests if test.name == name), None)
+
+
 class ChallengerStatus(_Model):
     """The challenger as the serving pods report it."""
 
@@ -300,6 +343,7 @@ class ChallengerStatus(_Model):
     """Ready: in every ready pod. Rejected: its bundle did not pass in some pod. Quarantined: it died again
     and again in some pod, which starts it no more."""
     message: Annotated[str, Field(max_length=1024)] = ""
+    evidence: RolloutEvidence | None = None
 
 
 class ServedModelStatus(_Model):

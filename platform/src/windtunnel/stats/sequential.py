@@ -59,9 +59,9 @@ def events(requests: float, happened: float) -> dict[float, float]:
 class _Capital:
     """E, spread over bets; the highest that it ever was counts."""
 
-    def __init__(self, shares: Iterable[float]) -> None:
-        self._logs = [math.log(share) for share in shares]
-        self._highest = 0.0
+    def __init__(self, shares: Iterable[float], start: float) -> None:
+        self._logs = [start + math.log(share) for share in shares]
+        self._highest = max(0.0, start)
 
     def multiply(self, log_factors: Sequence[float]) -> None:
         self._logs = [log + factor for log, factor in zip(self._logs, log_factors, strict=True)]
@@ -83,15 +83,20 @@ class Comparison:
     margin: above -1, below 1; a negative margin turns the question round ("is at least so much lower").
     known: what the champion's observations are expected to look like, as counts by value, e.g. its own from
     before; about a hundred are enough. It moves the power, never the false rate.
+    start: `log_capital` of an earlier test of the same null hypothesis, to go on from there.
     """
 
     def __init__(
-        self, margin: float, known: Mapping[float, float] | None = None, gaps: Mapping[float, float] = GAPS
+        self,
+        margin: float,
+        known: Mapping[float, float] | None = None,
+        gaps: Mapping[float, float] = GAPS,
+        start: float = 0.0,
     ) -> None:
         self._margin = margin
         self._gaps = gaps
         self._known = _Moments(known or events(50.0, 0.5))
-        self._capital = _Capital(gaps.values())
+        self._capital = _Capital(gaps.values(), start)
         self._challenger: dict[float, float] = {}
         self._champion: dict[float, float] = {}
 
@@ -99,6 +104,11 @@ class Comparison:
     def p_value(self) -> float:
         """The null may be rejected for good once this is at most alpha."""
         return self._capital.p_value
+
+    @property
+    def log_capital(self) -> float:
+        """What the evidence amounts to now: all that a test that goes on from here needs to know."""
+        return self._capital.log_value
 
     def update(self, challenger: Mapping[float, float], champion: Mapping[float, float]) -> None:
         """Take a block of new observations in: counts by value (0 to 1) of either model.
@@ -141,16 +151,21 @@ class MeanTest:
     For paired differences d in [-1, 1] and a margin, give (1 + d) / 2 and the limit (1 + margin) / 2.
     """
 
-    def __init__(self, limit: float, gaps: Mapping[float, float] = GAPS) -> None:
+    def __init__(self, limit: float, gaps: Mapping[float, float] = GAPS, start: float = 0.0) -> None:
         self._limit = limit
         self._gaps = gaps
         self._known = _Moments(events(2.0, 2.0 * limit))
-        self._capital = _Capital(gaps.values())
+        self._capital = _Capital(gaps.values(), start)
 
     @property
     def p_value(self) -> float:
         """The null may be rejected for good once this is at most alpha."""
         return self._capital.p_value
+
+    @property
+    def log_capital(self) -> float:
+        """See Comparison."""
+        return self._capital.log_value
 
     def update(self, values: Mapping[float, float]) -> None:
         """Take a block of new observations in: counts by value."""
