@@ -20,7 +20,8 @@ class Rounds:
 
     def __init__(self, kept: list[str]) -> None:
         self._kept = kept
-        self.guard = self
+        self.beside = {"guard": self}
+        self.latest: Mapping[str, Any] | None = None
 
     def look(self, value: Mapping[str, Any]) -> float:
         self._kept.append(f"guard of {value['metadata']['uid']}")
@@ -139,3 +140,58 @@ def test_a_changed_spec_is_looked_at_at_once(
 
     asyncio.run(run())
     assert seen == [1, 2]
+
+
+def test_what_the_keeper_has_read_is_news_while_the_watch_is_silent(
+    handlers: dict[str, Handler], kept: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[int] = []
+
+    def look(self: Rounds, value: Mapping[str, Any]) -> float:
+        seen.append(value["metadata"]["generation"])
+        return 60.0
+
+    def read(self: Rounds, value: Mapping[str, Any]) -> float:
+        self.latest = event("MODIFIED", "a")["object"]
+        self.latest["metadata"] |= {"generation": 3, "resourceVersion": "12"}
+        return 60.0
+
+    monkeypatch.setattr(Rounds, "look", look)
+    monkeypatch.setattr(Rounds, "round", read)
+
+    async def run() -> None:
+        await handlers["event"](event=event("ADDED", "a"))
+        await asyncio.sleep(0.05)
+        late = event("MODIFIED", "a")
+        late["object"]["metadata"]["generation"] = 2
+        await handlers["event"](event=late)  # what the watch tells late is older
+        await asyncio.sleep(0.05)
+        await handlers["cleanup"]()
+
+    asyncio.run(run())
+    assert seen == [1, 3]
+
+
+def test_an_annotation_is_looked_at_at_once(
+    handlers: dict[str, Handler], kept: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rollback by kubectl is one."""
+    seen: list[Any] = []
+
+    def look(self: Rounds, value: Mapping[str, Any]) -> float:
+        seen.append(value["metadata"].get("annotations"))
+        return 60.0
+
+    monkeypatch.setattr(Rounds, "look", look)
+
+    async def run() -> None:
+        await handlers["event"](event=event("ADDED", "a"))
+        await asyncio.sleep(0.05)
+        asked = event("MODIFIED", "a")
+        asked["object"]["metadata"]["annotations"] = {"windtunnel.dev/rollback": "previous"}
+        await handlers["event"](event=asked)
+        await asyncio.sleep(0.05)
+        await handlers["cleanup"]()
+
+    asyncio.run(run())
+    assert seen == [None, {"windtunnel.dev/rollback": "previous"}]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +11,6 @@ from windtunnel.controller.config import ControllerConfig
 from windtunnel.controller.keeper import FAILED_SECONDS, PROGRESSING_SECONDS, STEADY_SECONDS, Keeper
 from windtunnel.controller.status import GuardView, PodView
 from windtunnel.errors import PermanentError, TemporaryError, WindtunnelError
-from windtunnel.rollout.taking_back import ANNOTATION
 from windtunnel.spec.servedmodel import ModelVersion
 
 if TYPE_CHECKING:
@@ -41,12 +39,35 @@ class FakeCluster:
         self.status: ServedModelStatus | None = None
         self.events: list[tuple[str, str, str]] = []
         self.broken: WindtunnelError | None = None
+        self.given: dict[str, Any] | None = None
+        """The ServedModel, where it is another than the watch has told of."""
+        self.wants = 0
+        """Pods that the autoscaler wants; 0: it has not looked."""
+        self.steps: list[str] = []
+
+    def served_model(self, name: str) -> dict[str, Any] | None:
+        if self.broken and isinstance(self.broken, TemporaryError):
+            raise self.broken
+        return self.given
 
     def apply(self, wanted: dict[str, Any]) -> None:
         if self.broken:
             raise self.broken
         self.applies += 1
         self.objects[wanted["kind"]] = wanted
+        self.steps.append(f"apply {wanted['kind']}")
+
+    def apply_scaled(self, wanted: dict[str, Any], replicas: int) -> None:
+        assert "replicas" not in wanted["spec"]
+        self.wants = self.wants or replicas
+        self.apply(wanted)
+
+    def autoscaler(self, name: str) -> dict[str, Any] | None:
+        return self.objects.get("HorizontalPodAutoscaler")
+
+    def remove_autoscaler(self, about: Metadata) -> None:
+        if self.objects.pop("HorizontalPodAutoscaler", None):
+            self.steps.append("remove HorizontalPodAutoscaler")
 
     def deployment(self, name: str) -> dict[str, Any] | None:
         if self.broken and isinstance(self.broken, TemporaryError):
@@ -54,9 +75,9 @@ class FakeCluster:
         made = self.objects.get("Deployment")
         if made is None or made["metadata"]["name"] != name:
             return None
-        replicas = made["spec"]["replicas"]
+        replicas = made["spec"].get("replicas", self.wants)
         status = {"observedGeneration": 1, "updatedReplicas": replicas, "replicas": replicas}
-        return {"metadata": {"generation": 1}, "status": status}
+        return {"metadata": {"generation": 1}, "spec": {"replicas": replicas}, "status": status}
 
     def pods(self, name: str, lifecycle: str) -> list[PodView]:
         assert (name, lifecycle) == ("flight-delay", "flight_delay")
@@ -121,9 +142,27 @@ def guard() -> FakeGuard:
     return FakeGuard()
 
 
+class Told(Keeper):
+    """A keeper of a cluster whose API server has what the watch tells."""
+
+    def __init__(
+        self,
+        cluster: FakeCluster,
+        guard: FakeGuard | None = None,
+        clock: Clock | None = None,
+        config: ControllerConfig = CONFIG,
+    ) -> None:
+        super().__init__(cluster, config, guard or FakeGuard(), clock or Clock())
+        self._fake = cluster
+
+    def round(self, value: Mapping[str, Any]) -> float:
+        self._fake.given = dict(value)
+        return super().round(value)
+
+
 @pytest.fixture
 def keeper(cluster: FakeCluster, guard: FakeGuard, clock: Clock) -> Keeper:
-    return Keeper(cluster, CONFIG, guard, clock)
+    return Told(cluster, guard, clock)
 
 
 def phase(cluster: FakeCluster) -> str:
@@ -142,7 +181,7 @@ def test_applies_watches_closely_then_calms_down(keeper: Keeper, cluster: FakeCl
 
 
 def test_the_names_of_the_platforms_own_objects_are_not_for_models(cluster: FakeCluster) -> None:
-    keeper = Keeper(cluster, replace(CONFIG, name_prefix="flight"), FakeGuard())
+    keeper = Told(cluster, config=replace(CONFIG, name_prefix="flight"))
     keeper.round(served_model())
     assert not cluster.objects
     assert phase(cluster) == "Degraded"
@@ -173,11 +212,11 @@ def test_does_not_write_what_has_not_changed(keeper: Keeper, cluster: FakeCluste
 
 def test_goes_on_from_the_status_that_another_controller_left(cluster: FakeCluster) -> None:
     cluster.serves = ("1", DIGEST)
-    Keeper(cluster, CONFIG, FakeGuard()).round(served_model())
+    Told(cluster).round(served_model())
     assert cluster.status is not None
     left = served_model() | {"status": cluster.status.model_dump(mode="json", by_alias=True)}
     cluster.status, cluster.events = None, []
-    Keeper(cluster, CONFIG, FakeGuard()).round(left)
+    Told(cluster).round(left)
     assert (cluster.status, cluster.events) == (None, [])
 
 
@@ -261,14 +300,58 @@ def test_the_guard_is_shown_the_pods_and_its_view_is_told_once(
 
 def test_why_a_challenger_was_taken_back_outlives_the_controller(cluster: FakeCluster) -> None:
     cluster.serves = ("1", DIGEST)
-    left = served_model(generation=2, challenger=CHALLENGER)
-    said = {"reason": "ErrorRate", "message": "why", "at": "2026-03-01T00:00:00+00:00"}
-    taken_back = {"version": "2", "digest": CHALLENGER["digest"], **said}
-    left["metadata"]["annotations"] = {ANNOTATION: json.dumps(taken_back)}
-    Keeper(cluster, CONFIG, FakeGuard()).round(left)
+    act = {"number": 1, "action": "taken_back", "at": "2026-03-01T00:00:00Z", "reason": "ErrorRate: why"}
+    left = served_model(generation=2, challenger=CHALLENGER, history=[CHALLENGER | act])
+    Told(cluster).round(left)
     assert cluster.status is not None
     assert cluster.status.conditions[2].reason == "ErrorRate"
     assert cluster.events[1:] == [("Warning", "ErrorRate", "challenger 2 is taken back: why")]
+
+
+SCALED = {"replicas": 2, "maxReplicas": 5}
+
+
+def test_an_autoscaler_comes_after_the_deployment_and_goes_before_it(
+    keeper: Keeper, cluster: FakeCluster
+) -> None:
+    keeper.round(served_model(serving=SCALED))
+    assert cluster.steps[-2:] == ["apply Deployment", "apply HorizontalPodAutoscaler"]
+    keeper.round(served_model(generation=2, serving={"replicas": 2}))
+    assert "HorizontalPodAutoscaler" not in cluster.objects
+    removed = cluster.steps.index("remove HorizontalPodAutoscaler")
+    assert cluster.steps.index("apply Deployment", removed) > removed
+    assert cluster.objects["Deployment"]["spec"]["replicas"] == 2
+
+
+def test_pods_are_counted_against_what_the_autoscaler_wants(keeper: Keeper, cluster: FakeCluster) -> None:
+    cluster.serves, cluster.wants = ("1", DIGEST), 3
+    keeper.round(served_model(serving=SCALED))
+    assert cluster.status is not None
+    assert (cluster.status.ready, cluster.status.phase) == ("1/3", "Progressing")
+    assert cluster.status.conditions[-1].type == "Autoscaling"
+    cluster.wants = 1
+    keeper.round(served_model(serving=SCALED))
+    assert (cluster.status.ready, cluster.status.phase) == ("1/1", "Ready")
+
+
+def test_what_the_api_server_has_is_kept_though_the_watch_is_silent(
+    keeper: Keeper, cluster: FakeCluster
+) -> None:
+    newer = served_model(generation=2, serving={"replicas": 4})
+    cluster.given = newer
+    Keeper.round(keeper, served_model())
+    assert cluster.objects["Deployment"]["spec"]["replicas"] == 4
+    assert keeper.latest is newer
+
+
+@pytest.mark.parametrize("now", [None, "another"])
+def test_one_that_is_no_more_is_left_alone(keeper: Keeper, cluster: FakeCluster, now: str | None) -> None:
+    """Its end may be told late; its objects must not be made again, nor another's be taken for its own."""
+    if now:
+        cluster.given = served_model()
+        cluster.given["metadata"]["uid"] = now
+    assert Keeper.round(keeper, served_model()) == STEADY_SECONDS
+    assert (cluster.applies, cluster.status, keeper.latest) == (0, None, None)
 
 
 def test_settings_name_everything_that_is_missing() -> None:

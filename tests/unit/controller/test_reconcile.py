@@ -89,7 +89,7 @@ def test_a_promotion_changes_no_object() -> None:
     promoted = served_model(
         champion=version("2"),
         previous=version("1"),
-        promotion={"runId": "manual", "at": "2026-03-01T00:00:00Z", "by": "stage/rollout"},
+        history=[version("2") | {"number": 1, "action": "promotion", "at": "2026-03-01T00:00:00Z"}],
     )
     assert objects(promoted) == objects()
 
@@ -152,6 +152,35 @@ def test_resources_have_defaults(asked: dict[str, Any], made: dict[str, Any]) ->
     model = served_model(serving={"replicas": 3, "resources": asked})
     assert container(objects(model))["resources"] == made
     assert objects(model)["Deployment"]["spec"]["replicas"] == 3
+
+
+def test_an_autoscaler_decides_the_number_where_the_spec_gives_a_range() -> None:
+    serving = {"replicas": 2, "maxReplicas": 8, "targetCpu": 60}
+    made = objects(served_model(serving=serving))
+    # what the Deployment says would be written over the autoscaler's number again and again
+    assert "replicas" not in made["Deployment"]["spec"]
+    scaler = made["HorizontalPodAutoscaler"]
+    validate(scaler, "1.34", strict=True)
+    spec = scaler["spec"]
+    assert spec["scaleTargetRef"] == {"apiVersion": "apps/v1", "kind": "Deployment", "name": "flight-delay"}
+    assert (spec["minReplicas"], spec["maxReplicas"]) == (2, 8)
+    (metric,) = spec["metrics"]
+    assert metric["resource"]["name"] == "cpu"
+    assert metric["resource"]["target"] == {"type": "Utilization", "averageUtilization": 60}
+    # utilization is of the request: without one there is nothing to scale by
+    assert container(made)["resources"]["requests"]["cpu"]
+    assert spec["behavior"]["scaleDown"]["stabilizationWindowSeconds"] >= 300
+    (owner,) = scaler["metadata"]["ownerReferences"]
+    assert owner["uid"] == "a-uid"
+    # whatever the number, one pod at a time may be taken away
+    assert made["PodDisruptionBudget"]["spec"]["maxUnavailable"] == 1
+
+
+def test_a_range_changes_nothing_else() -> None:
+    fixed, scaled = objects(), objects(served_model(serving={"maxReplicas": 3}))
+    assert set(scaled) - set(fixed) == {"HorizontalPodAutoscaler"}
+    fixed["Deployment"]["spec"].pop("replicas")
+    assert {kind: scaled[kind] for kind in fixed} == fixed
 
 
 def test_a_changed_configuration_rolls_the_pods() -> None:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from windtunnel.controller.status import GuardView, PodView, Problem, failed, guard_view, observed
-from windtunnel.rollout.taking_back import ANNOTATION
+from windtunnel.controller.status import (
+    GuardView,
+    PodView,
+    Problem,
+    View,
+    autoscaling_view,
+    failed,
+    guard_view,
+    observed,
+)
 from windtunnel.spec.servedmodel import ModelVersion, ServedModel, ServedModelStatus
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -168,10 +175,9 @@ def test_what_cannot_be_applied_degrades_and_keeps_what_is_known() -> None:
 CHALLENGER = {"version": "3", "bundle": "s3://b/3", "digest": "sha256:" + "3" * 64}
 
 
-def rollout(annotations: dict[str, str] | None = None, **spec: Any) -> ServedModel:
+def rollout(**spec: Any) -> ServedModel:
     value = MODEL.to_object()
     value["spec"] |= {"challenger": CHALLENGER, **spec}
-    value["metadata"] |= {"annotations": annotations or {}}
     return ServedModel.model_validate(value)
 
 
@@ -213,9 +219,9 @@ def test_without_a_challenger_nothing_is_said_of_one() -> None:
     assert [condition.type for condition in seen.conditions] == ["Available", "Degraded"]
 
 
-def taken_back(**change: str) -> dict[str, str]:
-    said = {"reason": "ErrorRate", "message": "why", "at": "2026-03-01T00:00:00+00:00"}
-    return {ANNOTATION: json.dumps({"version": "3", "digest": CHALLENGER["digest"], **said, **change})}
+def taken_back(**change: str) -> list[dict[str, Any]]:
+    act = {"number": 1, "action": "taken_back", "at": "2026-03-01T00:00:00Z", "reason": "ErrorRate: why"}
+    return [{**CHALLENGER, **act, **change}]
 
 
 LIVE = GuardView("True", "Healthy", "fine", ModelVersion.model_validate(CHALLENGER))
@@ -232,14 +238,13 @@ OF_ANOTHER = GuardView("False", "ErrorRate", "bad", MODEL.spec.champion)
         (rollout(shadow=True), LIVE, ("True", "Healthy")),
         (rollout(traffic=1), OF_ANOTHER, ("Unknown", "Waiting")),
         (rollout(traffic=1, guard={"enabled": False}), None, ("Unknown", "GuardDisabled")),
-        (rollout(taken_back()), None, ("False", "ErrorRate")),
-        (rollout(taken_back(), guard={"enabled": False}), None, ("False", "ErrorRate")),
-        (rollout(taken_back(), traffic=1), LIVE, ("True", "Healthy")),
-        (rollout(taken_back(version="2")), None, ("Unknown", "Idle")),
-        (rollout(taken_back(digest=DIGEST)), None, ("Unknown", "Idle")),
-        (rollout({ANNOTATION: "not JSON"}), None, ("Unknown", "Idle")),
-        (rollout({ANNOTATION: "[]"}), None, ("Unknown", "Idle")),
-        (rollout({ANNOTATION: '{"version": "3"}'}), None, ("Unknown", "Idle")),
+        (rollout(history=taken_back()), None, ("False", "ErrorRate")),
+        (rollout(history=taken_back(), guard={"enabled": False}), None, ("False", "ErrorRate")),
+        (rollout(history=taken_back(), traffic=1), LIVE, ("True", "Healthy")),
+        (rollout(history=taken_back(version="2")), None, ("Unknown", "Idle")),
+        (rollout(history=taken_back(digest=DIGEST)), None, ("Unknown", "Idle")),
+        (rollout(history=taken_back(action="promotion")), None, ("Unknown", "Idle")),
+        (rollout(history=taken_back(reason="by hand")), None, ("False", "TakenBack")),
     ],
 )
 def test_the_health_of_the_challenger(
@@ -256,3 +261,80 @@ def test_a_pod_says_where_it_is_and_what_challenger_it_has() -> None:
     pod = {"metadata": {"name": "a"}, "status": {"podIP": "10.0.0.7"}}
     seen = PodView.from_pod(pod, {"champion": "2", "challenger": {"state": "Ready"}})
     assert (seen.address, seen.challenger) == ("10.0.0.7", {"state": "Ready"})
+
+
+def scaled(minimum: int = 2, maximum: int = 6) -> ServedModel:
+    serving = MODEL.spec.serving.model_copy(update={"replicas": minimum, "max_replicas": maximum})
+    return MODEL.model_copy(update={"spec": MODEL.spec.model_copy(update={"serving": serving})})
+
+
+def autoscaler(wants: int = 3, **conditions: tuple[str, str]) -> dict[str, Any]:
+    said = [
+        {"type": kind, "status": value, "reason": reason, "message": f"about {reason}"}
+        for kind, (value, reason) in conditions.items()
+    ]
+    return {"status": {"desiredReplicas": wants, "conditions": said}}
+
+
+def test_an_autoscaler_that_cannot_see_says_why() -> None:
+    able, blind = ("True", "ReadyForNewScale"), ("False", "FailedGetResourceMetric")
+    seen = autoscaling_view(scaled(), autoscaler(AbleToScale=able, ScalingActive=blind))
+    assert seen == View("False", "FailedGetResourceMetric", "about FailedGetResourceMetric")
+
+
+def test_an_autoscaler_says_what_it_wants_and_where_it_ends() -> None:
+    active = ("True", "ValidMetricFound")
+    for limited, reason in (
+        (("False", "DesiredWithinRange"), "AsWanted"),
+        (("True", "TooManyReplicas"), "AtMaximum"),
+    ):
+        seen = autoscaling_view(scaled(), autoscaler(6, ScalingActive=active, ScalingLimited=limited))
+        assert seen is not None
+        assert (seen.status, seen.reason) == ("True", reason)
+        assert seen.message.startswith("between 2 and 6 pods, wants 6")
+    fewest = autoscaling_view(
+        scaled(), autoscaler(2, ScalingActive=active, ScalingLimited=("True", "TooFewReplicas"))
+    )
+    assert fewest is not None
+    assert fewest.reason == "AsWanted"
+
+
+@pytest.mark.parametrize("found", [None, {}, {"status": {}}, {"status": {"conditions": None}}])
+def test_an_autoscaler_that_has_not_looked_yet_is_no_trouble(found: dict[str, Any] | None) -> None:
+    seen = autoscaling_view(scaled(), found)
+    assert seen is not None
+    assert (seen.status, seen.reason) == ("Unknown", "Waiting")
+    assert autoscaling_view(MODEL, found) is None
+
+
+def test_what_was_scaled_to_nothing_is_not_ready() -> None:
+    none = deployment(0, 0) | {"spec": {"replicas": 0}}
+    seen = observed(scaled(), None, none, [], NOW)
+    assert (seen.ready, seen.phase) == ("0/1", "Pending")
+
+
+def test_warm_is_what_every_ready_pod_holds() -> None:
+    one, two, other = ("1", OLD_DIGEST), ("0", OLD_DIGEST), ("1", DIGEST)
+    held = [replace(new("a"), warm=(one, two)), replace(new("b"), warm=(two, one))]
+    assert status(*held).warm == ("1", "0")
+    assert status(*held, replace(new("c", ready=False), warm=())).warm == ("1", "0")
+    assert status(*held, new("c")).warm == ()
+    # another digest is another model
+    assert status(held[0], replace(new("b"), warm=(other, two))).warm == ("0",)
+    assert status().warm == ()
+
+
+def test_a_pod_says_what_it_holds_warm() -> None:
+    parameters = {
+        "warm": [
+            {"version": "1", "digest": OLD_DIGEST, "state": "Ready"},
+            {"version": "0", "digest": DIGEST, "state": "Loading"},
+        ]
+    }
+    assert PodView.from_pod({"metadata": {"name": "a"}}, parameters).warm == (("1", OLD_DIGEST),)
+    # a pod of an older release says nothing of it
+    assert PodView.from_pod({"metadata": {"name": "a"}}, {}).warm == ()
+
+
+def test_the_number_of_the_last_recorded_act_stays() -> None:
+    assert status(new(), before=ServedModelStatus(recorded=7)).recorded == 7

@@ -1,5 +1,8 @@
 """Glue to kopf: it watches ServedModels, and each gets a task that keeps it and one that guards it.
 
+A watch can fall silent without ending (an API server that went without a word costs 75 s). The keeper reads
+the ServedModel in each of its rounds anyway, and what is newer there counts as told.
+
 Only kopf's low-level events are used: they write nothing to the object, in particular no finalizer, so that a
 ServedModel can be deleted while no controller runs.
 """
@@ -25,19 +28,27 @@ if TYPE_CHECKING:
 class _Kept:
     """One ServedModel and the tasks that keep and guard it."""
 
-    def __init__(self, value: dict[str, Any], keeper: Keeper, guards: Executor) -> None:
+    def __init__(self, value: Mapping[str, Any], keeper: Keeper, threads: Mapping[str, Executor]) -> None:
         self.uid = value["metadata"]["uid"]
+        self._keeper = keeper
         self._value = value
         self._changed: list[asyncio.Event] = []
+        # by threads of their own: rounds that wait for an API server that is away must not hold up guards
         self._tasks = [
-            asyncio.create_task(self._repeat(keeper.round, None)),
-            # by threads of their own: rounds that wait for an API server that is away must not hold up guards
-            asyncio.create_task(self._repeat(keeper.guard.look, guards)),
+            asyncio.create_task(self._repeat(keeper.round, threads["keeper"])),
+            *(
+                asyncio.create_task(self._repeat(one.look, threads[name]))
+                for name, one in keeper.beside.items()
+            ),
         ]
 
-    def update(self, value: dict[str, Any]) -> None:
+    def update(self, value: Mapping[str, Any]) -> None:
+        """Take what the watch or the keeper has seen, unless something newer is known."""
+        known, new = self._value["metadata"], value["metadata"]
+        if _is_older(new, known):
+            return
         # our own status writes come back as events, too: they are no reason to hurry
-        is_new = value["metadata"].get("generation") != self._value["metadata"].get("generation")
+        is_new = any(new.get(part) != known.get(part) for part in ("generation", "annotations"))
         self._value = value
         for changed in self._changed if is_new else ():
             changed.set()
@@ -46,15 +57,30 @@ class _Kept:
         for task in self._tasks:
             task.cancel()
 
-    async def _repeat(self, what: Callable[[Mapping[str, Any]], float], threads: Executor | None) -> None:
+    async def _repeat(self, what: Callable[[Mapping[str, Any]], float], threads: Executor) -> None:
         """Do it again after as many seconds as it says, or at once when the ServedModel changes."""
         loop, changed = asyncio.get_running_loop(), asyncio.Event()
         self._changed.append(changed)
         while True:
             changed.clear()
             pause = await loop.run_in_executor(threads, what, self._value)
+            if self._keeper.latest is not None:
+                self.update(self._keeper.latest)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(changed.wait(), pause)
+
+
+def _is_older(metadata: Mapping[str, Any], than: Mapping[str, Any]) -> bool:
+    """Whether these are the metadata of an earlier state of the same object."""
+    ours, theirs = (
+        (one.get("generation") or 0, _number(one.get("resourceVersion"))) for one in (metadata, than)
+    )
+    return ours < theirs
+
+
+def _number(resource_version: str | None) -> int:
+    """Kubernetes promises since 1.35 that they are whole numbers that grow; 0 for what is none."""
+    return int(resource_version) if resource_version and resource_version.isdigit() else 0
 
 
 class _AllKept:
@@ -62,7 +88,7 @@ class _AllKept:
 
     def __init__(self, make_keeper: Callable[[], Keeper]) -> None:
         self._make_keeper = make_keeper
-        self._guards = ThreadPoolExecutor(max_workers=16, thread_name_prefix="guard")
+        self._threads = _Threads()
         self._by_name: dict[str, _Kept] = {}
 
     def changed(self, kind: str | None, value: dict[str, Any]) -> None:
@@ -77,12 +103,21 @@ class _AllKept:
         else:
             if known:  # its end was missed while the watch was away
                 known.end()
-            self._by_name[name] = _Kept(value, self._make_keeper(), self._guards)
+            self._by_name[name] = _Kept(value, self._make_keeper(), self._threads)
 
     def end(self) -> None:
         for one in self._by_name.values():
             one.end()
-        self._guards.shutdown(wait=False, cancel_futures=True)
+        for one in self._threads.values():
+            one.shutdown(wait=False, cancel_futures=True)
+
+
+class _Threads(dict[str, "Executor"]):
+    """Threads by what they do; made when they are asked for."""
+
+    def __missing__(self, name: str) -> Executor:
+        made = self[name] = ThreadPoolExecutor(max_workers=16, thread_name_prefix=name)
+        return made
 
 
 def register(registry: kopf.OperatorRegistry, make_keeper: Callable[[], Keeper]) -> None:

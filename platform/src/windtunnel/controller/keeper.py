@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pydantic import ValidationError
 
-from windtunnel.controller.reconcile import desired
-from windtunnel.controller.status import Problem, failed, guard_view, observed
+from windtunnel.controller.reconcile import desired, is_scaled
+from windtunnel.controller.status import Problem, autoscaling_view, failed, guard_view, observed
 from windtunnel.errors import PermanentError, WindtunnelError
 from windtunnel.spec.servedmodel import Metadata, ServedModel, ServedModelStatus
 
@@ -34,22 +34,30 @@ _REAPPLY_SECONDS: Final = 60.0
 class ClusterAccess(Protocol):
     """What a keeper needs of the cluster (see cluster.Cluster)."""
 
+    def served_model(self, name: str) -> Object | None: ...
     def apply(self, wanted: Object) -> None: ...
+    def apply_scaled(self, wanted: Object, replicas: int) -> None: ...
+    def autoscaler(self, name: str) -> Object | None: ...
+    def remove_autoscaler(self, about: Metadata) -> None: ...
     def deployment(self, name: str) -> Object | None: ...
     def pods(self, name: str, lifecycle: str) -> list[PodView]: ...
     def write_status(self, name: str, status: ServedModelStatus) -> None: ...
     def tell(self, about: Metadata, kind: str, reason: str, message: str) -> None: ...
 
 
-class Guarding(Protocol):
+class Looking(Protocol):
+    """What looks at the same ServedModel in a thread of its own, beside the keeper."""
+
+    def look(self, value: Mapping[str, Any]) -> float: ...
+
+
+class Guarding(Looking, Protocol):
     """What a keeper and the guard of its challenger tell each other (see challenger_guard)."""
 
     pods: Mapping[str, str]
 
     @property
     def view(self) -> GuardView | None: ...
-
-    def look(self, value: Mapping[str, Any]) -> float: ...
 
 
 class Keeper:
@@ -63,6 +71,10 @@ class Keeper:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.guard = guard
+        self.beside: dict[str, Looking] = {"guard": guard}
+        """By name; each looks on while the keeper waits for an API server that is away."""
+        self.latest: Mapping[str, Any] | None = None
+        """The ServedModel as the last round read it; newer than what a watch tells that has fallen silent."""
         self._cluster = cluster
         self._config = config
         self._clock = clock
@@ -75,6 +87,10 @@ class Keeper:
         """Do what is to do now for the object; returns the seconds until the next round. Never raises."""
         name = value["metadata"]["name"]
         try:
+            latest = self._cluster.served_model(name)
+            if latest is None or latest["metadata"].get("uid") != value["metadata"].get("uid"):
+                return STEADY_SECONDS  # deleted: the watch is about to tell of it
+            value = self.latest = latest
             metadata = Metadata.model_validate(value["metadata"])
             if self._status is None and value.get("status"):
                 self._status = ServedModelStatus.model_validate(value["status"])
@@ -112,13 +128,16 @@ class Keeper:
         except PermanentError as error:
             problem = Problem("ApplyFailed", str(error))
             return failed(self._status, metadata.generation, problem, now, self._guard_view(model))
+        autoscaler = self._cluster.autoscaler(metadata.name) if is_scaled(model) else None
+        scaling = autoscaling_view(model, autoscaler)
+        more = {"Autoscaling": scaling} if scaling else {}
         deployment = self._cluster.deployment(metadata.name)
         if deployment is None:
             self._applied = None
         pods = self._cluster.pods(metadata.name, model.spec.lifecycle)
         # those that are not ready as well: a challenger may be why
         self.guard.pods = {pod.name: pod.address for pod in pods if pod.address}
-        return observed(model, self._status, deployment, pods, now, self._guard_view(model))
+        return observed(model, self._status, deployment, pods, now, self._guard_view(model), more)
 
     def _guard_view(self, model: ServedModel) -> GuardView | None:
         return guard_view(model, self.guard.view)
@@ -128,8 +147,14 @@ class Keeper:
         known, when = self._applied or (None, 0.0)
         if self._applied and known == generation and self._clock() - when < _REAPPLY_SECONDS:
             return
+        if not is_scaled(model):
+            # it would go on scaling what the spec fixes
+            self._cluster.remove_autoscaler(model.metadata)
         for wanted in desired(model, self._config):
-            self._cluster.apply(wanted)
+            if wanted["kind"] == "Deployment" and is_scaled(model):
+                self._cluster.apply_scaled(wanted, model.spec.serving.replicas)
+            else:
+                self._cluster.apply(wanted)
         self._applied = (generation, self._clock())
 
     def _write(self, metadata: Metadata, status: ServedModelStatus) -> None:

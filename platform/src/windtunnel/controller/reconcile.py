@@ -29,6 +29,24 @@ _MEMORY_LIMIT: Final = "512Mi"
 _PRE_STOP_SECONDS: Final = 5
 _DRAIN_SECONDS: Final = 2
 _GRACE_SECONDS: Final = 40
+# More pods at once when they are needed, up to twice as many; fewer only when five minutes have needed no
+# more, and then by a quarter a minute: a quiet moment between two crowds must not cost the second its pods.
+_SCALE_UP: Final = {
+    "stabilizationWindowSeconds": 0,
+    "selectPolicy": "Max",
+    "policies": [
+        {"type": "Pods", "value": 4, "periodSeconds": 15},
+        {"type": "Percent", "value": 100, "periodSeconds": 15},
+    ],
+}
+_SCALE_DOWN: Final = {
+    "stabilizationWindowSeconds": 300,
+    "selectPolicy": "Max",
+    "policies": [
+        {"type": "Pods", "value": 1, "periodSeconds": 60},
+        {"type": "Percent", "value": 25, "periodSeconds": 60},
+    ],
+}
 
 
 def desired(model: ServedModel, config: ControllerConfig) -> list[Object]:
@@ -38,7 +56,13 @@ def desired(model: ServedModel, config: ControllerConfig) -> list[Object]:
         _service(model, config),
         _disruption_budget(model, config),
         _deployment(model, config),
+        *_autoscalers(model, config),
     ]
+
+
+def is_scaled(model: ServedModel) -> bool:
+    """Whether an autoscaler decides how many pods serve."""
+    return model.spec.serving.max_replicas is not None
 
 
 def selector(name: str) -> dict[str, str]:
@@ -98,6 +122,28 @@ def _disruption_budget(model: ServedModel, config: ControllerConfig) -> Object:
     return _object("PodDisruptionBudget", "policy/v1", model, config, spec)
 
 
+def _autoscalers(model: ServedModel, config: ControllerConfig) -> list[Object]:
+    if not is_scaled(model):
+        return []
+    serving = model.spec.serving
+    spec = {
+        "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": model.metadata.name},
+        "minReplicas": serving.replicas,
+        "maxReplicas": serving.max_replicas,
+        "metrics": [
+            {
+                "type": "Resource",
+                "resource": {
+                    "name": "cpu",
+                    "target": {"type": "Utilization", "averageUtilization": serving.target_cpu},
+                },
+            }
+        ],
+        "behavior": {"scaleUp": _SCALE_UP, "scaleDown": _SCALE_DOWN},
+    }
+    return [_object("HorizontalPodAutoscaler", "autoscaling/v2", model, config, spec)]
+
+
 def _network_policies(model: ServedModel, config: ControllerConfig) -> list[Object]:
     if config.egress is None:
         return []
@@ -123,8 +169,10 @@ def _deployment(model: ServedModel, config: ControllerConfig) -> Object:
         "prometheus.io/path": "/metrics",
         "windtunnel.dev/checksum": config.checksum,
     }
+    # under an autoscaler the number is its own: see Cluster.apply
+    replicas = {} if is_scaled(model) else {"replicas": model.spec.serving.replicas}
     spec = {
-        "replicas": model.spec.serving.replicas,
+        **replicas,
         "revisionHistoryLimit": 3,
         "progressDeadlineSeconds": 300,
         "strategy": {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": 1}},

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from windtunnel.controller.reconcile import is_scaled
 from windtunnel.rollout.taking_back import TakenBack
 from windtunnel.spec.servedmodel import ChallengerStatus, Condition, ServedModelStatus
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
     Truth = Literal["True", "False", "Unknown"]
 
+_MOST_WARM: Final = 3
 _STUCK: Final = frozenset(
     {
         "CrashLoopBackOff",
@@ -37,6 +39,15 @@ class Problem:
 
     reason: str
     message: str
+
+
+@dataclass(frozen=True)
+class View:
+    """What a condition says."""
+
+    status: Truth
+    reason: str
+    message: str = ""
 
 
 @dataclass(frozen=True)
@@ -65,6 +76,8 @@ class PodView:
     address: str | None = None
     challenger: Mapping[str, str] | None = None
     """{version, digest, state, message} of the challenger that it has."""
+    warm: tuple[tuple[str, str], ...] = ()
+    """(version, digest) of the former champions that it holds ready, as it lists them."""
 
     @classmethod
     def from_pod(cls, pod: Mapping[str, Any], parameters: Mapping[str, Any] | None) -> PodView:
@@ -81,6 +94,11 @@ class PodView:
             stuck=_stuck(status),
             address=status.get("podIP"),
             challenger=said.get("challenger"),
+            warm=tuple(
+                (str(one["version"]), str(one["digest"]))
+                for one in said.get("warm") or ()
+                if one["state"] == "Ready"
+            ),
         )
 
 
@@ -107,9 +125,11 @@ def observed(
     pods: Sequence[PodView],
     now: datetime,
     guard: GuardView | None = None,
+    more: Mapping[str, View] | None = None,
 ) -> ServedModelStatus:
-    """The status that these observations justify, after the `old` one."""
-    wanted = model.spec.serving.replicas
+    """The status that these observations justify, after the `old` one; `more` are conditions by type that
+    stand beside those of the pods."""
+    wanted = _wanted(model, deployment)
     target = model.spec.champion
     ready = [pod for pod in pods if pod.ready]
     serving = [pod for pod in ready if (pod.champion, pod.digest) == (target.version, target.digest)]
@@ -129,9 +149,11 @@ def observed(
         champion=champion,
         ready=f"{len(serving)}/{wanted}",
         challenger=_challenger(model, ready),
+        warm=_warm(model, ready),
+        recorded=old.recorded if old else 0,
         observed_generation=model.metadata.generation,
     )
-    return _with_conditions(status, old, bool(ready), problem, now, guard)
+    return _with_conditions(status, old, bool(ready), problem, now, guard, more)
 
 
 def failed(
@@ -140,12 +162,13 @@ def failed(
     problem: Problem,
     now: datetime,
     guard: GuardView | None = None,
+    more: Mapping[str, View] | None = None,
 ) -> ServedModelStatus:
     """The status when the objects could not be applied; what is known of the pods stays."""
     known = old or ServedModelStatus()
     status = known.model_copy(update={"phase": "Degraded", "observed_generation": generation})
     available = any(c.type == "Available" and c.status == "True" for c in known.conditions)
-    return _with_conditions(status, old, available, problem, now, guard)
+    return _with_conditions(status, old, available, problem, now, guard, more)
 
 
 def guard_view(model: ServedModel, live: GuardView | None) -> GuardView | None:
@@ -155,7 +178,7 @@ def guard_view(model: ServedModel, live: GuardView | None) -> GuardView | None:
         return None
     scores = bool(spec.traffic or spec.shadow)
     if not scores and (said := TakenBack.of(model)):
-        return GuardView("False", said.reason, said.message)
+        return GuardView("False", *said)
     if not spec.guard.enabled:
         return GuardView("Unknown", "GuardDisabled", "spec.guard.enabled is false")
     if not scores:
@@ -184,6 +207,15 @@ def _challenger(model: ServedModel, ready: Sequence[PodView]) -> ChallengerStatu
     return ChallengerStatus(version=wanted.version, state="Ready" if everywhere else "Loading")
 
 
+def _warm(model: ServedModel, ready: Sequence[PodView]) -> tuple[str, ...]:
+    """Former champions that every ready pod holds; none while none is ready."""
+    if not ready:
+        return ()
+    champion = (model.spec.champion.version, model.spec.champion.digest)
+    held = [one for one in ready[0].warm if one != champion and all(one in pod.warm for pod in ready)]
+    return tuple(version for version, _ in held)[:_MOST_WARM]
+
+
 def _problem(
     model: ServedModel, deployment: Mapping[str, Any] | None, pods: Sequence[PodView]
 ) -> Problem | None:
@@ -204,6 +236,35 @@ def _problem(
     return None
 
 
+def _wanted(model: ServedModel, deployment: Mapping[str, Any] | None) -> int:
+    """How many pods shall serve: as the spec says, or as its autoscaler does."""
+    replicas = model.spec.serving.replicas
+    if is_scaled(model) and deployment is not None:
+        # nobody wants no pod: it was scaled to nothing by hand, which the next apply mends
+        return max(1, int(deployment["spec"].get("replicas", replicas)))
+    return replicas
+
+
+def autoscaling_view(model: ServedModel, autoscaler: Mapping[str, Any] | None) -> View | None:
+    """What the condition Autoscaling says; None where no autoscaler is wanted."""
+    if not is_scaled(model):
+        return None
+    status = (autoscaler or {}).get("status", {})
+    said = {condition["type"]: condition for condition in status.get("conditions") or ()}
+    for kind in ("AbleToScale", "ScalingActive"):
+        one = said.get(kind)
+        if one is not None and one["status"] == "False":
+            return View("False", one.get("reason") or "Unknown", one.get("message", ""))
+    if "ScalingActive" not in said:
+        return View("Unknown", "Waiting", "the autoscaler has not looked yet")
+    serving, limited = model.spec.serving, said.get("ScalingLimited", {})
+    wants = status.get("desiredReplicas", 0)
+    message = f"between {serving.replicas} and {serving.max_replicas} pods, wants {wants}"
+    if (limited.get("status"), limited.get("reason")) == ("True", "TooManyReplicas"):
+        return View("True", "AtMaximum", f"{message}: it would take more; raise serving.maxReplicas")
+    return View("True", "AsWanted", message)
+
+
 def _rolled_out(deployment: Mapping[str, Any] | None, wanted: int) -> bool:
     if deployment is None:
         return False
@@ -221,6 +282,7 @@ def _with_conditions(
     problem: Problem | None,
     now: datetime,
     guard: GuardView | None,
+    more: Mapping[str, View] | None,
 ) -> ServedModelStatus:
     reach = ("Serving", f"{status.champion or 'several versions'}: {status.ready} ready")
     if not available:
@@ -234,6 +296,10 @@ def _with_conditions(
         conditions.append(
             _condition(old, "ChallengerHealthy", guard.status, guard.reason, guard.message, now)
         )
+    conditions += [
+        _condition(old, kind, view.status, view.reason, view.message, now)
+        for kind, view in (more or {}).items()
+    ]
     return status.model_copy(update={"conditions": conditions})
 
 
