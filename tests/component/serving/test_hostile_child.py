@@ -15,7 +15,7 @@ from served_bundle import LIFECYCLE, answers, make_version, matrix_request, serv
 
 from windtunnel.digests import canonical_json
 from windtunnel.registry.bundle import read_bundle
-from windtunnel.serving import challenger_keeper, challenger_link
+from windtunnel.serving import challenger_keeper, challenger_link, protocol
 from windtunnel.serving.challenger import Challenger
 from windtunnel.serving.dataplane import Dataplane
 from windtunnel.serving.loader import BundleLoader
@@ -129,9 +129,9 @@ class Served:
         """The role that answered; the answer is right and came in time, whoever gave it."""
         champion = self.dataplane.champion
         assert champion is not None
-        body = json.dumps(matrix_request(*[ROW] * rows)).encode()
+        request = protocol.parse(json.dumps(matrix_request(*[ROW] * rows)).encode())
         started = time.perf_counter()
-        role, answer = await self.dataplane.infer(champion, body)
+        role, answer = await self.dataplane.infer(champion, request)
         assert time.perf_counter() - started < seconds
         assert answer.outputs[0].data == pytest.approx(answers([ROW] * rows, 1.0).tolist(), abs=1e-6)
         return role
@@ -205,7 +205,7 @@ def test_what_waits_for_a_deaf_one_is_bounded(store: ObjectStore, tmp_path: Path
                 assert set(roles) == {"fallback"}
                 # the second time it has been late already, and nobody waits
                 assert served.count("faults_total", mode="routed", reason="overloaded") == overloaded
-            huge = json.dumps(matrix_request(*[ROW] * 10_000)).encode()
+            huge = protocol.parse(json.dumps(matrix_request(*[ROW] * 10_000)).encode())
             champion = served.dataplane.champion
             assert champion is not None
             assert (await served.dataplane.infer(champion, huge))[0] == "fallback"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import http.client
 import json
 import re
@@ -128,7 +129,39 @@ BAD: dict[str, tuple[Any, str]] = {
     "data and shape differ": (matrix(ROW, 2, 5), "data has 5 values"),
     "ragged rows": (matrix([ROW, ROW[:4]], 2, 5), "a row has not 5 values"),
     "three dimensions": (matrix(ROW, 1, 5, 1), "send shape [rows, 5]"),
-    "unknown datatype": ({"inputs": [tensor("features", "FP16", ROW, [1, 5])]}, "holds no numbers"),
+    "unknown datatype": ({"inputs": [tensor("features", "BF16", ROW, [1, 5])]}, "holds no numbers"),
+    "FP16 in JSON": ({"inputs": [tensor("features", "FP16", ROW, [1, 5])]}, "send it as binary data"),
+    "no data": ({"inputs": [{"name": "features", "datatype": "FP64", "shape": [1, 5]}]}, "it has no data"),
+    "no binary part": (
+        {"inputs": [{**tensor("features", "FP64", ROW, [1, 5]), "parameters": {"binary_data_size": 40}}]},
+        "send the header Inference-Header-Content-Length",
+    ),
+    "shared memory": (
+        {"inputs": [{**COLUMNS[0], "parameters": {"shared_memory_region": "r"}}, *COLUMNS[1:]]},
+        "shared memory is not supported",
+    ),
+    "out of INT8": ({"inputs": [tensor("features", "INT8", [1, 2, 3, 4, 128], [1, 5])]}, "-128 to 127"),
+    "negative UINT64": ({"inputs": [tensor("features", "UINT64", [-1, 2, 3, 4, 5], [1, 5])]}, "0 to 1844"),
+    "a fraction as INT64": (
+        {"inputs": [tensor("features", "INT64", [1.5, 2, 3, 4, 5], [1, 5])]},
+        "Expected `int | null`, got `float`",
+    ),
+    "unknown output": ({**matrix_request(ROW), "outputs": [{"name": "label"}]}, "ask for 'probability'"),
+    "output sent twice": ({**matrix_request(ROW), "outputs": [{"name": "probability"}] * 2}, "2 outputs"),
+    "classification": (
+        {**matrix_request(ROW), "outputs": [{"name": "probability", "parameters": {"classification": 3}}]},
+        "classification is not supported",
+    ),
+    "output in shared memory": (
+        {
+            **matrix_request(ROW),
+            "outputs": [{"name": "probability", "parameters": {"shared_memory_region": "r"}}],
+        },
+        "shared memory is not supported",
+    ),
+    "a long id": ({**matrix_request(ROW), "id": "x" * 1001}, "length <= 1000"),
+    "a long key": (matrix_request(ROW, key="x" * 1001), "body"),
+    "half a surrogate pair": (b'{"id": "\\ud800", "inputs": []}', "not valid JSON"),
     "text as feature": ({"inputs": [tensor("features", "BYTES", ["a"] * 5, [1, 5])]}, "holds no numbers"),
     "sent twice": ({"inputs": [tensor("hour", "FP64", [1]), tensor("hour", "FP64", [1])]}, "same name"),
     "missing column": ({"inputs": COLUMNS[1:]}, "missing: carrier_delay"),
@@ -137,6 +170,11 @@ BAD: dict[str, tuple[Any, str]] = {
     "number for a text key": (by_entity(carrier=tensor("carrier", "INT64", [1])), "send datatype BYTES"),
     "text for a number key": (by_entity(route_id=tensor("route_id", "BYTES", ["1"])), "send datatype INT64"),
     "key is null": (by_entity(carrier=tensor("carrier", "BYTES", [None])), "send JSON strings"),
+    "key out of its datatype": (
+        by_entity(route_id=tensor("route_id", "INT32", [2**31])),
+        "-2147483648 to 2147483647",
+    ),
+    "a long text key": (by_entity(carrier=tensor("carrier", "BYTES", ["x" * 1001])), "a text is too long"),
     "key too large": (by_entity(route_id=tensor("route_id", "INT64", [2**63])), "out of range"),
     "half an entity": ({"inputs": [tensor("carrier", "BYTES", ["UA"])]}, "missing: distance, hour, route_id"),
 }
@@ -199,12 +237,37 @@ def test_nothing_is_found_at_odd_paths(server: ServingProcess, target: str) -> N
         assert connection.recv(100).startswith((b"HTTP/1.1 404", b"HTTP/1.1 405"))
 
 
-def test_compressed_and_binary_bodies_are_refused(server: ServingProcess) -> None:
-    for header in ("Content-Encoding", "Inference-Header-Content-Length"):
+@pytest.mark.parametrize("chunked", [False, True])
+def test_compressed_bodies_are_refused(server: ServingProcess, chunked: bool) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    body = gzip.compress(json.dumps(matrix_request(ROW)).encode())
+    connection.request("POST", "/v2/models/flight_delay/infer", iter([body]) if chunked else body,
+                       headers={"Content-Encoding": "gzip"}, encode_chunked=chunked)  # fmt: skip
+    response = connection.getresponse()
+    assert (response.status, response.headers["accept-encoding"]) == (415, "identity")
+    connection.close()
+
+
+def test_405_says_what_is_allowed(server: ServingProcess) -> None:
+    for method, path, allowed in (
+        ("PUT", "/v2/models/flight_delay/infer", "POST"),
+        ("POST", "/v2/models/flight_delay", "GET, HEAD"),
+        ("DELETE", "/metrics", "GET, HEAD"),
+    ):
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
-        connection.request("POST", "/v2/models/flight_delay/infer", b"{}", headers={header: "7"})
-        assert connection.getresponse().status == 415
+        connection.request(method, path, b"x" * 1_000_000)
+        response = connection.getresponse()
+        assert (response.status, response.headers["allow"]) == (405, allowed)
         connection.close()
+
+
+def test_head_answers_as_get_without_a_body(server: ServingProcess) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    for path in ("/v2", "/v2/health/ready", "/v2/models/flight_delay", "/metrics"):
+        connection.request("HEAD", path)
+        response = connection.getresponse()
+        assert (response.status, response.read()) == (200, b"")
+    connection.close()
 
 
 def test_metadata_says_how_to_ask(server: ServingProcess) -> None:
@@ -225,7 +288,8 @@ def test_health(server: ServingProcess) -> None:
     assert server.get("/v2/health/live") == (200, {"live": True})
     assert server.get("/v2/health/ready") == (200, {"ready": True})
     assert server.get("/v2/models/flight_delay/ready")[0] == 200
-    assert server.get("/v2")[1]["name"] == "windtunnel"
+    about = server.get("/v2")[1]
+    assert (about["name"], about["extensions"]) == ("windtunnel", ["binary_tensor_data"])
 
 
 def test_metrics_count_by_version_and_code(server: ServingProcess) -> None:

@@ -13,7 +13,7 @@ from windtunnel.serving.inputs import InputPlan
 from windtunnel.serving.live_challenger import LiveChallenger
 from windtunnel.serving.metrics import Metrics
 from windtunnel.serving.model import LoadedVersion
-from windtunnel.serving.protocol import encode
+from windtunnel.serving.protocol import encode, parse
 from windtunnel.serving.routing import Split
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ def test_a_request_that_began_with_the_former_champion_stays_with_it() -> None:
         dataplane, _, first, second = standing(Metrics(), link)
         # its body came slowly
         dataplane.swap(second)
-        role, answer = await dataplane.infer(first, body([1.0, 2.0]))
+        role, answer = await dataplane.infer(first, parse(body([1.0, 2.0])))
         await asyncio.sleep(0.01)
         return role, answer, link.asked
 
@@ -120,7 +120,7 @@ def test_copies_that_the_former_champion_answered_are_scored_by_their_features_o
         link = Link()
         dataplane, challenger, first, second = standing(Metrics(), link)
         challenger.split = None
-        await dataplane.infer(first, body([1.0, 2.0]))
+        await dataplane.infer(first, parse(body([1.0, 2.0])))
         if swaps:
             dataplane.swap(second)
         await asyncio.sleep(0.01)

@@ -2,7 +2,7 @@
 
 A caller sends either one tensor `features` of shape [rows, features], or one tensor per feature, or the
 entity's join keys with the request-time features (the rest is read from the online store). A missing number
-(null) becomes NaN and is counted; NaN and infinity themselves have no JSON and cannot arrive.
+(null) becomes NaN and is counted; NaN and infinity themselves have no JSON, and in raw tensors are refused.
 """
 
 from __future__ import annotations
@@ -14,20 +14,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from windtunnel.errors import PermanentError, RequestError
-from windtunnel.serving import protocol
+from windtunnel.serving import tensors
+from windtunnel.serving.protocol import MAX_ROWS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from windtunnel.serving.protocol import InferRequest, Tensor
-
-FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+    from windtunnel.serving.tensors import FloatArray
 
 MATRIX = "features"
 REQUEST = "request"
 """Source of a feature that callers send themselves."""
 
-_INTEGER_BITS = {"INT64": 64, "INT32": 32}
+_KEY_TYPES = ("STRING", "INT64", "INT32")
 _NAMED_UNKNOWN = 10
 """Unknown inputs that an error names."""
 
@@ -52,14 +52,16 @@ class InputPlan:
 
     def __init__(self, features: Mapping[str, str], join_keys: Mapping[str, str]) -> None:
         for key, kind in join_keys.items():
-            if kind != "STRING" and kind not in _INTEGER_BITS:
+            if kind not in _KEY_TYPES:
                 raise PermanentError(
-                    f"join key {key!r} has type {kind}", where="bundle", fix="use STRING, INT64 or INT32"
+                    f"join key {key!r} has type {kind}", where="bundle", fix=f"use {', '.join(_KEY_TYPES)}"
                 )
         self.features = tuple(features)
         self.join_keys = dict(join_keys)
         self._columns = {name: position for position, name in enumerate(features)}
-        self._request = {name for name, source in features.items() if source == REQUEST}
+        self.asked = tuple(name for name, source in features.items() if source == REQUEST)
+        """Features that callers send even when they ask by entity."""
+        self._request = frozenset(self.asked)
         self._entity_inputs = self._request | join_keys.keys()
 
     def read(self, request: InferRequest) -> Batch:
@@ -101,19 +103,19 @@ class InputPlan:
     def _matrix(self, tensor: Tensor) -> FloatArray:
         if len(tensor.shape) != 2 or tensor.shape[1] != len(self.features):
             raise RequestError(
-                f"shape is {protocol.brief(tensor.shape)}, but the model has {len(self.features)} features",
+                f"shape is {tensors.brief(tensor.shape)}, but the model has {len(self.features)} features",
                 where=f"input {MATRIX!r}",
                 fix=f"send shape [rows, {len(self.features)}]: {', '.join(self.features)}",
             )
         _rows(tensor)
-        return protocol.numbers(tensor)
+        return tensors.numbers(tensor)
 
     def _by_column(self, inputs: Mapping[str, Tensor], names: Iterable[str], rows: int) -> FloatArray:
         matrix = np.full((rows, len(self.features)), np.nan)
         for name in names:
             tensor = inputs[name]
             _check_column(tensor, rows)
-            matrix[:, self._columns[name]] = protocol.numbers(tensor).reshape(rows)
+            matrix[:, self._columns[name]] = tensors.numbers(tensor).reshape(rows)
         return matrix
 
     def _by_entity(self, inputs: Mapping[str, Tensor]) -> Batch:
@@ -122,9 +124,7 @@ class InputPlan:
         for name, kind in self.join_keys.items():
             _check_column(inputs[name], rows)
             entities[name] = (
-                protocol.strings(inputs[name])
-                if kind == "STRING"
-                else protocol.integers(inputs[name], _INTEGER_BITS[kind])
+                tensors.strings(inputs[name]) if kind == "STRING" else tensors.integers(inputs[name], kind)
             )
         return Batch(self._by_column(inputs, self._request, rows), entities)
 
@@ -137,11 +137,11 @@ class InputPlan:
 def _rows(tensor: Tensor) -> int:
     """The tensor's rows. Raises RequestError for none or too many."""
     rows = tensor.shape[0] if tensor.shape else 0
-    if not 1 <= rows <= protocol.MAX_ROWS:
+    if not 1 <= rows <= MAX_ROWS:
         raise RequestError(
-            f"shape is {protocol.brief(tensor.shape)}",
+            f"shape is {tensors.brief(tensor.shape)}",
             where=f"input {tensor.name[:80]!r}",
-            fix=f"send 1 to {protocol.MAX_ROWS} rows in a request",
+            fix=f"send 1 to {MAX_ROWS} rows in a request",
         )
     return rows
 
@@ -149,7 +149,7 @@ def _rows(tensor: Tensor) -> int:
 def _check_column(tensor: Tensor, rows: int) -> None:
     if tensor.shape not in ([rows], [rows, 1]):
         raise RequestError(
-            f"shape is {protocol.brief(tensor.shape)}, but the first input has {rows} rows",
+            f"shape is {tensors.brief(tensor.shape)}, but the first input has {rows} rows",
             where=f"input {tensor.name[:80]!r}",
             fix=f"send shape [{rows}] or [{rows}, 1]",
         )

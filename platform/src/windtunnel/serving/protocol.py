@@ -1,15 +1,14 @@
-"""Open Inference Protocol v2 on the wire: what callers send and get, and strict decoding of tensors.
+"""Open Inference Protocol v2 on the wire: what callers send and get.
 
-Numbers may be sent as FP64, FP32, INT64, INT32 or BOOL tensors, text as BYTES (JSON strings); data may be
-flat or nested. JSON has no NaN: `null` is how a caller says that a number is missing. What is not a number
-of the declared datatype is refused, never coerced.
+A request is JSON. By the binary-data extension the header `Inference-Header-Content-Length` says how long the
+JSON is, and raw tensors follow it, in the order of the inputs whose parameters have a `binary_data_size`; an
+answer does the same where it is asked for. What is in a tensor is read by `tensors`.
 """
 
 from __future__ import annotations
 
-import re
 from datetime import datetime
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 import numpy as np
@@ -20,6 +19,21 @@ MAX_BODY: Final = 4 * 1024 * 1024
 """Bytes of one request."""
 MAX_ROWS: Final = 10_000
 """Rows of one request; larger batches belong to batch scoring."""
+MAX_TEXT: Final = 1000
+"""Characters of an id, of a key, of one text in a tensor: they are sent back, looked up and logged."""
+EXTENSIONS: Final = ("binary_tensor_data",)
+"""Of the protocol, that this server speaks."""
+
+ShortText = Annotated[str, msgspec.Meta(max_length=MAX_TEXT)]
+
+
+class TensorParameters(msgspec.Struct):
+    """What a caller may say beside a tensor; what is not listed here is accepted and has no effect."""
+
+    binary_data_size: int | None = None
+    """Bytes of its data in the request's binary part."""
+    shared_memory_region: msgspec.Raw = msgspec.Raw()
+    """Data that a Triton server would find elsewhere: refused."""
 
 
 class Tensor(msgspec.Struct):
@@ -28,7 +42,32 @@ class Tensor(msgspec.Struct):
     name: str
     shape: list[int]
     datatype: str
-    data: msgspec.Raw
+    data: msgspec.Raw = msgspec.Raw()
+    parameters: TensorParameters | None = None
+
+
+class BinaryTensor(Tensor, kw_only=True):
+    """An input whose data are bytes in the request's binary part."""
+
+    raw: memoryview
+    nan_is_missing: bool
+    """NaN stands for a missing number; else it is refused."""
+
+
+class OutputParameters(msgspec.Struct):
+    """How a caller wants an output."""
+
+    binary_data: bool | None = None
+    """Raw, whatever the request's `binary_data_output` says."""
+    classification: msgspec.Raw = msgspec.Raw()
+    shared_memory_region: msgspec.Raw = msgspec.Raw()
+
+
+class RequestedOutput(msgspec.Struct):
+    """An output that a caller asks for."""
+
+    name: str
+    parameters: OutputParameters = msgspec.field(default_factory=OutputParameters)
 
 
 class Parameters(msgspec.Struct):
@@ -36,17 +75,23 @@ class Parameters(msgspec.Struct):
 
     event_timestamp: datetime | None = None
     """When the asked-for thing happens: the age of online features counts back from here. Default: now."""
-    key: str | int | None = None
+    key: ShortText | int | None = None
     """Requests of equal keys are answered by the same version while a challenger has a share of them.
     Default: the entity that is asked for."""
+    binary_data_output: bool = False
+    """The answer's tensors are raw."""
+    nan_is_missing: bool = False
+    """NaN in a binary tensor stands for a missing number, as null does in JSON; else it is refused."""
 
 
 class InferRequest(msgspec.Struct):
-    """Body of an infer call; the protocol's `outputs` is accepted and has no effect."""
+    """Body of an infer call."""
 
     inputs: list[Tensor]
-    id: str | None = None
+    id: ShortText | None = None
     parameters: Parameters = msgspec.field(default_factory=Parameters)
+    outputs: list[RequestedOutput] = msgspec.field(default_factory=list)
+    """Those that are wanted; all if there is none."""
 
     def event_time(self) -> float | None:
         """Seconds since 1970, or None for now. Raises RequestError."""
@@ -61,6 +106,29 @@ class InferRequest(msgspec.Struct):
             )
         return moment.timestamp()
 
+    def check_outputs(self, name: str) -> None:
+        """Raises RequestError unless the model, whose only output that is, can give what is asked for."""
+        if len(self.outputs) > 1:
+            raise RequestError(
+                f"{len(self.outputs)} outputs are asked for",
+                where="outputs",
+                fix=f"the model has one: {name!r}",
+            )
+        for output in self.outputs:
+            where = f"output {output.name[:80]!r}"
+            if output.name != name:
+                raise RequestError("the model has no such output", where=where, fix=f"ask for {name!r}")
+            if output.parameters.classification:
+                raise RequestError("classification is not supported", where=where, fix="ask for the numbers")
+            if output.parameters.shared_memory_region:
+                raise RequestError("shared memory is not supported", where=where, fix="take it in the answer")
+
+    def wants_binary(self) -> bool:
+        """Whether the answer's tensor is to be raw."""
+        if self.outputs and (wanted := self.outputs[0].parameters.binary_data) is not None:
+            return wanted
+        return self.parameters.binary_data_output
+
 
 class OutputTensor(msgspec.Struct):
     """One answer per row."""
@@ -69,6 +137,15 @@ class OutputTensor(msgspec.Struct):
     shape: list[int]
     datatype: str
     data: list[float]
+
+
+class _BinaryOutput(msgspec.Struct):
+    """The same, its data in the answer's binary part."""
+
+    name: str
+    shape: list[int]
+    datatype: str
+    parameters: dict[str, int]
 
 
 class InferResponse(msgspec.Struct, omit_defaults=True):
@@ -84,28 +161,21 @@ class InferResponse(msgspec.Struct, omit_defaults=True):
 _encoder = msgspec.json.Encoder()
 _request_decoder = msgspec.json.Decoder(InferRequest)
 
-_Decoders = tuple[msgspec.json.Decoder[list[Any]], msgspec.json.Decoder[list[list[Any]]]]
-
-
-def _decoders(kind: Any) -> _Decoders:
-    return msgspec.json.Decoder(list[kind]), msgspec.json.Decoder(list[list[kind]])
-
-
-_NUMBERS: Final = {
-    "FP64": float | None,
-    "FP32": float | None,
-    "INT64": int | None,
-    "INT32": int | None,
-    "BOOL": bool | None,
-}
-_NUMBER_DECODERS: Final = {name: _decoders(kind) for name, kind in _NUMBERS.items()}
-_STRING_DECODERS: Final = _decoders(str)
-_INTEGER_DECODERS: Final = _decoders(int)
-_INTEGER_BITS: Final = {"INT64": 64, "INT32": 32}
-_NESTED: Final = re.compile(rb"\s*\[\s*\[")
-_FP32_MAX: Final = float(np.finfo(np.float32).max)
-
 encode = _encoder.encode
+
+
+def encode_binary(response: InferResponse) -> tuple[bytes, int]:
+    """The answer with raw tensors, and how many bytes of it are JSON."""
+    parts: list[bytes] = []
+    outputs: list[_BinaryOutput] = []
+    for output in response.outputs:
+        raw = np.array(output.data, "<f8").tobytes()
+        parts.append(raw)
+        outputs.append(
+            _BinaryOutput(output.name, output.shape, output.datatype, {"binary_data_size": len(raw)})
+        )
+    head = encode(msgspec.structs.replace(response, outputs=outputs))
+    return b"".join((head, *parts)), len(head)
 
 
 def error_body(message: str) -> bytes:
@@ -113,8 +183,23 @@ def error_body(message: str) -> bytes:
     return encode({"error": message})
 
 
-def parse(body: bytes) -> InferRequest:
-    """The request in a body. Raises RequestError that names the place of what is wrong."""
+def parse(body: bytes, json_length: int | None = None) -> InferRequest:
+    """The request in a body, of which `json_length` bytes are JSON (None: all of it, and no binary part).
+    Raises RequestError that names the place of what is wrong."""
+    if json_length is None:
+        return _decode(body)
+    if json_length > len(body):
+        raise RequestError(
+            f"it says {json_length}, but the body has {len(body)} bytes",
+            where="header Inference-Header-Content-Length",
+            fix="send the bytes of the JSON before the binary part",
+        )
+    request = _decode(body[:json_length])
+    _attach(request, memoryview(body)[json_length:])
+    return request
+
+
+def _decode(body: bytes) -> InferRequest:
     try:
         return _request_decoder.decode(body)
     except msgspec.ValidationError as error:
@@ -130,81 +215,34 @@ def parse(body: bytes) -> InferRequest:
         raise RequestError(f"not valid JSON: {error}", where="body", fix=fix) from error
 
 
-def numbers(tensor: Tensor) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """The tensor's values as float64 in its shape, NaN for null. Raises RequestError."""
-    decoders = _NUMBER_DECODERS.get(tensor.datatype)
-    if decoders is None:
-        raise _unfit(tensor, f"datatype {tensor.datatype!r} holds no numbers", f"use {', '.join(_NUMBERS)}")
-    values = _decode(tensor, decoders, "send numbers, and null for a missing one")
-    if bits := _INTEGER_BITS.get(tensor.datatype):
-        _check_range(tensor, values, bits)
-    array = np.array(values, dtype=np.float64)
-    if tensor.datatype == "FP32" and np.any(np.abs(array) > _FP32_MAX):
-        raise _unfit(tensor, "a number is out of range for FP32", "send it as FP64")
-    return array.reshape(tensor.shape)
-
-
-def strings(tensor: Tensor) -> list[str]:
-    """The values of a BYTES tensor of one column; null is refused."""
-    if tensor.datatype != "BYTES":
-        raise _unfit(tensor, f"this is text, not {tensor.datatype}", "send datatype BYTES and JSON strings")
-    return _decode(tensor, _STRING_DECODERS, "send JSON strings")
-
-
-def integers(tensor: Tensor, bits: int) -> list[int]:
-    """The values of an INT64 or INT32 tensor of one column, in range for `bits`; null is refused."""
-    if tensor.datatype not in _INTEGER_BITS:
-        raise _unfit(tensor, f"this is an integer, not {tensor.datatype}", "send datatype INT64 or INT32")
-    values = _decode(tensor, _INTEGER_DECODERS, "send whole numbers")
-    _check_range(tensor, values, bits)
-    return values
-
-
-def _check_range(tensor: Tensor, values: list[int | None], bits: int) -> None:
-    limit = 1 << (bits - 1)
-    for value in values:
-        if value is not None and not -limit <= value < limit:
-            raise _unfit(
-                tensor, f"{str(value)[:80]} is out of range for {bits} bits", "send a smaller number"
+def _attach(request: InferRequest, rest: memoryview) -> None:
+    """Give each binary tensor its bytes, in the order of the inputs. Raises RequestError."""
+    at = 0
+    for position, tensor in enumerate(request.inputs):
+        parameters = tensor.parameters
+        if parameters is None or parameters.binary_data_size is None:
+            continue
+        size, where = parameters.binary_data_size, f"input {tensor.name[:80]!r}"
+        if tensor.data:
+            raise RequestError("it has both data and binary_data_size", where=where, fix="send one of them")
+        if not 0 <= size <= len(rest) - at:
+            raise RequestError(
+                f"binary_data_size is {str(size)[:80]}, but {len(rest) - at} bytes are left of the body",
+                where=where,
+                fix="make them agree",
             )
-
-
-def _decode(tensor: Tensor, decoders: _Decoders, fix: str) -> list[Any]:
-    """The values in row-major order; checks them against the shape."""
-    flat, nested = decoders
-    shape = tensor.shape
-    if not 1 <= len(shape) <= 2 or min(shape) < 0:
-        raise _unfit(tensor, f"shape is {brief(shape)}", "send shape [rows] or [rows, columns]")
-    try:
-        values = flat.decode(tensor.data)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        if len(shape) == 1 or not _NESTED.match(tensor.data):
-            raise _unfit(tensor, _place(error), fix) from error
-        try:
-            rows = nested.decode(tensor.data)
-        except (msgspec.DecodeError, UnicodeDecodeError) as nested_error:
-            raise _unfit(tensor, _place(nested_error), fix) from nested_error
-        if any(len(row) != shape[1] for row in rows):
-            raise _unfit(
-                tensor, f"a row has not {shape[1]} values as shape {shape} says", "make them agree"
-            ) from None
-        values = [value for row in rows for value in row]
-    size = shape[0] if len(shape) == 1 else shape[0] * shape[1]
-    if len(values) != size:
-        raise _unfit(tensor, f"shape is {shape} but data has {len(values)} values", "make them agree")
-    return values
-
-
-def brief(shape: list[int]) -> str:
-    """A shape for an error, which must not send a whole body back."""
-    text = str(shape[:8])
-    return text if len(shape) <= 8 and len(text) <= 80 else f"{text[:80]}…"
-
-
-def _place(error: Exception) -> str:
-    """The decoder's message with its path (`$[3]`) read as a place in data."""
-    return str(error).replace("`$", "`data")
-
-
-def _unfit(tensor: Tensor, what: str, fix: str) -> RequestError:
-    return RequestError(what, where=f"input {tensor.name[:80]!r}", fix=fix)
+        request.inputs[position] = BinaryTensor(
+            tensor.name,
+            tensor.shape,
+            tensor.datatype,
+            parameters=parameters,
+            raw=rest[at : at + size],
+            nan_is_missing=request.parameters.nan_is_missing,
+        )
+        at += size
+    if at != len(rest):
+        raise RequestError(
+            f"{len(rest) - at} bytes behind the JSON belong to no input",
+            where="body",
+            fix="give each binary input its binary_data_size",
+        )
