@@ -223,6 +223,16 @@ def test_the_controller_can_take_a_challenger_back_but_neither_make_nor_delete_w
     assert {"create"} == {verb for rule in rules if "events" in rule["resources"] for verb in rule["verbs"]}
 
 
+def test_the_controller_deletes_autoscalers_and_nothing_else(default_objects):
+    rules = [rule for *_, account, rule in grants(default_objects) if account == "windtunnel-controller"]
+    [deleting] = [rule for rule in rules if "delete" in rule["verbs"]]
+    assert deleting == {
+        "apiGroups": ["autoscaling"],
+        "resources": ["horizontalpodautoscalers"],
+        "verbs": ["get", "create", "patch", "delete"],
+    }
+
+
 def policies(objects, namespace):
     return {
         o["metadata"]["name"]: o["spec"]
