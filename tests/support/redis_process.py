@@ -1,4 +1,4 @@
-"""A real Redis (or Valkey) on a port of its own, if the machine has one."""
+"""A real Redis (or Valkey) on a port of its own."""
 
 from __future__ import annotations
 

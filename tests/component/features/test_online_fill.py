@@ -23,7 +23,6 @@ import pytest
 import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from redis_process import BINARY, MISSING, redis_process
 from synthetic_flights import edit, make_env, run_stage
 
 import windtunnel
@@ -37,7 +36,7 @@ from windtunnel.features.online.online_marker import open_markers
 from windtunnel.stages.base import StageRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from types import FrameType
 
     from windtunnel.stages.base import StageEnv, StageResult
@@ -48,14 +47,6 @@ DAYS = [date(2026, 3, 1) + timedelta(days=count) for count in range(6)]
 TTL = timedelta(days=3)
 Row = tuple[str, datetime, float | None]
 """Key, event timestamp, value."""
-
-
-@pytest.fixture(scope="module")
-def redis_port() -> Iterator[int]:
-    if not BINARY:
-        pytest.skip(MISSING)
-    with redis_process() as port:
-        yield port
 
 
 @pytest.fixture(scope="module", params=["sqlite", "redis"])

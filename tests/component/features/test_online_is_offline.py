@@ -15,7 +15,7 @@ import pytest
 import redis
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from redis_process import BINARY, MISSING, redis_process
+from redis_process import redis_process
 from synthetic_flights import edit, make_env, reloaded, run_stage
 
 from windtunnel.features.daily import feature_rows_of
@@ -85,8 +85,6 @@ keys = st.tuples(st.sampled_from(SHOPS), st.sampled_from(ITEMS))
 
 @pytest.fixture(scope="module")
 def env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StageEnv]:
-    if not BINARY:
-        pytest.skip(MISSING)
     with redis_process() as port:
         env = make_env(tmp_path_factory.mktemp("kinds"), online=f"redis://127.0.0.1:{port}/0", days=[])
         (env.directory / "features.py").write_text(FEATURES)

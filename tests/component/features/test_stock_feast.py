@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 from feast import FeatureStore, RepoConfig
-from redis_process import BINARY, MISSING, redis_process
+from redis_process import redis_process
 from synthetic_flights import DAYS, get_frame, make_env, run_features, run_stage
 
 from windtunnel.features.daily import feature_rows_of
@@ -31,8 +31,6 @@ MOMENTS = [MIDNIGHT + timedelta(hours=hours) for hours in (-40, -7.5, 2, 18, 33)
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    if not BINARY:
-        pytest.skip(MISSING)
     with redis_process() as at:
         yield at
 

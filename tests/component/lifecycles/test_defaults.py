@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 import pytest
-from redis_process import BINARY, MISSING, redis_process
+from redis_process import redis_process
 from synthetic_flights import DAYS, edit, get_frame, make_env, run_features, run_stage
 
 from windtunnel.features.online.redis_address import RedisAddress
@@ -48,8 +48,6 @@ def train(features, label):
 
 @pytest.fixture(scope="module")
 def env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StageEnv]:
-    if not BINARY:
-        pytest.skip(MISSING)
     root = tmp_path_factory.mktemp("defaults")
     with redis_process() as port:
         env = make_env(root, online=f"redis://127.0.0.1:{port}/0")

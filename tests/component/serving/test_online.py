@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import redis
 from cutting_proxy import CuttingProxy
-from redis_process import BINARY, MISSING, redis_process
+from redis_process import redis_process
 from served_bundle import LIFECYCLE, VIEWS, answers, make_version, served_model, tensor, write_served_model
 from serving_process import ServingProcess
 
@@ -46,8 +46,6 @@ def carrier_key(carrier: str) -> bytes:
 @pytest.fixture(scope="module")
 def redis_port() -> Iterator[int]:
     """A Redis in which only UA's carrier_day was written."""
-    if not BINARY:
-        pytest.skip(MISSING)
     with redis_process() as port:
         with redis.Redis(port=port) as client:
             fields = {

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 import pytest
 import redis
-from redis_process import BINARY, MISSING, redis_process
 from serving_process import free_port
 from synthetic_flights import DAYS, change, get_frame, make_env, run_features, run_stage
 
@@ -19,18 +18,9 @@ from windtunnel.features.engines import AsofEngine
 from windtunnel.features.feature_store import online_store_config, open_feature_store
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from windtunnel.stages.base import StageEnv, StageResult
-
-
-@pytest.fixture(scope="module")
-def redis_port() -> Iterator[int]:
-    if not BINARY:
-        pytest.skip(MISSING)
-    with redis_process() as port:
-        yield port
 
 
 @pytest.fixture(params=["sqlite", "redis"])

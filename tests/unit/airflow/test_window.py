@@ -1,10 +1,8 @@
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from windtunnel.airflow.window import Window, event_window, interval_window, run_window
 from windtunnel.errors import RequestError
@@ -14,24 +12,6 @@ JANUARY = Window(date(2013, 1, 1), date(2013, 1, 31))
 
 def at(text: str) -> datetime:
     return datetime.fromisoformat(text).replace(tzinfo=UTC)
-
-
-@given(st.dates(date(2000, 1, 1), date(2030, 1, 1)), st.integers(0, 400), st.integers(1, 60))
-def test_slices_cover_every_day_once_and_none_is_too_long(start: date, extra: int, days: int) -> None:
-    window = Window(start, start + timedelta(days=extra))
-    slices = window.slices(days)
-    covered = [
-        part.start + timedelta(days=offset)
-        for part in slices
-        for offset in range((part.end - part.start).days + 1)
-    ]
-    assert covered == [start + timedelta(days=offset) for offset in range(extra + 1)]
-    assert all((part.end - part.start).days < days for part in slices)
-
-
-def test_slices_end_with_the_calendar() -> None:
-    window = Window(date(9999, 12, 30), date.max)
-    assert window.slices(90) == [window]
 
 
 def test_a_weekly_interval_is_its_seven_days() -> None:

@@ -1,15 +1,12 @@
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from windtunnel.errors import IntegrityError, RequestError
-from windtunnel.local.partitions import each_day
-from windtunnel.local.plan import Step, forced_stages, plan, slices
+from windtunnel.local.plan import Step, forced_stages, plan
 from windtunnel.spec import load_lifecycle
 from windtunnel.spec.stages import STAGES, Reference, StageResult
 
@@ -57,11 +54,6 @@ def test_more_days_than_one_materialize_takes_are_cut_into_slices(lifecycle_dire
     assert [step.params["map_index"] for step in mine] == [0, 1, 2] * 2
 
 
-def test_slices_end_with_the_calendar() -> None:
-    last = date.max
-    assert slices((last - timedelta(3), last), 90) == [(last - timedelta(3), last)]
-
-
 def test_a_backfill_is_the_features_dag_alone_in_slices(lifecycle_directory: Path) -> None:
     days = date(2026, 1, 1), date(2026, 1, 20)
     steps = plan(load_lifecycle(lifecycle_directory), days, "features")
@@ -76,14 +68,6 @@ def test_a_backfill_is_the_features_dag_alone_in_slices(lifecycle_directory: Pat
     ]
     assert steps[-1].params == {"start": "2026-01-01", "end": "2026-01-20"}
     assert [step.params.get("map_index") for step in steps] == [0, 1, 0, 1, None, None, None]
-
-
-@given(st.integers(0, 400), st.integers(1, 100))
-def test_slices_are_the_days_again(count: int, size: int) -> None:
-    days = date(2024, 1, 1), date(2024, 1, 1) + timedelta(count)
-    parts = slices(days, size)
-    assert [day for part in parts for day in each_day(part)] == each_day(days)
-    assert all((last - first).days < size for first, last in parts)
 
 
 def test_outputs_become_inputs(steps: list[Step]) -> None:

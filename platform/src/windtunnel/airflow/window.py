@@ -7,6 +7,7 @@ from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.errors import RequestError
+from windtunnel.spec.slices import slices
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -26,11 +27,7 @@ class Window:
 
     def slices(self, days: int) -> list[Window]:
         """Cut into windows of at most `days` days, oldest first."""
-        last = self.end.toordinal()
-        return [
-            Window(date.fromordinal(first), date.fromordinal(min(first + days - 1, last)))
-            for first in range(self.start.toordinal(), last + 1, days)
-        ]
+        return [Window(first, last) for first, last in slices(self.start, self.end, days)]
 
 
 def interval_window(start: datetime, end: datetime) -> Window:

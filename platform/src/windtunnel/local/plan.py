@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.errors import IntegrityError, RequestError
+from windtunnel.spec.slices import slices
 from windtunnel.spec.stages import STAGES, Reference, Stage, StageRequest, StageResult
 
 if TYPE_CHECKING:
@@ -49,14 +49,6 @@ def plan(lifecycle: Lifecycle, days: Days, dag: Dag | None = None) -> list[Step]
     return steps
 
 
-def slices(days: Days, size: int) -> list[Days]:
-    """The days in slices of at most `size`, in order."""
-    first, last = days
-    count = (last - first).days + 1
-    starts = range(0, count, size)
-    return [(first + timedelta(start), first + timedelta(min(start + size, count) - 1)) for start in starts]
-
-
 def forced_stages(first: str | None) -> set[str]:
     """Stages that are done anew: `first` and what follows; none without it. Raises RequestError."""
     if first is None:
@@ -71,10 +63,10 @@ def _steps(stage: Stage, lifecycle: Lifecycle, days: Days, dag: Dag | None) -> l
     features = lifecycle.spec.features
     whole = _window(days)
     if stage.mapped == "view_slice":
-        return _materializations(stage, features.views, slices(days, features.materialize_slice_days))
+        return _materializations(stage, features.views, slices(*days, features.materialize_slice_days))
     if stage.mapped == "slice":
         # Of a backfill one sees how far it is; a run goes through its days in one process.
-        parts = slices(days, features.slice_days) if dag == "features" else [days]
+        parts = slices(*days, features.slice_days) if dag == "features" else [days]
         return [Step(_name(stage.name, part, parts), stage, params) for part, params in _mapped(parts)]
     if stage.mapped == "shard":
         last = whole["end"]

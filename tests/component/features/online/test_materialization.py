@@ -27,7 +27,7 @@ from feast import (
 from feast.feature_view import DUMMY_ENTITY_ID, DUMMY_ENTITY_VAL
 from feast.infra.online_stores.redis import RedisOnlineStore
 from feast.types import Array, Bool, Bytes, Float32, Float64, Int32, Int64, Json, String, UnixTimestamp
-from redis_process import BINARY, MISSING, redis_process
+from redis_process import redis_process
 
 from windtunnel.errors import DataError, PermanentError, SpecError, StoreError
 from windtunnel.features.offline.offline_store import AsofOfflineStore
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import pyarrow as pa
-
-pytestmark = pytest.mark.skipif(BINARY is None, reason=MISSING)
 
 ASOF = {"type": "windtunnel.features.offline.offline_store.AsofOfflineStore"}
 DUCKDB = {"type": "duckdb"}

@@ -1,4 +1,4 @@
-"""Markers on a real SQLite file, and a real Redis where the machine has one."""
+"""Markers on a real SQLite file and a real Redis."""
 
 from __future__ import annotations
 
@@ -8,25 +8,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 import redis
-from redis_process import BINARY, MISSING, redis_process
 
 from windtunnel.errors import TemporaryError
 from windtunnel.features.online.online_marker import Marker, Materialized, open_markers
 from windtunnel.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from windtunnel.features.online.online_marker import Markers, Slice
-
-
-@pytest.fixture(scope="module")
-def redis_port() -> Iterator[int]:
-    if not BINARY:
-        pytest.skip(MISSING)
-    with redis_process() as port:
-        yield port
 
 
 @pytest.fixture(params=["sqlite", "redis"])

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from cutting_proxy import CuttingProxy
 from fake_redis import fake_redis
-from redis_process import BINARY, MISSING, redis_process
+from redis_process import redis_process
 from serving_process import free_port
 
 from windtunnel.errors import DataError, StoreError
@@ -51,8 +51,6 @@ def asked(number: int) -> bytes:
 
 @pytest.fixture(scope="module")
 def port() -> Iterator[int]:
-    if not BINARY:
-        pytest.skip(MISSING)
     with redis_process() as at:
         with redis.Redis(port=at) as client:
             for number in range(KEYS):

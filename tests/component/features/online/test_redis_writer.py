@@ -39,7 +39,7 @@ from feast.types import (
 from feast.utils import _convert_arrow_to_proto
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from redis_process import BINARY, MISSING, redis_process
+from redis_process import redis_process
 from serving_process import free_port
 
 from windtunnel.errors import DataError, PermanentError, SpecError, StoreError, WindtunnelError
@@ -50,8 +50,6 @@ from windtunnel.features.online.redis_writer import RedisWriter, takes
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-pytestmark = pytest.mark.skipif(BINARY is None, reason=MISSING)
 
 US = pa.timestamp("us", "UTC")
 DAY = 86_400
