@@ -118,11 +118,12 @@ class _Handler(BaseHTTPRequestHandler):
         bucket = self._name.rstrip("/") + "/"
         asked = parse_qs(urlsplit(self.path).query)
         prefix, delimiter = asked.get("prefix", [""])[0], asked.get("delimiter", [""])[0]
+        after = asked.get("start-after", [""])[0]
         with self.server.lock:
             found = {
                 name.removeprefix(bucket): data
                 for name, data in sorted(self.server.objects.items())
-                if name.startswith(bucket + prefix)
+                if name.startswith(bucket + prefix) and name > bucket + after
             }
         folders: set[str] = set()
         if delimiter:

@@ -7,17 +7,22 @@ so that of two writers one is first, and a changed or missing entry shows.
 from __future__ import annotations
 
 import json
+import re
 import uuid
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.digests import canonical_json, digest
 from windtunnel.errors import ConflictError, IntegrityError, NotFoundError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from windtunnel.objects import ObjectStore
 
+_NAME = re.compile(r"(\d{6})\.json")
 _TRIES = 100
+_SKEW = timedelta(hours=1)
 
 
 class Ledger:
@@ -26,34 +31,45 @@ class Ledger:
     def __init__(self, store: ObjectStore, lifecycle: str) -> None:
         self._store = store
         self._prefix = f"{lifecycle}/ledger"
+        self._known = 0
+        """Number of an entry that is there for sure: where a listing begins."""
 
-    def append(self, entry: dict[str, Any], identity: str = "") -> int:
-        """Write the entry (JSON) after the last one and return its number.
+    def append(self, entry: dict[str, Any], identity: str = "", since: datetime | None = None) -> int:
+        """Write the entry (JSON) after the last one and return its number; see `append_all`."""
+        return self.append_all([(identity, entry)], since=since)[0]
 
-        An entry with an `identity` is written once: if there is one already, its number is returned. The
-        ledger adds `number`, `previous`, `written` (unless given) and `id` (the identity, or a random one).
-        Raises ConflictError when other writers were faster 100 times in a row.
+    def append_all(
+        self, entries: Sequence[tuple[str, dict[str, Any]]], since: datetime | None = None
+    ) -> list[int]:
+        """Write the entries, each with its identity, in this order after the last one; their numbers.
+
+        An entry with an identity (not "") is written once: if there is one already, its number is returned.
+        It is looked for backwards, among entries that were written after `since` (an hour earlier, in case
+        clocks differ), or among all. The ledger adds `number`, `previous`, `written` and `id` (the identity,
+        or a random one). Raises ConflictError when other writers were faster 100 times in a row.
         """
-        written = entry.get("written") or datetime.now(UTC).isoformat()
-        # Before looking, so that an equal entry written since is met below.
-        number = self._last()
-        found = self.find(identity) if identity else None
-        if found:
-            return int(found["number"])
-        identity = identity or uuid.uuid4().hex
-        for _ in range(_TRIES):
-            previous = digest(self._store.get(self._key(number))) if number else ""
-            number += 1
-            content = {**entry, "number": number, "previous": previous, "written": written, "id": identity}
-            # A put whose answer was lost is retried below us and then finds its own entry.
-            key = self._key(number)
-            if self._store.put_new(key, canonical_json(content)) or self._is_mine(key, identity):
-                return number
-        raise ConflictError("too many writers at once", where=self._prefix, fix="try again")
+        # The end before the search, so that an equal entry written since is met by the put.
+        last = self._last()
+        wanted = {identity for identity, _ in entries if identity}
+        found = self._numbers(wanted, last, since)
+        numbers = []
+        for given, entry in entries:
+            identity = given or uuid.uuid4().hex
+            if identity not in found:
+                last = self._known = found[identity] = self._put(entry, identity, last)
+            numbers.append(found[identity])
+        return numbers
 
-    def find(self, identity: str) -> dict[str, Any] | None:
-        """The entry with this identity."""
-        return next((entry for entry in self.entries() if entry["id"] == identity), None)
+    def find(self, identity: str, since: datetime | None = None) -> dict[str, Any] | None:
+        """The entry with this identity, looked for as in `append_all`."""
+        number = self._numbers({identity}, self._last(), since).get(identity)
+        return None if number is None else self._read(number)
+
+    def newest(self, count: int) -> list[dict[str, Any]]:
+        """The last entries, the oldest of them first."""
+        last = self._last()
+        found = (self._read(number) for number in range(max(1, last - count + 1), last + 1))
+        return [entry for entry in found if entry is not None]
 
     def entries(self) -> list[dict[str, Any]]:
         """All entries, the oldest first."""
@@ -76,9 +92,49 @@ class Ledger:
             previous = digest(data)
         return count
 
+    def _put(self, entry: dict[str, Any], identity: str, last: int) -> int:
+        """Write behind the entry `last`, or behind those that others put there; the number."""
+        for number in range(last + 1, last + 1 + _TRIES):
+            previous = digest(self._store.get(self._key(number - 1))) if number > 1 else ""
+            written = datetime.now(UTC).isoformat()
+            content = {**entry, "number": number, "previous": previous, "written": written, "id": identity}
+            # A put whose answer was lost is retried below us and then finds its own entry.
+            key = self._key(number)
+            if self._store.put_new(key, canonical_json(content)) or self._is_mine(key, identity):
+                return number
+        raise ConflictError("too many writers at once", where=self._prefix, fix="try again")
+
+    def _numbers(self, identities: set[str], last: int, since: datetime | None) -> dict[str, int]:
+        """Numbers of the entries with these identities, from `last` backwards."""
+        found: dict[str, int] = {}
+        oldest = since - _SKEW if since else None
+        for number in range(last, 0, -1):
+            if identities <= found.keys():
+                break
+            entry = self._read(number)
+            if entry is None:
+                continue  # `verify` tells of it
+            if oldest and datetime.fromisoformat(entry["written"]) < oldest:
+                break
+            if entry["id"] in identities:
+                found[entry["id"]] = number
+        return found
+
+    def _read(self, number: int) -> dict[str, Any] | None:
+        try:
+            content: dict[str, Any] = json.loads(self._store.get(self._key(number)))
+        except NotFoundError:
+            return None
+        return content
+
     def _last(self) -> int:
-        entries = self._store.list(self._prefix)
-        return int(entries[-1].key.rpartition("/")[2].removesuffix(".json")) if entries else 0
+        """Number of the last entry; only what is behind the last known one is listed."""
+        after = self._key(self._known) if self._known else ""
+        for listed in reversed(self._store.list(self._prefix, after=after)):
+            if found := _NAME.fullmatch(listed.key.rpartition("/")[2]):
+                self._known = int(found[1])
+                break
+        return self._known
 
     def _is_mine(self, key: str, identity: str) -> bool:
         try:

@@ -117,13 +117,16 @@ class ObjectStore:
             found = obstore.list_with_delimiter(self._backend, folder)["common_prefixes"]
         return sorted(path.rstrip("/").rpartition("/")[2] for path in found)
 
-    def list(self, prefix: str = "") -> list[Entry]:
-        """Objects below `prefix` (whole path segments: `a/b` lists `a/b/c`, not `a/bc`), sorted by key."""
+    def list(self, prefix: str = "", *, after: str = "") -> list[Entry]:
+        """Objects below `prefix` (whole path segments: `a/b` lists `a/b/c`, not `a/bc`), sorted by key; only
+        those behind the key `after`, if there is one (an S3 store then lists no others).
+        """
         import obstore
 
         folder = check_key(prefix.rstrip("/")) if prefix else None
         with _mapped(self.url, prefix):
-            metas = [meta for chunk in obstore.list(self._backend, folder) for meta in chunk]
+            chunks = obstore.list(self._backend, folder, offset=check_key(after) if after else None)
+            metas = [meta for chunk in chunks for meta in chunk]
         entries = [
             Entry(m["path"], m["size"], (m["e_tag"] or "").strip('"'), m["last_modified"]) for m in metas
         ]

@@ -149,6 +149,9 @@ class Cluster(DirectoryServedModels):
         status = self._statuses.pop(0) if len(self._statuses) > 1 else self._statuses[0]
         return found.model_copy(update={"status": status})
 
+    def note_recorded(self, name: str, number: int) -> None:
+        """The controller's work."""
+
 
 PENDING = ServedModelStatus(phase="Progressing", ready="0/1")
 READY = ServedModelStatus(phase="Ready", champion="1", ready="1/1")

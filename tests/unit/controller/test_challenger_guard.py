@@ -8,7 +8,7 @@ import pytest
 
 from windtunnel.controller.challenger_guard import IDLE_SECONDS, LOOK_SECONDS, ChallengerGuard
 from windtunnel.errors import ConflictError, TemporaryError
-from windtunnel.rollout.taking_back import TakenBack
+from windtunnel.rollout.taking_back import why_taken_back
 from windtunnel.spec.servedmodel import ServedModel
 
 if TYPE_CHECKING:
@@ -55,7 +55,10 @@ class ApiServer:
     def create(self, model: ServedModel) -> ServedModel:
         raise NotImplementedError
 
-    def replace(self, model: ServedModel, resource_version: str) -> ServedModel:
+    def note_recorded(self, name: str, number: int) -> None:
+        raise NotImplementedError
+
+    def replace(self, model: ServedModel, resource_version: str, *, drop_annotation: str = "") -> ServedModel:
         if resource_version != self.model.metadata.resource_version:
             raise ConflictError("the object has been modified")
         self.writes += 1
@@ -152,9 +155,9 @@ def test_a_broken_one_loses_its_traffic_once(guard: ChallengerGuard, api: ApiSer
     guard.look(api.value)
     assert said(guard) == ("False", "NotANumber")
     assert (api.model.spec.traffic, api.model.spec.shadow, api.writes) == (0, False, 1)
-    because = TakenBack.of(api.model)
+    because = why_taken_back(api.model)
     assert because is not None
-    assert because.reason == "NotANumber"
+    assert because[0] == "NotANumber"
     guard.look(stale)  # the watch is late
     assert said(guard) == ("False", "NotANumber")
     assert guard.look(api.value) == IDLE_SECONDS

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 
 from windtunnel.errors import ConflictError, TemporaryError
 from windtunnel.rollout.served_models import DirectoryServedModels
-from windtunnel.rollout.taking_back import TakenBack, take_back
+from windtunnel.rollout.taking_back import take_back, why_taken_back
 from windtunnel.spec.servedmodel import Metadata, ModelVersion, ServedModel, ServedModelSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+NOW = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 def version(number: int) -> ModelVersion:
@@ -26,14 +29,14 @@ class Busy(DirectoryServedModels):
         super().__init__(directory)
         self._times, self._change = times, change
 
-    def replace(self, model: ServedModel, resource_version: str) -> ServedModel:
+    def replace(self, model: ServedModel, resource_version: str, *, drop_annotation: str = "") -> ServedModel:
         if self._times:
             self._times -= 1
             current = self.get(model.metadata.name)
             assert current is not None
             spec = current.spec.model_copy(update=self._change)
             super().replace(current.model_copy(update={"spec": spec}), resource_version)
-        return super().replace(model, resource_version)
+        return super().replace(model, resource_version, drop_annotation=drop_annotation)
 
 
 def start(directory: Path, **spec: object) -> DirectoryServedModels:
@@ -50,7 +53,7 @@ def start(directory: Path, **spec: object) -> DirectoryServedModels:
 
 
 def take(served_models: DirectoryServedModels, number: int = 2) -> ServedModel | None:
-    return take_back(served_models, "demo", version(number), "NotANumber", "why", "2026-01-01T00:00:00+00:00")
+    return take_back(served_models, "demo", version(number), "NotANumber", "why", NOW)
 
 
 def now(served_models: DirectoryServedModels) -> ServedModel:
@@ -68,9 +71,10 @@ def test_traffic_and_shadow_go_and_the_reason_stays(tmp_path: Path, spec: dict[s
     assert written.spec.challenger == version(2)
     assert written.metadata.annotations is not None
     assert written.metadata.annotations["team"] == "flights"
-    said = TakenBack.of(written)
-    assert said is not None
-    assert (said.version, said.reason, said.message) == ("2", "NotANumber", "why")
+    assert why_taken_back(written) == ("NotANumber", "why")
+    (found, act) = written.spec.history
+    assert (found.action, found.version, found.by) == ("promotion", "1", "kubectl")
+    assert (act.action, act.version, act.by) == ("taken_back", "2", "controller/guard")
 
 
 def test_a_repeat_writes_nothing(tmp_path: Path) -> None:

@@ -21,7 +21,16 @@ OBJECT: dict[str, Any] = {
     "spec": {
         "lifecycle": "flight_delay",
         "champion": VERSION,
-        "promotion": {"runId": "manual__2013", "at": "2013-02-11T00:00:00Z", "by": "stage/rollout"},
+        "history": [
+            {
+                "number": 1,
+                "action": "promotion",
+                **VERSION,
+                "runId": "manual__2013",
+                "at": "2013-02-11T00:00:00Z",
+                "by": "stage/rollout",
+            }
+        ],
     },
 }
 
@@ -39,10 +48,9 @@ def changed(path: str, value: Any) -> dict[str, Any]:
 def test_what_is_read_is_what_is_written() -> None:
     model = ServedModel.model_validate(OBJECT)
     assert model.metadata.resource_version == "12"
-    assert model.spec.promotion is not None
-    assert model.spec.promotion.run_id == "manual__2013"
+    assert model.spec.history[0].run_id == "manual__2013"
     assert ServedModel.model_validate(model.to_object()) == model
-    assert model.to_object()["spec"]["promotion"]["at"] == "2013-02-11T00:00:00Z"
+    assert model.to_object()["spec"]["history"][0]["at"] == "2013-02-11T00:00:00Z"
 
 
 def test_fields_of_a_later_release_are_no_error() -> None:

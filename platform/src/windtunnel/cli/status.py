@@ -15,6 +15,7 @@ from windtunnel.cli.verdict import tell_verdict
 from windtunnel.features.freshness import read_freshness
 from windtunnel.ledger import Ledger
 from windtunnel.records import read_records
+from windtunnel.rollout.history import seat
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,7 +108,8 @@ def _champion(name: str, home: Home) -> str:
     model = home.served_model(name)
     if model is None:
         return "none yet"
-    promotion = model.spec.promotion
-    since = f", promoted by run {promotion.run_id} at {promotion.at:%Y-%m-%d %H:%M:%S}" if promotion else ""
+    act = seat(model)
+    run = f" in run {act.run_id}" if act and act.run_id else ""
+    since = f", {act.action} by {act.by}{run} at {act.at:%Y-%m-%d %H:%M:%S}" if act else ""
     before = f"; before it: version {model.spec.previous.version}" if model.spec.previous else ""
     return f"version {model.spec.champion.version}{since}{before}"

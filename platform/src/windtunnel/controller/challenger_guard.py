@@ -17,7 +17,7 @@ from windtunnel.controller.status import GuardView
 from windtunnel.errors import WindtunnelError
 from windtunnel.rollout.counters import read
 from windtunnel.rollout.guard import Broken, Guard, Healthy
-from windtunnel.rollout.taking_back import TakenBack, take_back
+from windtunnel.rollout.taking_back import take_back, why_taken_back
 from windtunnel.spec.servedmodel import ServedModel
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class ChallengerGuard:
         watched = (spec.champion, spec.challenger, spec.guard, self._taken_back_in)
         if self._guard is None or watched != self._watched:
             # whoever gives traffic to a challenger that was taken back knows what it did before
-            self._guard = Guard(spec.guard, forgive=TakenBack.of(model) is not None)
+            self._guard = Guard(spec.guard, forgive=why_taken_back(model) is not None)
             self._watched = watched
             self.view = None
         texts = self._scraper.scrape(self.pods)
@@ -103,7 +103,8 @@ class ChallengerGuard:
         name, challenger = model.metadata.name, model.spec.challenger
         assert challenger is not None, "only a challenger can break the guard"
         log.warning("%s: challenger %s: %s: %s", name, challenger.version, verdict.reason, verdict.message)
-        at = datetime.now(UTC).isoformat(timespec="seconds")
-        written = take_back(self._served_models, name, challenger, verdict.reason, verdict.message, at)
+        written = take_back(
+            self._served_models, name, challenger, verdict.reason, verdict.message, datetime.now(UTC)
+        )
         if written is not None:
             self._taken_back_in = written.metadata.generation

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from windtunnel.controller.reconcile import is_scaled
-from windtunnel.rollout.taking_back import TakenBack
+from windtunnel.rollout.taking_back import why_taken_back
 from windtunnel.spec.servedmodel import ChallengerStatus, Condition, ServedModelStatus
 
 if TYPE_CHECKING:
@@ -177,7 +177,7 @@ def guard_view(model: ServedModel, live: GuardView | None) -> GuardView | None:
     if spec.challenger is None:
         return None
     scores = bool(spec.traffic or spec.shadow)
-    if not scores and (said := TakenBack.of(model)):
+    if not scores and (said := why_taken_back(model)):
         return GuardView("False", *said)
     if not spec.guard.enabled:
         return GuardView("Unknown", "GuardDisabled", "spec.guard.enabled is false")

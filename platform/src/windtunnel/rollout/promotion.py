@@ -9,26 +9,23 @@ all.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
-from windtunnel.errors import ConflictError, TemporaryError
-from windtunnel.rollout.taking_back import TakenBack
-from windtunnel.spec.servedmodel import (
-    Metadata,
-    ModelVersion,
-    Promotion,
-    ServedModel,
-    ServedModelSpec,
-    ServingSettings,
-    object_name,
-)
+from windtunnel.errors import ConflictError, NotFoundError
+from windtunnel.rollout.change import change, crowded
+from windtunnel.rollout.history import promoted_by, seat, taken_back, with_act
+from windtunnel.spec.servedmodel import Metadata, ServedModel, ServedModelSpec, object_name
 
 if TYPE_CHECKING:
     from datetime import datetime
 
     from windtunnel.rollout.served_models import ServedModels
-
-_TRIES = 5
+    from windtunnel.spec.servedmodel import (
+        GuardSettings,
+        ModelVersion,
+        PredictionLogSettings,
+        ServingSettings,
+    )
 
 
 @dataclass(frozen=True)
@@ -41,7 +38,26 @@ class Candidate:
     """Version that the verdict compared with; None: nothing served."""
     serving: ServingSettings
     run_id: str
+    """Empty: by hand."""
     by: str
+    reason: str = ""
+    evidence: str = ""
+    """URI of what the decision rests on."""
+    guard: GuardSettings | None = None
+    """This and the next ones: None leaves what is there."""
+    keep_warm: int | None = None
+    prediction_log: PredictionLogSettings | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What the lifecycle says about serving, as fields of the spec."""
+        optional = {
+            "guard": self.guard,
+            "keep_warm": self.keep_warm,
+            "prediction_log": self.prediction_log,
+        }
+        given = {name: value for name, value in optional.items() if value is not None}
+        return {"serving": self.serving, **given}
 
 
 @dataclass(frozen=True)
@@ -58,37 +74,58 @@ class Promoted:
 
 def promote(served_models: ServedModels, candidate: Candidate, now: datetime) -> Promoted:
     """Swap the champion. Raises ConflictError, naming who was first, when the expected champion no longer
-    serves, or when the guard took the version back as a challenger; TemporaryError when others write to the
-    ServedModel all the time.
+    serves, when this run had its promotion before, or when the version was taken back as a challenger (a
+    promotion by hand may do that); TemporaryError when others write to the ServedModel all the time, or too
+    many acts wait for the ledger.
 
-    A version that serves already keeps its seat and its promotion; new serving settings reach it all the
-    same.
+    A version that serves already keeps its seat; new settings reach it all the same.
     """
     name = object_name(candidate.lifecycle)
-    for _ in range(_TRIES):
-        current = served_models.get(name)
-        seated = current is not None and current.spec.champion == candidate.champion
-        if current is not None and seated and current.spec.serving == candidate.serving:
-            return Promoted(current, changed=False, ours=_is_ours(current, candidate))
-        if current is not None and not seated:
-            _expect(current, candidate)
-            _refuse_taken_back(current, candidate)
+    seated = False
+
+    def decide(current: ServedModel) -> dict[str, Any] | None:
+        nonlocal seated
+        seated = current.spec.champion == candidate.champion
+        settings = candidate.settings
+        if seated:
+            return None if all(getattr(current.spec, k) == v for k, v in settings.items()) else settings
+        _check(current, candidate)
+        return {**settings, **_new_champion(current, candidate, now)}
+
+    for _ in range(2):
         try:
-            written = _write(served_models, current, candidate, now)
-            return Promoted(written, changed=not seated, ours=_is_ours(written, candidate))
-        except ConflictError:
-            # Somebody wrote in between: look again, the write may not touch the champion, or may be ours
-            # whose answer was lost.
-            continue
-    raise TemporaryError(
-        f"somebody else wrote in between {_TRIES} times in a row; nothing was changed",
-        where=f"ServedModel {name}",
-        fix="try again",
-    )
+            written, _ = change(served_models, name, decide)
+        except NotFoundError:
+            try:
+                return Promoted(_create(served_models, candidate, now), changed=True, ours=True)
+            except ConflictError:
+                continue  # somebody made it in between
+        act = seat(written)
+        ours = act is not None and act.action == "promotion" and act.run_id == candidate.run_id
+        return Promoted(written, changed=not seated, ours=ours)
+    raise crowded(name)
 
 
-def _is_ours(model: ServedModel, candidate: Candidate) -> bool:
-    return model.spec.promotion is not None and model.spec.promotion.run_id == candidate.run_id
+def _check(current: ServedModel, candidate: Candidate) -> None:
+    """Raise ConflictError unless the candidate may take the seat."""
+    before = promoted_by(current, candidate.run_id)
+    if before is not None and before.version == candidate.champion.version:
+        _refuse(
+            current,
+            f"run {candidate.run_id} promoted version {before.version} before, at {before.at.isoformat()}; "
+            f"now version {current.spec.champion.version} serves",
+            "if it shall serve after all, start a new run: a repeat never undoes a rollback",
+        )
+    _expect(current, candidate)
+    said = taken_back(current, candidate.champion)
+    spec = current.spec
+    stands = spec.challenger == candidate.champion and not spec.traffic and not spec.shadow
+    if candidate.run_id and stands and said is not None:
+        _refuse(
+            current,
+            f"version {said.version} was taken back at {said.at.isoformat()}: {said.reason}",
+            "train a better one; or give it traffic again, or take it out as challenger, and then promote it",
+        )
 
 
 def _expect(current: ServedModel, candidate: Candidate) -> None:
@@ -100,55 +137,60 @@ def _expect(current: ServedModel, candidate: Candidate) -> None:
         if candidate.expected_champion
         else f"the verdict on version {candidate.champion.version} found no champion"
     )
-    promotion = current.spec.promotion
-    winner = (
-        f", promoted by {promotion.by or 'unknown'} in run {promotion.run_id} at {promotion.at.isoformat()}"
-        if promotion
-        else ""
-    )
-    raise ConflictError(
-        f"{judged}, but version {serves} serves{winner}; nothing was changed",
-        where=f"ServedModel {current.metadata.name}",
-        fix="evaluate again, so that the challenger is judged against the version that serves",
+    act = seat(current)
+    how = "promoted" if act and act.action == "promotion" else "rolled back to"
+    run = f" in run {act.run_id}" if act and act.run_id else ""
+    winner = f", {how} by {act.by or 'unknown'}{run} at {act.at.isoformat()}" if act else ""
+    _refuse(
+        current,
+        f"{judged}, but version {serves} serves{winner}",
+        "evaluate again, so that the challenger is judged against the version that serves",
     )
 
 
-def _refuse_taken_back(current: ServedModel, candidate: Candidate) -> None:
-    """Raise ConflictError when the guard took the version back, and nobody has sent it requests since."""
-    spec, said = current.spec, TakenBack.of(current)
-    if spec.challenger != candidate.champion or said is None or spec.traffic or spec.shadow:
-        return
-    raise ConflictError(
-        f"the guard took version {said.version} back at {said.at}: {said.reason}: {said.message}; "
-        "nothing was changed",
-        where=f"ServedModel {current.metadata.name}",
-        fix="train a better one; or give it traffic again, or take it out as challenger, and then promote it",
+def _refuse(current: ServedModel, what: str, fix: str) -> NoReturn:
+    raise ConflictError(f"{what}; nothing was changed", where=f"ServedModel {current.metadata.name}", fix=fix)
+
+
+def _new_champion(current: ServedModel, candidate: Candidate, now: datetime) -> dict[str, Any]:
+    changes = {
+        "champion": candidate.champion,
+        "previous": current.spec.champion,
+        "challenger": None,
+        "traffic": 0,
+        "shadow": False,
+        "rollout": None,
+    }
+    return with_act(
+        changes,
+        current,
+        "promotion",
+        candidate.champion,
+        at=now,
+        by=candidate.by,
+        replaced=current.spec.champion.version,
+        run_id=candidate.run_id,
+        reason=candidate.reason,
+        evidence=candidate.evidence,
     )
 
 
-def _write(
-    served_models: ServedModels, current: ServedModel | None, candidate: Candidate, now: datetime
-) -> ServedModel:
-    promotion = Promotion(run_id=candidate.run_id, at=now, by=candidate.by)
-    if current is None:
-        spec = ServedModelSpec(
-            lifecycle=candidate.lifecycle,
-            champion=candidate.champion,
-            promotion=promotion,
-            serving=candidate.serving,
+def _create(served_models: ServedModels, candidate: Candidate, now: datetime) -> ServedModel:
+    """The first champion of a lifecycle. Whether one was expected plays no part: nothing serves."""
+    fields = {"lifecycle": candidate.lifecycle, "champion": candidate.champion, **candidate.settings}
+    spec = ServedModelSpec(
+        **with_act(
+            fields,
+            None,
+            "promotion",
+            candidate.champion,
+            at=now,
+            by=candidate.by,
+            run_id=candidate.run_id,
+            reason=candidate.reason,
+            evidence=candidate.evidence,
         )
-        return served_models.create(
-            ServedModel(metadata=Metadata(name=object_name(candidate.lifecycle)), spec=spec)
-        )
-    changes: dict[str, Any] = {"serving": candidate.serving}
-    if current.spec.champion != candidate.champion:
-        changes |= {
-            "champion": candidate.champion,
-            "previous": current.spec.champion,
-            "challenger": None,
-            "traffic": 0,
-            "shadow": False,
-            "promotion": promotion,
-        }
-    wanted = current.model_copy(update={"spec": current.spec.model_copy(update=changes)})
-    return served_models.replace(wanted, current.metadata.resource_version or "")
+    )
+    return served_models.create(
+        ServedModel(metadata=Metadata(name=object_name(candidate.lifecycle)), spec=spec)
+    )

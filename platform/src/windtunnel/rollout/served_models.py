@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import pydantic
 
 from windtunnel.errors import ConflictError, DataError, NotFoundError, PermanentError
-from windtunnel.spec.servedmodel import API_VERSION, PLURAL, ServedModel
+from windtunnel.spec.servedmodel import API_VERSION, PLURAL, ServedModel, ServedModelStatus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -36,11 +36,15 @@ class ServedModels(Protocol):
         """Raises ConflictError when there is one already."""
         ...
 
-    def replace(self, model: ServedModel, resource_version: str) -> ServedModel:
+    def replace(self, model: ServedModel, resource_version: str, *, drop_annotation: str = "") -> ServedModel:
         """Write spec and annotations if nobody wrote since `resource_version`, else raise ConflictError.
 
-        Annotations that the model leaves out stay.
+        Annotations that the model leaves out stay, except the one that is to go.
         """
+        ...
+
+    def note_recorded(self, name: str, number: int) -> None:
+        """Note in the status that the ledger has the acts up to this number, where nobody else does."""
         ...
 
 
@@ -83,7 +87,7 @@ class KubernetesServedModels:
     def create(self, model: ServedModel) -> ServedModel:
         return _parse(self._api.request("POST", self._path(), model.to_object()), self._path())
 
-    def replace(self, model: ServedModel, resource_version: str) -> ServedModel:
+    def replace(self, model: ServedModel, resource_version: str, *, drop_annotation: str = "") -> ServedModel:
         from windtunnel.kube import MERGE
 
         path = self._path(model.metadata.name)
@@ -94,10 +98,16 @@ class KubernetesServedModels:
         # and so what a newer release has put into the spec: only what we know of it is compared.
         changes = _merge_patch(found.to_object()["spec"], model.to_object()["spec"])
         metadata: dict[str, Any] = {"resourceVersion": resource_version}
-        if model.metadata.annotations:
-            metadata["annotations"] = model.metadata.annotations
+        annotations: dict[str, str | None] = {**(model.metadata.annotations or {})}
+        if drop_annotation:
+            annotations[drop_annotation] = None
+        if annotations:
+            metadata["annotations"] = annotations
         body = {"metadata": metadata, "spec": changes}
         return _parse(self._api.request("PATCH", path, body, content_type=MERGE), path)
+
+    def note_recorded(self, name: str, number: int) -> None:
+        """The controller's work."""
 
     def _path(self, name: str = "") -> str:
         from windtunnel.kube import object_path
@@ -133,7 +143,7 @@ class DirectoryServedModels:
                 )
             return self._write(model, 1)
 
-    def replace(self, model: ServedModel, resource_version: str) -> ServedModel:
+    def replace(self, model: ServedModel, resource_version: str, *, drop_annotation: str = "") -> ServedModel:
         with self._turn():
             current = self.get(model.metadata.name)
             found = current.metadata.resource_version if current else None
@@ -142,7 +152,20 @@ class DirectoryServedModels:
                     f"resource version is {found}, expected was {resource_version}",
                     where=str(self._path(model.metadata.name)),
                 )
-            return self._write(model, int(resource_version) + 1)
+            old = (current.metadata.annotations if current else None) or {}
+            annotations = {**old, **(model.metadata.annotations or {})}
+            annotations.pop(drop_annotation, None)
+            metadata = model.metadata.model_copy(update={"annotations": annotations or None})
+            return self._write(model.model_copy(update={"metadata": metadata}), int(resource_version) + 1)
+
+    def note_recorded(self, name: str, number: int) -> None:
+        with self._turn():
+            current = self.get(name)
+            status = (current.status if current else None) or ServedModelStatus()
+            if current is None or status.recorded >= number:
+                return
+            noted = current.model_copy(update={"status": status.model_copy(update={"recorded": number})})
+            self._write(noted, int(current.metadata.resource_version or "0") + 1)
 
     def _write(self, model: ServedModel, resource_version: int) -> ServedModel:
         metadata = model.metadata.model_copy(update={"resource_version": str(resource_version)})

@@ -1,77 +1,73 @@
 """Taking a challenger's traffic and shadow away: one write, which also says why.
 
-The reason is an annotation of the ServedModel and written together with the spec, so that whoever dies
-afterwards (the controller before it wrote the status) takes no reason along.
+The reason is an act in the history, written together with the spec, so that whoever dies afterwards (the
+controller before it wrote the status) takes no reason along.
 """
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from windtunnel.errors import ConflictError, TemporaryError
+from windtunnel.errors import NotFoundError
+from windtunnel.rollout.change import change
+from windtunnel.rollout.history import taken_back, with_act
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from windtunnel.rollout.served_models import ServedModels
-    from windtunnel.spec.servedmodel import ModelVersion, ServedModel
+    from windtunnel.spec.servedmodel import Act, ModelVersion, ServedModel
 
-ANNOTATION: Final = "windtunnel.dev/taken-back"
-_TRIES: Final = 5
-
-
-@dataclass(frozen=True)
-class TakenBack:
-    """Which challenger was taken back last, and why."""
-
-    version: str
-    digest: str
-    reason: str
-    message: str
-    at: str
-    """UTC, ISO 8601."""
-
-    @classmethod
-    def of(cls, model: ServedModel) -> TakenBack | None:
-        """What the ServedModel says of its present challenger; None also for what nobody can read."""
-        try:
-            said = cls(**json.loads((model.metadata.annotations or {})[ANNOTATION]))
-        except (KeyError, ValueError, TypeError):
-            return None
-        challenger = model.spec.challenger
-        if challenger is None or (said.version, said.digest) != (challenger.version, challenger.digest):
-            return None
-        return said
+GUARD: Final = "controller/guard"
 
 
 def take_back(
-    served_models: ServedModels, name: str, challenger: ModelVersion, reason: str, message: str, at: str
+    served_models: ServedModels,
+    name: str,
+    challenger: ModelVersion,
+    reason: str,
+    message: str,
+    at: datetime,
+    *,
+    by: str = GUARD,
 ) -> ServedModel | None:
-    """Set traffic to 0 and shadow to false, if that challenger has any; returns the ServedModel then.
+    """Set traffic to 0 and shadow to false, if that challenger has any, and end its rollout; returns the
+    ServedModel then.
 
     None: that challenger is gone, and nothing was written. Raises TemporaryError when others write to the
     ServedModel all the time, or the API server does not answer.
     """
-    said = TakenBack(challenger.version, challenger.digest, reason, message, at)
-    for _ in range(_TRIES):
-        current = served_models.get(name)
-        if current is None or current.spec.challenger != challenger:
+    gone = False
+
+    def decide(current: ServedModel) -> dict[str, Any] | None:
+        nonlocal gone
+        spec = current.spec
+        gone = spec.challenger != challenger
+        if gone or not (spec.traffic or spec.shadow):
             return None
-        if not current.spec.traffic and not current.spec.shadow:
-            return current
-        annotations = {**(current.metadata.annotations or {}), ANNOTATION: json.dumps(asdict(said))}
-        wanted = current.model_copy(
-            update={
-                "metadata": current.metadata.model_copy(update={"annotations": annotations}),
-                "spec": current.spec.model_copy(update={"traffic": 0, "shadow": False}),
-            }
+        return with_act(
+            {"traffic": 0, "shadow": False, "rollout": None},
+            current,
+            "taken_back",
+            challenger,
+            at=at,
+            by=by,
+            run_id=spec.rollout.run_id if spec.rollout else "",
+            reason=f"{reason}: {message}",
         )
-        try:
-            return served_models.replace(wanted, current.metadata.resource_version or "")
-        except ConflictError:
-            continue  # somebody wrote in between: look again whose challenger it is
-    raise TemporaryError(
-        f"somebody else wrote in between {_TRIES} times in a row",
-        where=f"ServedModel {name}",
-        fix="try again",
-    )
+
+    try:
+        written, _ = change(served_models, name, decide)
+    except NotFoundError:
+        return None
+    return None if gone else written
+
+
+def why_taken_back(model: ServedModel) -> tuple[str, str] | None:
+    """The reason and the message of the last taking back of the present challenger."""
+    challenger = model.spec.challenger
+    act: Act | None = taken_back(model, challenger) if challenger else None
+    if act is None:
+        return None
+    reason, _, message = act.reason.partition(": ")
+    return (reason, message) if message else ("TakenBack", reason)

@@ -105,15 +105,6 @@ class Act(_Model):
     """URI of the verdict, or what was seen in words."""
 
 
-class Promotion(_Model):
-    """The promotion that gave the champion its seat; a repeat with the same run id changes nothing."""
-
-    run_id: Annotated[str, Field(min_length=1, max_length=250)]
-    at: datetime
-    by: Annotated[str, Field(max_length=250)] = ""
-    """Who or what promoted, e.g. `stage/rollout` or a user's name."""
-
-
 class Resources(_Model):
     """Resources of one serving pod; what is left out gets the controller's defaults."""
 
@@ -254,7 +245,6 @@ class ServedModelSpec(_Model):
     guard: GuardSettings = Field(default_factory=GuardSettings)
     previous: ModelVersion | None = None
     """The champion before this one: where a rollback goes."""
-    promotion: Promotion | None = None
     history: Annotated[tuple[Act, ...], Field(max_length=64)] = ()
     """The last acts, the newest at the end; each is written together with what it tells of."""
     rollout: RolloutState | None = None

@@ -2,8 +2,8 @@
 
 In this order, each step safe to repeat: compare-and-swap, ledger, MLflow's alias, wait until the version
 serves. If the pod dies in between, its retry finds what is done and goes on from there. A run that stands in
-the ledger has had its promotion: if another version serves by then, somebody took it back, and a retry must
-not undo that.
+the ServedModel's history has had its promotion: if another version serves by then, somebody took it back, and
+a retry must not undo that.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from windtunnel.digests import digest
 from windtunnel.errors import ConflictError, IntegrityError, TemporaryError, WindtunnelError
 from windtunnel.ledger import Ledger
 from windtunnel.registry.models import ModelRegistry
+from windtunnel.rollout.mirror import record
 from windtunnel.rollout.promotion import Candidate, Promoted, promote
 from windtunnel.rollout.served_models import open_served_models
 from windtunnel.spec.servedmodel import ModelVersion, ServingSettings, object_name
@@ -57,10 +58,12 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
         serving=ServingSettings.model_validate(env.lifecycle.spec.serving.model_dump(exclude={"keep_warm"})),
         run_id=request.run_id,
         by="stage/rollout",
+        reason="; ".join(verdict["reasons"]),
+        evidence=uri,
     )
-    done = _promote(served_models, candidate, ledger, env)
-    if done.ours:
-        _record(ledger, done.served_model, candidate, verdict, uri)
+    done = _promote(served_models, candidate, env)
+    number = record(done.served_model, ledger)
+    served_models.note_recorded(done.served_model.metadata.name, number)
     _follow(candidate.lifecycle, version, env)
     if served_models.settles:
         _wait(served_models, done.served_model, env)
@@ -89,10 +92,9 @@ def _champion_of(verdict: dict[str, Any]) -> str | None:
     return str(verdict["champion"]["version"]) if verdict["champion"] else None
 
 
-def _promote(served_models: ServedModels, candidate: Candidate, ledger: Ledger, env: StageEnv) -> Promoted:
+def _promote(served_models: ServedModels, candidate: Candidate, env: StageEnv) -> Promoted:
     """Promote. When somebody else's version serves, MLflow's alias is made to follow that one."""
     try:
-        _refuse_taken_back(served_models, candidate, ledger)
         done = promote(served_models, candidate, datetime.now(UTC))
     except ConflictError:
         serves = served_models.get(object_name(candidate.lifecycle))
@@ -116,45 +118,9 @@ def _promote(served_models: ServedModels, candidate: Candidate, ledger: Ledger, 
     return done
 
 
-def _refuse_taken_back(served_models: ServedModels, candidate: Candidate, ledger: Ledger) -> None:
-    """Raise ConflictError when this run had its promotion and another version serves since."""
-    current = served_models.get(object_name(candidate.lifecycle))
-    if current is None or current.spec.champion == candidate.champion:
-        return
-    entry = ledger.find(_identity(candidate))
-    if entry:
-        raise ConflictError(
-            f"run {candidate.run_id} promoted version {candidate.champion.version} before, at "
-            f"{entry['written']}; now version {current.spec.champion.version} serves: nothing was changed",
-            where=f"ServedModel {current.metadata.name}",
-            fix="if it shall serve after all, start a new run: a repeat never undoes a rollback",
-        )
-
-
 def _follow(lifecycle: str, version: str, env: StageEnv) -> None:
     """Let MLflow's alias name what serves."""
     ModelRegistry(env.settings.tracking_uri).set_champion(lifecycle, version)
-
-
-def _identity(candidate: Candidate) -> str:
-    return f"promotion:{candidate.run_id}:{candidate.champion.version}"
-
-
-def _record(
-    ledger: Ledger, served_model: ServedModel, candidate: Candidate, verdict: dict[str, Any], uri: str
-) -> None:
-    previous = served_model.spec.previous
-    entry = {
-        "action": "promotion",
-        "run_id": candidate.run_id,
-        "version": candidate.champion.version,
-        "bundle_digest": candidate.champion.digest,
-        "replaced": previous.version if previous else None,
-        "by": candidate.by,
-        "verdict": uri,
-        "reasons": verdict["reasons"],
-    }
-    ledger.append(entry, identity=_identity(candidate))
 
 
 def _wait(served_models: ServedModels, promoted: ServedModel, env: StageEnv) -> None:
