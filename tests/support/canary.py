@@ -140,13 +140,21 @@ class Canary:
 
 
 def children_of(pid: int) -> list[int]:
-    """Process ids of the children, those that are dead but not yet reaped left out."""
+    """Process ids of the children; those that are dead but not yet reaped are left out, and the writer of the
+    prediction log."""
     children: list[int] = []
     for task in Path(f"/proc/{pid}/task").iterdir():
         # A thread may end while one looks.
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             children += map(int, (task / "children").read_text().split())
-    return [child for child in children if is_alive(child)]
+    return [child for child in children if is_alive(child) and not writes_the_log(child)]
+
+
+def writes_the_log(pid: int) -> bool:
+    """Whether that process writes a prediction log."""
+    with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+        return b"windtunnel.serving.log_writer" in Path(f"/proc/{pid}/cmdline").read_bytes()
+    return False
 
 
 def is_alive(pid: int) -> bool:

@@ -12,7 +12,10 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import IO, TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _START_SECONDS = 30.0
 
@@ -31,11 +34,12 @@ class ServingProcess:
     def __init__(
         self,
         served_model: Path,
-        store: Path,
+        store: Path | str,
         *,
         online_store: str = "",
         prefix: tuple[str, ...] = (),
         arguments: tuple[str, ...] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -51,6 +55,7 @@ class ServingProcess:
             "PYTHONPATH": str(source),
             "WINDTUNNEL_STORE": str(store),
             "WINDTUNNEL_ONLINE_STORE": online_store,
+            **(environment or {}),
         }
         self._log: IO[bytes] | None = None
         self.process: subprocess.Popen[bytes]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from canary import ROW, children_of
+from no_log import no_log
 from served_bundle import LIFECYCLE, answers, make_version, matrix_request, served_model
 
 from windtunnel.digests import canonical_json
@@ -102,8 +103,9 @@ class Served:
         manifest = directory / "manifest.json"
         manifest.write_bytes(canonical_json(read_bundle(store, second.bundle, second.digest).manifest))
         command = [sys.executable, "-c", PREAMBLE + script, str(manifest)]
-        self.challenger = Challenger(self.metrics, lambda *_: command, load.interface)
-        self.dataplane = Dataplane(self.metrics, self.challenger)
+        log = no_log(self.metrics)
+        self.challenger = Challenger(self.metrics, lambda *_: command, load.interface, log.record)
+        self.dataplane = Dataplane(self.metrics, self.challenger, log)
         self.dataplane.lifecycle = LIFECYCLE
         self.dataplane.swap(load(LIFECYCLE, champion))
         value = served_model(champion, challenger=second, traffic=100, shadow=True)
@@ -185,7 +187,10 @@ def test_a_command_that_does_not_exist_is_quarantined(store: ObjectStore, tmp_pa
     async def run() -> None:
         served = Served(store, tmp_path, "")
         served.challenger = Challenger(
-            served.metrics, lambda *_: ["/nowhere/python"], BundleLoader(store, None).interface
+            served.metrics,
+            lambda *_: ["/nowhere/python"],
+            BundleLoader(store, None).interface,
+            served.dataplane.log.record,
         )
         async with served:
             said = await served.until(lambda said: said["state"] == "Quarantined")

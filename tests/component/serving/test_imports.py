@@ -18,6 +18,8 @@ HEAVY = {
     "airflow",
     "scipy",
     "redis",
+    # what the process that writes the prediction log pays for, not this one
+    "arro3",
 }
 
 

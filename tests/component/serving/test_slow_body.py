@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server
+from no_log import no_log
 from serving_process import free_port
 
 from windtunnel.serving import app
@@ -61,10 +62,11 @@ def test_a_body_that_drips_is_refused_in_time(monkeypatch: pytest.MonkeyPatch, s
     load = BundleLoader(store, None)
 
     async def serve_and_drip() -> bytes:
-        challenger = Challenger(metrics, challenger_command(None), load.interface)
+        log = no_log(metrics)
+        challenger = Challenger(metrics, challenger_command(None), load.interface, log.record)
         port = free_port()
         server = Server(
-            app.App(AnyModel(metrics, challenger), metrics),
+            app.App(AnyModel(metrics, challenger, log), metrics),
             address="127.0.0.1",
             port=port,
             interface=Interfaces.RSGI,

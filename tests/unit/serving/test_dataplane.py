@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pytest
+from no_log import no_log
 
 from windtunnel.serving.dataplane import Dataplane
 from windtunnel.serving.inputs import InputPlan
@@ -55,7 +56,9 @@ class Standing:
         self, metrics: Metrics, link: Link, features: Sequence[str], champion: LoadedVersion
     ) -> None:
         self.counts = metrics.challenger.of(LIFECYCLE, "9")
-        self.live = LiveChallenger(version("9", features), cast("ChallengerLink", link), self.counts, metrics)
+        self.live = LiveChallenger(
+            version("9", features), cast("ChallengerLink", link), self.counts, metrics, no_log(metrics).record
+        )
         self.live.beside(champion)
         self.live.shadow(True)
         self.split: Split | None = Split(LIFECYCLE, "9", 100)
@@ -90,7 +93,7 @@ def standing(metrics: Metrics, link: Link) -> tuple[Dataplane, Standing, LoadedV
     """A challenger beside a champion with its features in another order, and the next champion."""
     first, second = version("1", ["a", "b"]), version("2", ["b", "a"])
     challenger = Standing(metrics, link, ["b", "a"], first)
-    dataplane = Dataplane(metrics, cast("Challenger", challenger))
+    dataplane = Dataplane(metrics, cast("Challenger", challenger), no_log(metrics))
     dataplane.lifecycle = LIFECYCLE
     dataplane.swap(first)
     return dataplane, challenger, first, second

@@ -8,7 +8,15 @@ import numpy as np
 
 from windtunnel.serving.inputs import Batch
 from windtunnel.serving.protocol import InferRequest
+from windtunnel.serving.question import Question
+from windtunnel.serving.rows import Rows
 from windtunnel.serving.shadow import QUEUED, Copy, ShadowCopies
+
+
+def copy_of(rows: int) -> Copy:
+    matrix = np.zeros((rows, 5))
+    question = Question(InferRequest(inputs=[]), Batch(matrix), "an-id", None, 0.0)
+    return Copy(question, Rows(matrix, 0, 0, None))
 
 
 def windows(sizes: list[int], one_by_one: bool) -> tuple[list[int], int]:
@@ -17,7 +25,7 @@ def windows(sizes: list[int], one_by_one: bool) -> tuple[list[int], int]:
     dropped = 0
 
     async def score(copies: list[Copy]) -> None:
-        seen.append([len(copy.batch.matrix) for copy in copies])
+        seen.append([len(copy.rows.matrix) for copy in copies])
         await asyncio.sleep(0)
 
     def drop() -> None:
@@ -27,7 +35,7 @@ def windows(sizes: list[int], one_by_one: bool) -> tuple[list[int], int]:
     async def run() -> None:
         copies = ShadowCopies(score, drop, one_by_one)
         for rows in sizes:
-            copies.offer(Copy(InferRequest(inputs=[]), Batch(np.zeros((rows, 5)))))
+            copies.offer(copy_of(rows))
         scoring = asyncio.create_task(copies.run())
         await asyncio.sleep(0.05)
         scoring.cancel()

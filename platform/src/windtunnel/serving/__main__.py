@@ -21,7 +21,9 @@ from windtunnel.objects import open_store
 from windtunnel.serving.challenger import Challenger
 from windtunnel.serving.challenger_command import challenger_command
 from windtunnel.serving.loader import BundleLoader
+from windtunnel.serving.log_keeper import LogKeeper, log_command
 from windtunnel.serving.metrics import Metrics
+from windtunnel.serving.prediction_log import PredictionLog
 from windtunnel.serving.server import serve
 from windtunnel.serving.watcher import follow_file, follow_kubernetes
 from windtunnel.settings import Settings, without_credentials
@@ -35,6 +37,7 @@ log = logging.getLogger(__name__)
 _STORE_PATIENCE: Final = 5.0
 """Seconds that the object store gets before a load counts as failed and is tried again: a rollback must not
 wait behind it."""
+_MIB: Final = 1 << 20
 _ONLINE_TIMEOUT: Final = 1.0
 """Seconds that the online store gets to connect, and to answer."""
 
@@ -56,11 +59,22 @@ def main(arguments: Sequence[str]) -> int:
     except WindtunnelError as error:
         log.error("%s", error)
         return EXIT_PERMANENT
+    prediction_log = PredictionLog(
+        metrics.log,
+        LogKeeper(log_command(options.log_seconds), metrics.log),
+        options.log_buffer_mib * _MIB,
+    )
     serving = serve(
         follow,
         loader,
-        Challenger(metrics, challenger_command(options.challenger_memory_mib), loader.interface),
+        Challenger(
+            metrics,
+            challenger_command(options.challenger_memory_mib),
+            loader.interface,
+            prediction_log.record,
+        ),
         metrics,
+        prediction_log,
         host=options.host,
         port=options.port,
         drain_seconds=options.drain_seconds,
@@ -93,6 +107,18 @@ def _parser() -> argparse.ArgumentParser:
         "--challenger-memory-mib",
         type=int,
         help="memory that a challenger's process may take (default: half of the container's limit)",
+    )
+    parser.add_argument(
+        "--log-seconds",
+        type=float,
+        default=30.0,
+        help="how long predictions are gathered into a file of the prediction log (default: 30)",
+    )
+    parser.add_argument(
+        "--log-buffer-mib",
+        type=int,
+        default=16,
+        help="how much of the prediction log may wait for the object store (default: 16)",
     )
     return parser
 

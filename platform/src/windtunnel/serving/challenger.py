@@ -17,13 +17,15 @@ if TYPE_CHECKING:
     from windtunnel.serving.challenger_metrics import ChallengerCounts
     from windtunnel.serving.metrics import Metrics
     from windtunnel.serving.model import LoadedVersion, VersionInterface
+    from windtunnel.serving.prediction_log import Record
     from windtunnel.spec.servedmodel import ModelVersion, ServedModelSpec
 
 
 class Challenger:
     """At most one version beside the champion; on the event loop only.
 
-    `command` gives the command line of a version's process, `interface` what the version's manifest says.
+    `command` gives the command line of a version's process, `interface` what the version's manifest says;
+    `record` logs what it makes of copies.
     """
 
     def __init__(
@@ -31,8 +33,10 @@ class Challenger:
         metrics: Metrics,
         command: Callable[[str, ModelVersion], Sequence[str]],
         interface: Callable[[str, ModelVersion, dict[str, Any]], VersionInterface],
+        record: Record,
     ) -> None:
         self._metrics = metrics
+        self._record = record
         self._keeper = ChallengerKeeper(command, interface, self)
         self._champion: LoadedVersion | None = None
         self._wanted: ModelVersion | None = None
@@ -105,7 +109,7 @@ class Challenger:
 
     def up(self, interface: VersionInterface, link: ChallengerLink) -> None:
         assert self.counts is not None, "a version that is kept is wanted"
-        self.live = LiveChallenger(interface, link, self.counts, self._metrics)
+        self.live = LiveChallenger(interface, link, self.counts, self._metrics, self._record)
         if self._champion is not None:
             self.live.beside(self._champion)
         self._was_up = True

@@ -11,22 +11,25 @@ import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from windtunnel.errors import NotFoundError, RequestError, TemporaryError, WindtunnelError
 from windtunnel.serving import protocol
 from windtunnel.serving.challenger_link import Fault
 from windtunnel.serving.model import ROWS_ON_LOOP
 from windtunnel.serving.prediction_id import prediction_id
+from windtunnel.serving.question import Question
 from windtunnel.serving.routing import request_key
 from windtunnel.serving.rows import complete
 from windtunnel.serving.time_limit import TimeLimit
 
 if TYPE_CHECKING:
+    from windtunnel.prediction_log.columns import Role
     from windtunnel.serving.challenger import Challenger
     from windtunnel.serving.inputs import Batch
     from windtunnel.serving.metrics import Metrics
     from windtunnel.serving.model import FloatArray, LoadedVersion, VersionInterface
+    from windtunnel.serving.prediction_log import PredictionLog
     from windtunnel.serving.predictions import PredictionHistogram
     from windtunnel.serving.rows import Rows
 
@@ -51,23 +54,13 @@ class Failure:
         return {"version": self.version, "reason": self.reason, "message": self.message}
 
 
-class Question(NamedTuple):
-    """One infer call as it was read."""
-
-    request: protocol.InferRequest
-    batch: Batch
-    id: str
-    """Of the prediction."""
-    now: float | None
-    """Seconds since 1970 as of which online features are read; None for the clock's."""
-
-
 class Dataplane:
     """Answers for one lifecycle."""
 
-    def __init__(self, metrics: Metrics, challenger: Challenger) -> None:
+    def __init__(self, metrics: Metrics, challenger: Challenger, log: PredictionLog) -> None:
         self._metrics = metrics
         self.challenger = challenger
+        self.log = log
         self._time_limit = TimeLimit()
         self._predictions: PredictionHistogram | None = None
         """Of the champion."""
@@ -116,9 +109,9 @@ class Dataplane:
         RequestError, StoreError, or ModelFault."""
         if request.outputs:
             request.check_outputs(champion.output)
+        began = time.perf_counter()
         batch = champion.plan.read(request)
-        now = None if batch.entities is None else request.event_time()
-        question = Question(request, batch, prediction_id(), now)
+        question = Question(request, batch, prediction_id(), _now(request, batch), began)
         split = self.challenger.split
         if (
             split is not None
@@ -129,9 +122,9 @@ class Dataplane:
         ):
             return await self._by_challenger(champion, question)
         rows = await complete(champion, batch, question.now, self._metrics)
-        answer = await self._by_champion(champion, question, rows)
+        answer = await self._by_champion(champion, question, rows, "champion")
         if self.challenger.live is not None and champion is self.champion:
-            self.challenger.live.offer(request, batch)
+            self.challenger.live.offer(question, rows)
         return "champion", answer
 
     async def _by_challenger(self, champion: LoadedVersion, question: Question) -> Answered:
@@ -145,7 +138,7 @@ class Dataplane:
             if live.shares_inputs:
                 asked = rows = await complete(champion, question.batch, question.now, self._metrics)
             else:
-                asked = await live.read(question.request, question.batch)
+                asked = await live.read(question)
             values = await live.ask(asked.matrix, self._time_limit.limit(len(asked.matrix)))
         except Fault as fault:
             answered = await self._fall_back(champion, question, rows)
@@ -158,12 +151,10 @@ class Dataplane:
     async def _fall_back(self, champion: LoadedVersion, question: Question, rows: Rows | None) -> Answered:
         if rows is None:
             rows = await complete(champion, question.batch, question.now, self._metrics)
-        answer = await self._by_champion(champion, question, rows)
-        answer.parameters["fallback"] = True
-        return "fallback", answer
+        return "fallback", await self._by_champion(champion, question, rows, "fallback")
 
     async def _by_champion(
-        self, champion: LoadedVersion, question: Question, rows: Rows
+        self, champion: LoadedVersion, question: Question, rows: Rows, role: Role
     ) -> protocol.InferResponse:
         started = time.perf_counter()
         values = (await self._predict(champion, rows.matrix)).tolist()
@@ -175,13 +166,17 @@ class Dataplane:
             self._metrics.predict_seconds.labels(*names).observe(seconds)
         if champion is self.champion and self._predictions is not None:
             self._predictions.observe(values)
-        return self._response(champion, question, rows, values, "champion")
+        return self._response(champion, question, rows, values, role)
 
     def _response(
-        self, version: VersionInterface, question: Question, rows: Rows, values: list[float], role: str
+        self, version: VersionInterface, question: Question, rows: Rows, values: list[float], role: Role
     ) -> protocol.InferResponse:
-        self._metrics.of(version.lifecycle, version.version, role).rows(len(values), rows.missing)
-        parameters: dict[str, Any] = {"prediction_id": question.id, "role": role}
+        self.log.record(version, question, rows, values, role, time.perf_counter() - question.began)
+        answerer = "champion" if role == "fallback" else role
+        self._metrics.of(version.lifecycle, version.version, answerer).rows(len(values), rows.missing)
+        parameters: dict[str, Any] = {"prediction_id": question.id, "role": answerer}
+        if role == "fallback":
+            parameters["fallback"] = True
         if rows.stale is not None:
             parameters["stale_features"] = rows.stale
         parameters["missing_features"] = rows.missing
@@ -233,6 +228,14 @@ class Dataplane:
             "outputs": [{"name": loaded.output, "datatype": "FP64", "shape": [-1]}],
             "parameters": parameters,
         }
+
+
+def _now(request: protocol.InferRequest, batch: Batch) -> float | None:
+    """As of when online features are read, where they are: whoever else answers this reads the same."""
+    if batch.entities is None:
+        return None
+    said = request.event_time()
+    return time.time() if said is None else said
 
 
 def _check_answers(answers: list[float], nulls: int) -> None:

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from windtunnel.serving.challenger_link import ChallengerLink
     from windtunnel.serving.challenger_metrics import ChallengerCounts
     from windtunnel.serving.frames import Answer
-    from windtunnel.serving.inputs import Batch
     from windtunnel.serving.metrics import Metrics
     from windtunnel.serving.model import FloatArray, LoadedVersion, VersionInterface
-    from windtunnel.serving.protocol import InferRequest
+    from windtunnel.serving.prediction_log import Record
+    from windtunnel.serving.question import Question
 
 _SHADOW_SECONDS: Final = 10.0
 """Seconds that copies may take; nobody waits for them."""
@@ -30,12 +30,18 @@ class LiveChallenger:
     """One life of the process; on the event loop only."""
 
     def __init__(
-        self, interface: VersionInterface, link: ChallengerLink, counts: ChallengerCounts, metrics: Metrics
+        self,
+        interface: VersionInterface,
+        link: ChallengerLink,
+        counts: ChallengerCounts,
+        metrics: Metrics,
+        record: Record,
     ) -> None:
         self.interface = interface
         self._link = link
         self._counts = counts
         self._metrics = metrics
+        self._record = record
         self._copies: ShadowCopies | None = None
         self._scoring: asyncio.Task[None] | None = None
         self._predict_seconds = metrics.predict_seconds.labels(
@@ -72,14 +78,15 @@ class LiveChallenger:
             self._copies = ShadowCopies(self._score, self._counts.drops.inc, one_by_one)
             self._scoring = asyncio.create_task(self._copies.run())
 
-    def offer(self, request: InferRequest, batch: Batch) -> None:
+    def offer(self, question: Question, rows: Rows) -> None:
         """The champion answered this: a copy to score, where copies are scored."""
         if self._copies is not None:
-            self._copies.offer(Copy(request, batch))
+            self._copies.offer(Copy(question, rows))
 
-    async def read(self, request: InferRequest, batch: Batch) -> Rows:
-        """What this version makes of a request that the champion has read as `batch`, where their inputs
-        differ. Raises Fault when it cannot."""
+    async def read(self, question: Question) -> Rows:
+        """What this version makes of a request that the champion has read, where their inputs differ. Raises
+        Fault when it cannot."""
+        batch = question.batch
         if batch.entities is None:
             # The caller means the champion's features, in its order.
             if self._unknown:
@@ -90,8 +97,8 @@ class LiveChallenger:
             nulls = int(np.isnan(matrix).sum())
             return Rows(matrix, nulls, nulls, None)
         try:
-            own = self.interface.plan.read(request)
-            return await complete(self.interface, own, request.event_time(), self._metrics)
+            own = self.interface.plan.read(question.request)
+            return await complete(self.interface, own, question.now, self._metrics)
         except WindtunnelError as error:
             raise Fault("error", f"it cannot read what the champion can: {error}") from error
 
@@ -107,32 +114,34 @@ class LiveChallenger:
 
     async def _score(self, copies: list[Copy]) -> None:
         """Count what it makes of copies."""
-        matrices: list[FloatArray] = []
-        for copy in copies:
+        read: list[Copy] = []
+        for question, rows in copies:
             try:
-                matrix = copy.batch.matrix if self.shares_inputs else (await self.read(*copy)).matrix
-                self._check_numbers(matrix)
-                matrices.append(matrix)
+                own = rows if self.shares_inputs else await self.read(question)
+                self._check_numbers(own.matrix)
+                read.append(Copy(question, own))
             except Fault as fault:
                 self._counts.faulted("shadow", fault)
-        if not matrices or self._link.ended.done():
+        if not read or self._link.ended.done():
             return
         try:
-            answers = await self._link.predict(matrices, _SHADOW_SECONDS)
+            answers = await self._link.predict([own.matrix for _, own in read], _SHADOW_SECONDS)
         except Fault as fault:
             if fault.reason == "overloaded":
-                self._counts.drops.inc(len(matrices))
+                self._counts.drops.inc(len(read))
             else:
                 # which of them it was, nobody knows
                 self._counts.faulted("shadow", fault)
             return
-        for matrix, answer in zip(matrices, answers, strict=True):
+        for (question, own), answer in zip(read, answers, strict=True):
             try:
-                self._shadow_predictions.observe(self._checked(answer, len(matrix)))
+                values = self._checked(answer, len(own.matrix))
+                self._shadow_predictions.observe(values)
             except Fault as fault:
                 self._counts.faulted("shadow", fault)
             else:
                 self._counts.asked("shadow")
+                self._record(self.interface, question, own, values, "shadow", answer.seconds)
 
     def _check_numbers(self, matrix: FloatArray) -> None:
         if not self.interface.holds(matrix):

@@ -18,6 +18,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from windtunnel.serving.challenger_metrics import ChallengerMetrics
+from windtunnel.serving.log_metrics import LogMetrics
 from windtunnel.serving.predictions import PredictionHistograms
 
 if TYPE_CHECKING:
@@ -75,6 +76,7 @@ class Metrics:
         self.predictions = PredictionHistograms()
         self.registry.register(self.predictions)
         self.challenger = ChallengerMetrics(self.registry, _SECONDS)
+        self.log = LogMetrics(self.registry)
         self.model_info = Gauge(
             "windtunnel_serving_model_info",
             "1 for each model version that is loaded, with its role.",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 import numpy as np
 
 from windtunnel.errors import RequestError
+from windtunnel.features.online.online_reader import Gaps
 
 if TYPE_CHECKING:
     from windtunnel.features.online.online_reader import OnlineFeatures
@@ -31,6 +32,17 @@ class Rows(NamedTuple):
     """Values that are missing: the nulls, and those that a default stands for."""
     stale: int | None
     """Values of the online store that were too old to use; None when it was not asked."""
+    by_row: Gaps | None = None
+    """Missing and stale values of each row, where there are several and the online store was asked."""
+
+    def of_each(self) -> tuple[int | bytes | None, bool | bytes | None]:
+        """Missing values, and whether one is stale, as the prediction log takes them: of the only row, or as
+        int32 and bool for each row, or None for what the matrix itself tells."""
+        if len(self.matrix) == 1:
+            return self.missing, None if self.stale is None else self.stale > 0
+        if self.by_row is None:
+            return None, None
+        return self.by_row.missing.tobytes(), (self.by_row.stale > 0).tobytes()
 
 
 async def complete(version: VersionInterface, batch: Batch, now: float | None, metrics: Metrics) -> Rows:
@@ -45,7 +57,15 @@ async def complete(version: VersionInterface, batch: Batch, now: float | None, m
     if online is None:
         return Rows(batch.matrix, nulls, nulls, None)
     defaulted = online.missing - int(np.isnan(online.values).sum()) if online.missing else 0
-    return Rows(batch.matrix, nulls, nulls + defaulted, online.stale)
+    return Rows(batch.matrix, nulls, nulls + defaulted, online.stale, _by_row(batch.matrix, online))
+
+
+def _by_row(matrix: FloatArray, online: OnlineFeatures) -> Gaps | None:
+    """As Rows.by_row: what callers left out is missing as well."""
+    if online.by_row is None:
+        return None
+    sent = np.isnan(matrix).sum(axis=1, dtype=np.int32) - np.isnan(online.values).sum(axis=1, dtype=np.int32)
+    return Gaps(sent + online.by_row.missing, online.by_row.stale)
 
 
 def _examine(version: VersionInterface, matrix: FloatArray) -> tuple[int, bool]:

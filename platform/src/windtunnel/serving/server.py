@@ -24,12 +24,15 @@ if TYPE_CHECKING:
 
     from windtunnel.serving.challenger import Challenger
     from windtunnel.serving.metrics import Metrics
+    from windtunnel.serving.prediction_log import PredictionLog
     from windtunnel.serving.updater import Loader
 
 log = logging.getLogger(__name__)
 
 _FINISH: Final = 20.0
 """Seconds that requests in flight get after the drain period."""
+_LOG_SECONDS: Final = 8.0
+"""Seconds that the rest of the prediction log gets to be stored; within the pod's grace with all else."""
 
 
 async def serve(
@@ -37,6 +40,7 @@ async def serve(
     load: Loader,
     challenger: Challenger,
     metrics: Metrics,
+    prediction_log: PredictionLog,
     *,
     host: str,
     port: int,
@@ -45,10 +49,11 @@ async def serve(
     """Serve until SIGTERM or SIGINT.
 
     Then readiness fails and each answer closes its connection, requests are still answered for
-    `drain_seconds` (until the last load balancer has heard of it), and those in flight are finished.
+    `drain_seconds` (until the last load balancer has heard of it), those in flight are finished, and what is
+    left of the prediction log is stored.
     """
     loop = asyncio.get_running_loop()
-    dataplane = Dataplane(metrics, challenger)
+    dataplane = Dataplane(metrics, challenger, prediction_log)
     app = App(dataplane, metrics)
     updater = Updater(dataplane, load, metrics, loop.call_soon_threadsafe)
     server = Server(
@@ -83,6 +88,7 @@ async def serve(
     with contextlib.suppress(asyncio.CancelledError):
         await serving
     await challenger.stop()
+    await prediction_log.close(_LOG_SECONDS)
     log.info("ended")
 
 

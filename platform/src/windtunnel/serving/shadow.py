@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from windtunnel.serving.inputs import Batch
-    from windtunnel.serving.protocol import InferRequest
+    from windtunnel.serving.question import Question
+    from windtunnel.serving.rows import Rows
 
 QUEUED: Final = 256
 """Copies that may wait."""
@@ -24,10 +24,10 @@ _WINDOW_ROWS: Final = 256
 
 
 class Copy(NamedTuple):
-    """A request that the champion has answered, and what it read from it."""
+    """A request that the champion has answered, and the rows that it answered to."""
 
-    request: InferRequest
-    batch: Batch
+    question: Question
+    rows: Rows
 
 
 class ShadowCopies:
@@ -51,7 +51,7 @@ class ShadowCopies:
 
     def offer(self, copy: Copy) -> None:
         """Score it when there is time."""
-        size = copy.batch.matrix.nbytes
+        size = copy.rows.matrix.nbytes
         if len(self._queue) >= QUEUED or self._bytes + size > _QUEUED_BYTES:
             self._dropped()
             return
@@ -73,7 +73,7 @@ class ShadowCopies:
         rows = 0
         most = 1 if self.one_by_one else _WINDOW
         while self._queue and len(taken) < most:
-            matrix = self._queue[0].batch.matrix
+            matrix = self._queue[0].rows.matrix
             if taken and rows + len(matrix) > _WINDOW_ROWS:
                 break
             rows += len(matrix)

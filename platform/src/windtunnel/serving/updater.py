@@ -133,6 +133,7 @@ class Updater:
             if loaded is not None:
                 self._dataplane.swap(loaded)
             self._dataplane.challenger.want(model.spec)
+            self._dataplane.log.sample(model.spec.prediction_log.sample)
             self._dataplane.failure = None
             self._dataplane.generation = model.metadata.generation
 
@@ -154,6 +155,7 @@ class Updater:
             self._dataplane.failure = failure
             if model is not None:
                 self._dataplane.challenger.want(model.spec)
+                self._dataplane.log.sample(model.spec.prediction_log.sample)
                 self._dataplane.generation = model.metadata.generation
 
         self._on_loop(fail)

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from windtunnel.features.online.hash_group import Hash
 
 FloatArray = np.ndarray[Any, np.dtype[np.float64]]
+IntArray = np.ndarray[Any, np.dtype[np.int32]]
 EntityValue = str | int
-__all__ = ["OnlineFeatures", "OnlineReader", "OnlineView", "RedisClient"]
+__all__ = ["Gaps", "OnlineFeatures", "OnlineReader", "OnlineView", "RedisClient"]
 
 _ROWS_AT_ONCE: Final = 128
 """Rows of a large batch that are asked for together: the loop and the store see to others in between."""
@@ -40,6 +41,15 @@ class RedisClient(Protocol):
         """The answers to `count` encoded commands. Raises StoreError."""
 
 
+class Gaps(NamedTuple):
+    """Values that the store did not give."""
+
+    missing: IntArray
+    """[rows]"""
+    stale: IntArray
+    """[rows]; those that were too old."""
+
+
 class OnlineFeatures(NamedTuple):
     """One read."""
 
@@ -50,6 +60,8 @@ class OnlineFeatures(NamedTuple):
     """How many values the store did not give, whether or not a default stands in."""
     stale: int
     """How many of those because they are too old."""
+    by_row: Gaps | None = None
+    """Both for each row, where there are several."""
 
 
 @dataclass(frozen=True)
@@ -126,22 +138,20 @@ class OnlineReader:
     ) -> OnlineFeatures:
         """Part by part; the store reads the next one while this one is decoded."""
         values = np.tile(np.array(self._defaults), (rows, 1))
-        missing = stale = 0
+        gaps = Gaps(np.zeros(rows, np.int32), np.zeros(rows, np.int32))
         parts: deque[_Part] = deque()
         try:
             for begin in range(0, rows, _ROWS_AT_ONCE):
                 parts.append(self._ask(entities, slice(begin, min(begin + _ROWS_AT_ONCE, rows))))
                 if len(parts) > 1:
-                    gone, too_old = await self._take(parts, values, now)
-                    missing, stale = missing + gone, stale + too_old
+                    await self._take(parts, values, gaps, now)
             while parts:
-                gone, too_old = await self._take(parts, values, now)
-                missing, stale = missing + gone, stale + too_old
+                await self._take(parts, values, gaps, now)
         finally:
             for part in parts:
                 part.answers.cancel()
             await asyncio.gather(*(part.answers for part in parts), return_exceptions=True)
-        return OnlineFeatures(values, missing, stale)
+        return OnlineFeatures(values, int(gaps.missing.sum()), int(gaps.stale.sum()), gaps)
 
     def _ask(self, entities: Mapping[str, Sequence[EntityValue]], rows: slice) -> _Part:
         """Begin to read some rows; an entity that several of them want is read once."""
@@ -159,12 +169,12 @@ class OnlineReader:
         answers = self._client.ask(b"".join(commands), len(commands))
         return _Part(rows, asked, asyncio.create_task(answers))
 
-    async def _take(self, parts: deque[_Part], values: FloatArray, now: int) -> tuple[int, int]:
-        """Write the first part's answers to its rows; (missing, too old)."""
+    async def _take(self, parts: deque[_Part], values: FloatArray, gaps: Gaps, now: int) -> None:
+        """Write the first part's answers to its rows."""
         part = parts[0]
         answers = await part.answers
         parts.popleft()
-        missing = stale = begin = 0
+        begin = 0
         rows = values[part.rows]
         for group, wanted, hashes in part.asked:
             found: Hash = []
@@ -173,9 +183,8 @@ class OnlineReader:
             numbers = decode_values(found).reshape(hashes, len(group.columns))[wanted]
             absent = np.isnan(numbers)
             rows[:, group.columns] = np.where(absent, rows[:, group.columns], numbers)
-            missing += int(absent.sum())
-            stale += int(np.array(too_old)[wanted].sum())
-        return missing, stale
+            gaps.missing[part.rows] += absent.sum(axis=1, dtype=np.int32)
+            gaps.stale[part.rows] += np.array(too_old, np.int32)[wanted]
 
     def _unfit(self, error: ValueError) -> RequestError:
         return RequestError(
