@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
+from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,12 +12,18 @@ import polars as pl
 import pytest
 from synthetic_flights import DAYS, get_frame, make_env, run_features, run_stage
 
-from windtunnel.errors import NotFoundError, RequestError
+from windtunnel.errors import DataError, NotFoundError, RequestError
+from windtunnel.features.definitions import load_definitions
 from windtunnel.features.point_in_time import point_in_time, read_entity_rows
+from windtunnel.prediction_log.frames import schema
+from windtunnel.prediction_log.ids import parse_id
+from windtunnel.prediction_log.keys import SCORES
+from windtunnel.prediction_log.reading import find, read
 from windtunnel.registry.bundle import read_bundle
-from windtunnel.registry.models import ModelRegistry
+from windtunnel.registry.models import DIGEST_TAG, ModelRegistry
 from windtunnel.registry.snapshots import to_inputs
 from windtunnel.stages.base import StageRequest, execute
+from windtunnel.stages.score import answers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +31,8 @@ if TYPE_CHECKING:
     from windtunnel.stages.base import StageEnv, StageResult
 
 DAY = DAYS[-1]
-FOLDER = f"flight_delay/scores/{DAY}/1"
+DAY_OF = {"start": str(DAY), "end": str(DAY)}
+FOLDER = f"flight_delay/scores/{DAY}/00"
 # The invented weather has no gusts at all, which the example's trees do not take.
 TRAIN = """\
 from sklearn.impute import SimpleImputer
@@ -64,39 +72,69 @@ def files(env: StageEnv, folder: str = FOLDER) -> list[str]:
 
 def test_every_row_that_was_asked_is_scored_as_the_bundle_answers(env: StageEnv) -> None:
     result = score(env)
-    scored = get_frame(env, f"{FOLDER}/0-of-1.parquet")
+    scored = get_frame(env, f"{FOLDER}/1-0-of-1-0.parquet")
     asked = read_entity_rows(env, DAY)
     assert result.facts["rows"] == scored.height == asked.height
     assert result.facts["version"] == "1"
     champion = ModelRegistry(env.settings.tracking_uri).champion("flight_delay")
     assert champion is not None
     bundle = read_bundle(env.store, champion.bundle, champion.bundle_digest)
-    expected = bundle.predict(to_inputs(point_in_time(env, asked), bundle.features, {}))
-    np.testing.assert_array_equal(scored["prediction"].to_numpy(), expected)
-    assert scored.columns[-1] == "prediction"
-    assert "late" not in scored.columns
+    inputs = to_inputs(point_in_time(env, asked), bundle.features, {})
+    np.testing.assert_array_equal(scored["prediction"].to_numpy(), bundle.predict(inputs))
+    assert scored.schema == schema(bundle.features, load_definitions(env.directory, env.lifecycle).join_keys)
+    logged = scored["features"].struct.unnest()
+    assert logged.columns == bundle.features
+    np.testing.assert_array_equal(to_inputs(logged, bundle.features, {}), inputs)
+    assert scored["missing"].to_list() == np.isnan(inputs).sum(axis=1).tolist()
+    assert scored["event_time"].to_list() == asked["event_timestamp"].to_list()
+    assert set(scored["role"]) == {"batch"}
+    assert set(scored["digest"]) == {champion.bundle_digest}
+    assert scored["latency_seconds"].null_count() == scored.height
+
+
+def test_ids_are_those_of_the_day_and_the_same_each_time(env: StageEnv) -> None:
+    first = score(env).facts["first_id"]
+    scored = get_frame(env, f"{FOLDER}/1-0-of-1-0.parquet")
+    assert scored["prediction_id"].n_unique() == scored.height
+    assert first == scored["prediction_id"][0]
+    assert {parse_id(one).time for one in scored["prediction_id"]} == {datetime.combine(DAY, time(), UTC)}
+    whole = env.store.get(f"{FOLDER}/1-0-of-1-0.parquet")
+    score(env, force=True)
+    assert env.store.get(f"{FOLDER}/1-0-of-1-0.parquet") == whole
+    score(env, shard=0, shards=2)
+    part = get_frame(env, f"{FOLDER}/1-0-of-2-0.parquet")
+    assert set(part["prediction_id"]) < set(scored["prediction_id"]), "a row keeps its id in another sharding"
+
+
+def test_scores_are_found_and_read_as_the_log_of_serving_is(env: StageEnv) -> None:
+    first = score(env).facts["first_id"]
+    (row,) = find(env.store, first)
+    assert row.role == "batch"
+    begin = datetime.combine(DAY, time(), UTC)
+    frames = read(env.store, "flight_delay", begin, begin + timedelta(days=1), folder=SCORES)
+    (frame,) = frames.values()
+    assert frame.equals(get_frame(env, row.object_key))
 
 
 def test_shards_divide_the_rows_by_entity_and_take_the_place_of_other_shardings(env: StageEnv) -> None:
     whole = score(env).facts["rows"]
     results = [score(env, shard=shard, shards=3) for shard in range(3)]
-    assert files(env) == ["0-of-3.parquet", "1-of-3.parquet", "2-of-3.parquet"]
+    assert files(env) == ["1-0-of-3-0.parquet", "1-1-of-3-0.parquet", "1-2-of-3-0.parquet"]
     assert sum(result.facts["rows"] for result in results) == whole
-    keys = ["origin", "dest", "carrier", "hour"]
-    frames = [get_frame(env, f"{FOLDER}/{name}").select(keys).unique() for name in files(env)]
+    frames = [get_frame(env, f"{FOLDER}/{name}")["entities"].struct.unnest().unique() for name in files(env)]
     assert pl.concat(frames).is_unique().all()
 
 
 def test_scoring_again_is_cached_until_its_files_are_gone(env: StageEnv) -> None:
     score(env, shard=0, shards=2)
     assert score(env, shard=0, shards=2).cached
-    env.store.delete(f"{FOLDER}/0-of-2.parquet")
+    env.store.delete(f"{FOLDER}/1-0-of-2-0.parquet")
     assert not score(env, shard=0, shards=2).cached
 
 
 def test_files_of_another_scoring_in_the_same_place_are_not_taken_for_the_cached_ones(env: StageEnv) -> None:
     score(env, shard=1, shards=2)
-    key = f"{FOLDER}/1-of-2.parquet"
+    key = f"{FOLDER}/1-1-of-2-0.parquet"
     right = env.store.get(key)
     env.store.put(key, b"of other features")
     assert not score(env, shard=1, shards=2).cached
@@ -104,8 +142,9 @@ def test_files_of_another_scoring_in_the_same_place_are_not_taken_for_the_cached
 
 
 def test_a_range_of_days_is_a_file_per_day(env: StageEnv) -> None:
-    score(env, start=DAYS[-2], shard=0, shards=2)
-    assert "0-of-2.parquet" in files(env, f"flight_delay/scores/{DAYS[-2]}/1")
+    result = score(env, start=DAYS[-2], shard=0, shards=2)
+    assert result.outputs["scores"].meta["start"] == str(DAYS[-2])
+    assert "1-0-of-2-0.parquet" in files(env, f"flight_delay/scores/{DAYS[-2]}/00")
 
 
 def test_a_shard_that_is_none_is_refused(env: StageEnv) -> None:
@@ -117,3 +156,47 @@ def test_without_a_champion_there_is_nothing_to_score_with(env: StageEnv, tmp_pa
     settings = dataclasses.replace(env.settings, tracking_uri=f"sqlite:///{tmp_path}/mlflow.db")
     with pytest.raises(NotFoundError, match="no champion"):
         score(dataclasses.replace(env, settings=settings))
+
+
+def test_all_shards_of_a_run_are_scored_by_one_version(env: StageEnv) -> None:
+    registry = ModelRegistry(env.settings.tracking_uri)
+    one = registry.champion("flight_delay")
+    assert one is not None
+    two = registry.register(
+        "flight_delay", one.bundle, {**one.tags, DIGEST_TAG: "sha256:" + "2" * 64}, {}, {}
+    )
+    requests = [
+        StageRequest("flight_delay", "score", "run-pin", params={**DAY_OF, "shard": shard, "shards": 2})
+        for shard in range(2)
+    ]
+    assert execute("score", requests[0], env).facts["version"] == "1"
+    registry.set_champion("flight_delay", two.version)
+    try:
+        assert execute("score", requests[1], env).facts["version"] == "1"
+    finally:
+        registry.set_champion("flight_delay", "1")
+
+
+def test_a_version_may_be_named_that_is_not_the_champion(env: StageEnv) -> None:
+    assert score(env, version="1").facts["version"] == "1"
+    with pytest.raises(NotFoundError, match="no version 99"):
+        score(env, version="99")
+
+
+def test_rows_that_serving_would_refuse_stop_it(env: StageEnv) -> None:
+    champion = ModelRegistry(env.settings.tracking_uri).champion("flight_delay")
+    assert champion is not None
+    bundle = read_bundle(env.store, champion.bundle, champion.bundle_digest)
+    rows = point_in_time(env, read_entity_rows(env, DAY))
+    keys = ["origin", "carrier"]
+    inputs = to_inputs(rows, bundle.features, {})
+    inputs[7, 0] = 1e39
+    assert bundle.manifest["input"]["dtype"] == "float32"
+    with pytest.raises(DataError, match=r"1 of 90 rows cannot be scored; the first has a number above"):
+        answers(bundle, inputs, rows, keys)
+    silent = dataclasses.replace(bundle, predictor=lambda asked: np.where(asked[:, 0] > 0, np.nan, 0.5))
+    inputs[:, 0] = -1
+    inputs[3, 0] = 1
+    with pytest.raises(DataError, match=r"the first gets no number from the model") as refused:
+        answers(silent, inputs, rows, keys)
+    assert f"origin={rows['origin'][3]}, carrier={rows['carrier'][3]}" in refused.value.where

@@ -28,12 +28,19 @@ from windtunnel.features.daily import (
     span,
     to_parquet,
 )  # fmt: skip
-from windtunnel.features.definitions import load_definitions
+from windtunnel.features.definitions import EVENT_TIMESTAMP, load_definitions
 from windtunnel.features.describe import model_features
-from windtunnel.features.point_in_time import entity_columns, point_in_time, read_entity_rows
+from windtunnel.features.point_in_time import (
+    entity_columns,
+    feature_files,
+    point_in_time,
+    read_entity_rows,
+)
 from windtunnel.stages.base import Reference, StageResult
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from windtunnel.spec.lifecycle import Lifecycle
     from windtunnel.stages.base import StageEnv, StageRequest
 
@@ -161,6 +168,7 @@ def _freeze(
         "training": [str(windows.training[0]), str(windows.training[-1])],
         "evaluation": [str(windows.evaluation[0]), str(windows.evaluation[-1])],
         "unlabelled": unlabelled,
+        "views": _views_behind(env, [training, evaluation]),
         # The files keep what is missing as null; readers put these in its place.
         "defaults": {feature: value for (_, feature), value in definitions.defaults.items()},
         "files": {name: digest(data) for name, data in files.items()},
@@ -179,6 +187,20 @@ def _freeze(
         bytes=sum(len(data) for data in files.values()),
         meta=meta,
     )
+
+
+def _views_behind(env: StageEnv, frames: Sequence[pl.DataFrame]) -> dict[str, dict[str, Any]]:
+    """Which feature rows the join could see, by view: the digest changes with any of them."""
+    moments = pl.concat([frame[EVENT_TIMESTAMP].dt.date() for frame in frames])
+    files = feature_files(env, moments.min(), moments.max())  # type: ignore[arg-type]
+    return {
+        view: {
+            "days": [str(min(days)), str(max(days))],
+            "rows": sum(sidecar.rows for sidecar in days.values()),
+            "digest": digest_of({view: days}),
+        }
+        for view, days in files.items()
+    }
 
 
 def _refuse_missing(windows: Windows, end: date, env: StageEnv) -> None:

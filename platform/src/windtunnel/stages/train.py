@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from windtunnel.digests import digest_directory
 from windtunnel.errors import DataError, PermanentError, SpecError
 from windtunnel.features.describe import describe_online
 from windtunnel.registry.bundle import WrittenBundle, read_bundle, write_bundle
@@ -130,6 +131,7 @@ def _write(
         "snapshot": snapshot.digest,
         "spec": env.lifecycle.digest,
         "code": env.code_version,
+        "lifecycle_files": digest_directory(env.directory),
         "cutoff": snapshot.manifest["cutoff"],
         "estimator": type(estimator).__name__,
         "libraries": {name: version(name) for name in LIBRARIES},
