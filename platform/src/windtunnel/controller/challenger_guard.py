@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pydantic import ValidationError
 
+from windtunnel.controller.evidence_log import EvidenceLog, found
 from windtunnel.controller.status import GuardView
 from windtunnel.errors import WindtunnelError
 from windtunnel.rollout.counters import read
@@ -53,6 +54,9 @@ class ChallengerGuard:
         self.view: GuardView | None = None
         """For the status; None while no challenger scores."""
         self._guard: Guard | None = None
+        self._evidence = EvidenceLog(datetime.now(UTC))
+        self._is_first = True
+        """Whether the next guard is the first of this process: it goes on from what the status says."""
         self._watched: Any = None
         """What the guard's evidence is about; another such thing gets another guard."""
         self._taken_back_in: int | None = None
@@ -73,31 +77,44 @@ class ChallengerGuard:
 
     def _look(self, model: ServedModel) -> float:
         started, spec = self._clock(), model.spec
-        if spec.challenger is None or not spec.guard.enabled or not (spec.traffic or spec.shadow):
+        looked_for = spec.guard.enabled or spec.rollout is not None
+        if spec.challenger is None or not looked_for or not (spec.traffic or spec.shadow):
             self._guard = self.view = None
             return IDLE_SECONDS
         if self._taken_back_in is not None and (model.metadata.generation or 0) < self._taken_back_in:
             return LOOK_SECONDS  # seen before our own write: the watch is about to tell of it
         watched = (spec.champion, spec.challenger, spec.guard, self._taken_back_in)
         if self._guard is None or watched != self._watched:
-            # whoever gives traffic to a challenger that was taken back knows what it did before
-            self._guard = Guard(spec.guard, forgive=why_taken_back(model) is not None)
+            self._watch(model)
             self._watched = watched
-            self.view = None
         texts = self._scraper.scrape(self.pods)
         readings = {
             pod: read(text, spec.lifecycle, spec.champion.version, spec.challenger.version)
             for pod, text in texts.items()
         }
-        verdict = self._guard.look(readings, self._clock())
+        guard = self._guard
+        assert guard is not None, "there is one since the lines above"
+        verdict = guard.look(readings, self._clock())
+        evidence = self._evidence.tell(model, guard.evidence, self._clock())
         if isinstance(verdict, Broken):
-            self.view = GuardView("False", verdict.reason, verdict.message, spec.challenger)
-            self._take_back(model, verdict)
+            self.view = GuardView("False", verdict.reason, verdict.message, spec.challenger, evidence)
+            if spec.guard.enabled:
+                self._take_back(model, verdict)
         elif isinstance(verdict, Healthy):
-            self.view = GuardView("True", "Healthy", verdict.message, spec.challenger)
+            self.view = GuardView("True", "Healthy", verdict.message, spec.challenger, evidence)
         else:
-            self.view = GuardView("Unknown", "Waiting", verdict.message, spec.challenger)
+            self.view = GuardView("Unknown", "Waiting", verdict.message, spec.challenger, evidence)
         return max(0.0, LOOK_SECONDS - (self._clock() - started))
+
+    def _watch(self, model: ServedModel) -> None:
+        """Begin with a guard of its own for this challenger."""
+        before = found(model) if self._is_first else None
+        self._evidence = EvidenceLog(datetime.now(UTC), before)
+        # whoever gives traffic to a challenger that was taken back knows what it did before
+        forgive = why_taken_back(model) is not None
+        self._guard = Guard(model.spec.guard, forgive=forgive, before=self._evidence.before)
+        self._is_first = False
+        self.view = None
 
     def _take_back(self, model: ServedModel, verdict: Broken) -> None:
         name, challenger = model.metadata.name, model.spec.challenger

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import Literal
 
-    from windtunnel.spec.servedmodel import ModelVersion, Phase, ServedModel
+    from windtunnel.spec.servedmodel import ModelVersion, Phase, RolloutEvidence, ServedModel
 
     Truth = Literal["True", "False", "Unknown"]
 
@@ -59,6 +59,8 @@ class GuardView:
     message: str
     challenger: ModelVersion | None = None
     """Whose health it is, where a guard has looked."""
+    evidence: RolloutEvidence | None = None
+    """What the guard has seen of it."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +150,7 @@ def observed(
         phase=phase,
         champion=champion,
         ready=f"{len(serving)}/{wanted}",
-        challenger=_challenger(model, ready),
+        challenger=_with_evidence(_challenger(model, ready), model, old, guard),
         warm=_warm(model, ready),
         recorded=old.recorded if old else 0,
         observed_generation=model.metadata.generation,
@@ -180,7 +182,8 @@ def guard_view(model: ServedModel, live: GuardView | None) -> GuardView | None:
     if not scores and (said := why_taken_back(model)):
         return GuardView("False", *said)
     if not spec.guard.enabled:
-        return GuardView("Unknown", "GuardDisabled", "spec.guard.enabled is false")
+        seen = live.evidence if live is not None and live.challenger == spec.challenger else None
+        return GuardView("Unknown", "GuardDisabled", "spec.guard.enabled is false", evidence=seen)
     if not scores:
         return GuardView("Unknown", "Idle", "no traffic and no shadow")
     if live is None or live.challenger != spec.challenger:  # the guard may still be with the one before
@@ -205,6 +208,23 @@ def _challenger(model: ServedModel, ready: Sequence[PodView]) -> ChallengerStatu
                 return ChallengerStatus(version=wanted.version, state=state, message=message)
     everywhere = len(said) == len(ready) > 0 and all(one.get("state") == "Ready" for _, one in said)
     return ChallengerStatus(version=wanted.version, state="Ready" if everywhere else "Loading")
+
+
+def _with_evidence(
+    status: ChallengerStatus | None,
+    model: ServedModel,
+    old: ServedModelStatus | None,
+    guard: GuardView | None,
+) -> ChallengerStatus | None:
+    """What the guard has seen; until it has looked, what was said of the same rollout before."""
+    if status is None:
+        return None
+    evidence = guard.evidence if guard else None
+    before = old.challenger.evidence if old and old.challenger else None
+    rollout = model.spec.rollout
+    if evidence is None and rollout is not None and before is not None and before.run_id == rollout.run_id:
+        evidence = before
+    return status.model_copy(update={"evidence": evidence})
 
 
 def _warm(model: ServedModel, ready: Sequence[PodView]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final, Literal
 
 from windtunnel.rollout.counters import CHALLENGER, CHAMPION, FAULTS, PREDICTIONS, REQUESTS, SECONDS, Counts
-from windtunnel.rollout.evidence import Bound
+from windtunnel.rollout.evidence import Bound, shown_margin
 from windtunnel.spec.servedmodel import EvidenceTest
 from windtunnel.stats.sequential import Comparison, MeanTest, events
 
@@ -151,6 +151,8 @@ class _Pair:
         before: EvidenceTest | None,
     ) -> None:
         self._name: Final = name
+        if before is not None and before.allowed != shown_margin(margin):
+            before = None  # another question
         self.worse = Comparison(margin, known, start=_last(before))
         capital = before.capital[:-1] if before else ()
         self._bound = Bound(margin, known, capital, before.at_most if before else None)

@@ -33,6 +33,11 @@ _GAPS: Final = {1.0: 0.5, 3.0: 0.25, 6.0: 0.25}
 """Bets by how many margins the truth lies below the null: an equal challenger lies one below."""
 
 
+def shown_margin(allowed: float) -> float:
+    """The margin that is shown where so much is allowed."""
+    return max(allowed, LEAST)
+
+
 class Bound:
     """How much worse than the champion the challenger is at most, on values in [0, 1].
 
@@ -47,7 +52,7 @@ class Bound:
         capital: Sequence[float] = (),
         at_most: float | None = None,
     ) -> None:
-        self.allowed = max(allowed, LEAST)
+        self.allowed = shown_margin(allowed)
         self.at_most = at_most
         margins = [self.allowed * factor for factor in FACTORS if self.allowed * factor < _TRIVIAL]
         start = dict(zip(margins, capital, strict=False))

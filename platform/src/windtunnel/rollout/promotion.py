@@ -40,6 +40,8 @@ class Candidate:
     run_id: str
     """Empty: by hand."""
     by: str
+    rolled_out: bool = False
+    """By a rollout of this run, which must still stand; else another run's rollout must not."""
     reason: str = ""
     evidence: str = ""
     """URI of what the decision rests on."""
@@ -117,6 +119,8 @@ def _check(current: ServedModel, candidate: Candidate) -> None:
             "if it shall serve after all, start a new run: a repeat never undoes a rollback",
         )
     _expect(current, candidate)
+    if candidate.run_id:
+        _expect_rollout(current, candidate)
     said = taken_back(current, candidate.champion)
     spec = current.spec
     stands = spec.challenger == candidate.champion and not spec.traffic and not spec.shadow
@@ -146,6 +150,23 @@ def _expect(current: ServedModel, candidate: Candidate) -> None:
         f"{judged}, but version {serves} serves{winner}",
         "evaluate again, so that the challenger is judged against the version that serves",
     )
+
+
+def _expect_rollout(current: ServedModel, candidate: Candidate) -> None:
+    spec, rollout = current.spec, current.spec.rollout
+    if rollout is not None and rollout.run_id != candidate.run_id:
+        version = spec.challenger.version if spec.challenger else "none"
+        _refuse(
+            current,
+            f"run {rollout.run_id} is rolling out version {version}",
+            "wait for its end, or end it: `windtunnel rollback`",
+        )
+    if candidate.rolled_out and (rollout is None or spec.challenger != candidate.champion):
+        _refuse(
+            current,
+            f"somebody ended the rollout of version {candidate.champion.version}",
+            "start a new run, if it shall serve after all",
+        )
 
 
 def _refuse(current: ServedModel, what: str, fix: str) -> NoReturn:

@@ -28,8 +28,8 @@ from typing import TYPE_CHECKING, Final
 from windtunnel.digests import canonical_json
 from windtunnel.errors import WindtunnelError
 from windtunnel.objects import open_store
+from windtunnel.registry.rehearsal import read_rehearsed
 from windtunnel.serving import frames
-from windtunnel.serving.loader import read_rehearsed
 from windtunnel.serving.model import ROWS_ON_LOOP
 from windtunnel.settings import Settings
 from windtunnel.spec.servedmodel import ModelVersion

@@ -4,13 +4,10 @@ ready."""
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from windtunnel.errors import IntegrityError
 from windtunnel.features.online.online_reader import OnlineReader, OnlineView
-from windtunnel.registry.bundle import read_bundle
+from windtunnel.registry.rehearsal import read_rehearsed
 from windtunnel.serving.inputs import REQUEST, InputPlan
 from windtunnel.serving.model import LoadedVersion, VersionInterface
 from windtunnel.serving.predictions import prediction_edges
@@ -20,13 +17,9 @@ if TYPE_CHECKING:
 
     from windtunnel.features.online.online_reader import RedisClient
     from windtunnel.objects import ObjectStore
-    from windtunnel.registry.bundle import Bundle
     from windtunnel.spec.servedmodel import ModelVersion
 
 log = logging.getLogger(__name__)
-
-_GOLDEN_TOLERANCE: Final = 1e-5
-"""How far an answer may be from the golden one, beyond the difference that conversion has shown."""
 
 
 class BundleLoader:
@@ -78,33 +71,6 @@ class BundleLoader:
             return None
         columns = [_column(source) for source in features.values() if source != REQUEST]
         return OnlineReader(self._online_store, online["project"], views, columns, _defaults(online, columns))
-
-
-def read_rehearsed(store: ObjectStore, lifecycle: str, wanted: ModelVersion) -> Bundle:
-    """The bundle, verified and rehearsed. Raises IntegrityError for wrong content, NotFoundError,
-    StoreError, PermanentError."""
-    bundle = read_bundle(store, wanted.bundle, wanted.digest)
-    if bundle.manifest["lifecycle"] != lifecycle:
-        raise IntegrityError(
-            f"the bundle is of lifecycle {bundle.manifest['lifecycle']!r}", where=wanted.bundle
-        )
-    rehearse(bundle, wanted.bundle)
-    return bundle
-
-
-def rehearse(bundle: Bundle, where: str) -> None:
-    """Replay the golden requests. Raises IntegrityError when an answer differs: this runtime must not serve
-    it."""
-    inputs, expected = bundle.golden
-    answers = bundle.predict(inputs)
-    tolerance = _GOLDEN_TOLERANCE + float(bundle.manifest["parity"]["max_abs_difference"])
-    difference = float(np.max(np.abs(answers - expected), initial=0.0))
-    if not difference <= tolerance:
-        raise IntegrityError(
-            f"golden requests are answered differently: by {difference:.2g}, allowed {tolerance:.2g}",
-            where=where,
-            fix="build the bundle with the same onnxruntime as the serving image's",
-        )
 
 
 def _view(view: Mapping[str, Any]) -> OnlineView:

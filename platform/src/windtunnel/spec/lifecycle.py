@@ -225,6 +225,15 @@ class Guard(SpecModel):
         return self
 
 
+LONGEST_LOADING = timedelta(minutes=10)
+"""That the serving pods may take to get a challenger ready in a step of its rollout, at least."""
+LONGEST_PAUSE = timedelta(hours=24)
+"""That a human may take to approve a rollout that pauses."""
+_ROLLOUT_RETRIES = 5
+_ROLLOUT_ENDS = timedelta(minutes=30)
+"""For what comes before and after the steps."""
+
+
 class Shadow(SpecModel):
     requests: Annotated[int, Field(ge=1, le=10_000_000)] = 200
     """Copies of requests that the challenger must have scored."""
@@ -253,6 +262,13 @@ class Rollout(SpecModel):
         if list(steps) != sorted(set(steps)):
             raise ValueError(f"the steps {list(steps)} do not rise; write each percentage once, in order")
         return steps
+
+    @property
+    def longest(self) -> timedelta:
+        """What a rollout may take from its beginning to its end, whatever happens."""
+        steps = len(self.steps) + (self.shadow is not None)
+        pause = LONGEST_PAUSE if self.pause_before else timedelta()
+        return steps * max(self.step_timeout, LONGEST_LOADING) + pause + _ROLLOUT_ENDS
 
 
 class Scoring(SpecModel):
@@ -294,6 +310,18 @@ class LifecycleSpec(SpecModel):
         return self
 
     @model_validator(mode="after")
+    def _rollout_has_time(self) -> LifecycleSpec:
+        settings = self.stages.get("rollout")
+        if settings is None or "timeout" not in settings.model_fields_set:
+            return self
+        if settings.timeout < self.rollout.longest:
+            raise ValueError(
+                f"stages.rollout.timeout is {_words(settings.timeout)}, but the steps of the rollout may "
+                f"take {_words(self.rollout.longest)}; leave it out: it follows from them"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _label_is_no_feature(self) -> LifecycleSpec:
         if self.label.column in self.features.request:
             raise ValueError(
@@ -324,7 +352,17 @@ class Lifecycle(SpecModel):
         return digest(canonical_json(self.model_dump(mode="json", by_alias=True)))
 
     def stage(self, name: str) -> StageSettings:
-        """Settings of a stage, or the defaults."""
+        """Settings of a stage, or the defaults; the rollout's follow from its steps."""
         if name not in STAGES:
             raise KeyError(name)
-        return self.spec.stages.get(name, StageSettings())  # type: ignore[call-overload, no-any-return]
+        settings: StageSettings = self.spec.stages.get(name, StageSettings())  # type: ignore[call-overload]
+        if name != "rollout":
+            return settings
+        # it waits for most of its time, and goes on where it was when its pod is lost
+        defaults = {"timeout": self.spec.rollout.longest, "retries": _ROLLOUT_RETRIES}
+        own = {name: value for name, value in defaults.items() if name not in settings.model_fields_set}
+        return settings.model_copy(update=own)
+
+
+def _words(span: timedelta) -> str:
+    return f"{span.total_seconds() / 60:g} min"

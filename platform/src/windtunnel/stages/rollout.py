@@ -1,9 +1,12 @@
-"""rollout: a verdict → the champion's seat on the ServedModel, once per run, and a ledger entry.
+"""rollout: a verdict → preflight → shadow → canary → the champion's seat on the ServedModel, once per run.
 
-In this order, each step safe to repeat: compare-and-swap, ledger, MLflow's alias, wait until the version
-serves. If the pod dies in between, its retry finds what is done and goes on from there. A run that stands in
-the ServedModel's history has had its promotion: if another version serves by then, somebody took it back, and
-a retry must not undo that.
+What is done next follows from the ServedModel alone (`rollout.steps`), and every change is a
+compare-and-swap, so the pod may die at any line: its retry goes on from there. A run that stands in the
+ServedModel's history has had its promotion or its refusal: a retry undoes neither. The ledger and MLflow's
+alias follow.
+
+The first model of a lifecycle has nobody to be compared with, and where nothing serves (a laptop) there is
+nothing to see: there the preflight decides.
 """
 
 from __future__ import annotations
@@ -11,21 +14,38 @@ from __future__ import annotations
 import json
 import os
 import time
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.digests import digest
-from windtunnel.errors import ConflictError, IntegrityError, TemporaryError, WindtunnelError
+from windtunnel.errors import (
+    ConflictError,
+    IntegrityError,
+    PermanentError,
+    TemporaryError,
+    WindtunnelError,
+)
 from windtunnel.ledger import Ledger
+from windtunnel.registry import preflight
 from windtunnel.registry.models import ModelRegistry
+from windtunnel.rollout.driving import Driver, Refused
 from windtunnel.rollout.mirror import record
-from windtunnel.rollout.promotion import Candidate, Promoted, promote
+from windtunnel.rollout.moves import Plan
+from windtunnel.rollout.promotion import Candidate
 from windtunnel.rollout.served_models import open_served_models
-from windtunnel.spec.servedmodel import ModelVersion, ServingSettings, object_name
+from windtunnel.rollout.steps import BY, is_new
+from windtunnel.spec.servedmodel import (
+    GuardSettings,
+    ModelVersion,
+    PredictionLogSettings,
+    ServingSettings,
+    object_name,
+)
 from windtunnel.stages.base import Reference, StageResult
 from windtunnel.stages.evaluate import record_refusal
 
 if TYPE_CHECKING:
+    from windtunnel.registry.preflight import Flight
+    from windtunnel.rollout.promotion import Promoted
     from windtunnel.rollout.served_models import ServedModels
     from windtunnel.spec.servedmodel import ServedModel
     from windtunnel.stages.base import StageEnv, StageRequest
@@ -49,25 +69,99 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
     if verdict["decision"] != "promote":
         record_refusal(ledger, verdict, uri, name, request.run_id)
         env.log.info("the verdict refuses version %s: nothing is promoted", version)
-        return _result(env, version, bundle.digest, promoted=False, champion=_champion_of(verdict))
+        reason = "; ".join(verdict["reasons"])
+        champion = _champion_of(verdict)
+        return _result(env, version, bundle.digest, promoted=False, champion=champion, reason=reason)
     served_models = open_served_models(env.settings.served_models, os.environ)
-    candidate = Candidate(
-        lifecycle=env.lifecycle.name,
-        champion=ModelVersion(version=version, bundle=bundle.uri, digest=bundle.digest),
-        expected_champion=_champion_of(verdict),
-        serving=ServingSettings.model_validate(env.lifecycle.spec.serving.model_dump(exclude={"keep_warm"})),
-        run_id=request.run_id,
-        by="stage/rollout",
-        reason="; ".join(verdict["reasons"]),
-        evidence=uri,
-    )
-    done = _promote(served_models, candidate, env)
+    candidate = _candidate(request, verdict, env)
+    plan = _plan(candidate, served_models, env)
+    driver = Driver(served_models, candidate, plan, env.log)
+    refused = _preflight(served_models, candidate, plan, driver, env)
+    done = refused or _drive(driver, served_models, candidate, env)
     number = record(done.served_model, ledger)
     served_models.note_recorded(done.served_model.metadata.name, number)
-    _follow(candidate.lifecycle, version, env)
+    serves = done.served_model.spec.champion.version
+    _follow(candidate.lifecycle, serves, env)
+    if isinstance(done, Refused):
+        env.log.warning("version %s is refused, version %s goes on serving: %s", version, serves, done.reason)
+        return _result(env, version, bundle.digest, promoted=False, champion=serves, reason=done.reason)
     if served_models.settles:
         _wait(served_models, done.served_model, env)
     return _result(env, version, bundle.digest, promoted=True, champion=version)
+
+
+def _candidate(request: StageRequest, verdict: dict[str, Any], env: StageEnv) -> Candidate:
+    bundle, spec = request.inputs["bundle"], env.lifecycle.spec
+    return Candidate(
+        lifecycle=env.lifecycle.name,
+        champion=ModelVersion(
+            version=str(request.inputs["model"].meta["version"]), bundle=bundle.uri, digest=bundle.digest
+        ),
+        expected_champion=_champion_of(verdict),
+        serving=ServingSettings.model_validate(spec.serving.model_dump(exclude={"keep_warm"})),
+        run_id=request.run_id,
+        by=BY,
+        reason="; ".join(verdict["reasons"]),
+        evidence=request.inputs["verdict"].uri,
+        guard=GuardSettings.model_validate(spec.rollout.guard.model_dump()),
+        keep_warm=spec.serving.keep_warm,
+        prediction_log=PredictionLogSettings.model_validate(spec.prediction_log.model_dump()),
+    )
+
+
+def _plan(candidate: Candidate, served_models: ServedModels, env: StageEnv) -> Plan:
+    rollout = env.lifecycle.spec.rollout
+    if not served_models.settles:
+        rollout = rollout.model_copy(update={"shadow": None, "steps": (), "pause_before": None})
+    return Plan(
+        challenger=candidate.champion,
+        expected_champion=candidate.expected_champion,
+        run_id=candidate.run_id,
+        shadow=rollout.shadow.requests if rollout.shadow else None,
+        steps=rollout.steps,
+        requests=rollout.requests,
+        step_timeout=rollout.step_timeout,
+        when_quiet=rollout.when_quiet,
+        pause_before=rollout.pause_before,
+        settings={"guard": candidate.guard},
+        evidence=candidate.evidence,
+    )
+
+
+def _preflight(
+    served_models: ServedModels, candidate: Candidate, plan: Plan, driver: Driver, env: StageEnv
+) -> Refused | None:
+    """Look at the bundle before anybody is asked to serve it; None: nothing against it, or no need to look.
+
+    Raises what is wrong with the first model of a lifecycle: there is no ServedModel yet to say it.
+    """
+    current = served_models.get(object_name(candidate.lifecycle))
+    if current is not None and not is_new(current, plan):
+        return None
+    try:
+        flight = _fly(candidate.champion, env)
+        env.log.info("preflight: %s", flight)
+        if current is not None:
+            _compare(flight, current.spec.champion, env)
+    except PermanentError as error:
+        if current is None:
+            raise
+        return driver.refuse("Preflight", str(error))
+    return None
+
+
+def _fly(version: ModelVersion, env: StageEnv) -> Flight:
+    limit = env.lifecycle.spec.serving.resources.limits.get("memory", "512Mi")
+    return preflight.fly(env.lifecycle.name, version, env.settings.store, limit, os.environ)
+
+
+def _compare(flight: Flight, champion: ModelVersion, env: StageEnv) -> None:
+    try:
+        usual = _fly(champion, env)
+    except PermanentError as error:
+        env.log.warning("the champion's time is unknown, its bundle does not load here: %s", error)
+        return
+    preflight.compare(flight, usual, env.lifecycle.spec.rollout.guard.max_latency_ratio)
 
 
 def _read_verdict(request: StageRequest, env: StageEnv) -> dict[str, Any]:
@@ -92,10 +186,12 @@ def _champion_of(verdict: dict[str, Any]) -> str | None:
     return str(verdict["champion"]["version"]) if verdict["champion"] else None
 
 
-def _promote(served_models: ServedModels, candidate: Candidate, env: StageEnv) -> Promoted:
-    """Promote. When somebody else's version serves, MLflow's alias is made to follow that one."""
+def _drive(
+    driver: Driver, served_models: ServedModels, candidate: Candidate, env: StageEnv
+) -> Promoted | Refused:
+    """Roll out. When somebody else's version serves, MLflow's alias is made to follow that one."""
     try:
-        done = promote(served_models, candidate, datetime.now(UTC))
+        done = driver.drive()
     except ConflictError:
         serves = served_models.get(object_name(candidate.lifecycle))
         if serves is not None:
@@ -104,6 +200,8 @@ def _promote(served_models: ServedModels, candidate: Candidate, env: StageEnv) -
             except WindtunnelError as error:
                 env.log.warning("MLflow's alias does not follow what serves: %s", error)
         raise
+    if isinstance(done, Refused):
+        return done
     if done.changed:
         replaced = done.served_model.spec.previous
         env.log.info(
@@ -175,7 +273,12 @@ def _state(current: ServedModel) -> str:
 
 
 def _result(
-    env: StageEnv, version: str, bundle_digest: str, promoted: bool, champion: str | None
+    env: StageEnv,
+    version: str,
+    bundle_digest: str,
+    promoted: bool,
+    champion: str | None,
+    reason: str = "",
 ) -> StageResult:
     reference = Reference(
         "promotion",
@@ -184,4 +287,6 @@ def _result(
         meta={"version": version, "promoted": promoted},
     )
     facts = {"promoted": promoted, "version": version, "champion": champion}
+    if reason:
+        facts["reason"] = reason
     return StageResult(outputs={"promotion": reference}, facts=facts)
