@@ -46,8 +46,9 @@ format: venv ## Format the sources
 unit: venv ## Unit and property tests
 	$(PYTHON) -m pytest tests/unit -n auto
 
-component: venv ## The parts on real Feast, MLflow, Redis and serving processes
+component: venv ## The parts on real Feast, MLflow, Redis and serving processes, and real clients
 	dev/redis.sh
+	dev/clients.sh
 	$(PYTHON) -m pytest tests/component -n auto
 
 conformance: venv ## Both engines, asof and Spark, against the stated point-in-time semantics

@@ -5,7 +5,6 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 cache=${XDG_CACHE_HOME:-/var/cache}/windtunnel
 lock=platform/requirements-dev.lock
-uv_version=$(sed -n 's/^uv==\([^ ]*\).*/\1/p' dev/uv.txt)
 mark=.venv/.lock-$(sha256sum "$lock" platform/pyproject.toml | sha256sum | cut -c1-16)
 [ -f "$mark" ] && exit 0
 
@@ -24,13 +23,7 @@ if ! python3 -c 'import ensurepip' 2>/dev/null; then
   apt-get update -qq && apt-get install -y -qq python3-venv >/dev/null
 fi
 
-uv=$cache/uv-$uv_version/bin/uv
-if [ ! -x "$uv" ]; then
-  say "fetching uv $uv_version"
-  python3 -m venv "$cache/uv-$uv_version"
-  "$cache/uv-$uv_version/bin/pip" install -q --require-hashes -r dev/uv.txt
-fi
-
+uv=$(dev/uv.sh)
 say "installing the host environment into .venv"
 export UV_CACHE_DIR=$cache/uv UV_LINK_MODE=${UV_LINK_MODE:-hardlink}
 rm -rf .venv

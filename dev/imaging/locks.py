@@ -18,6 +18,7 @@ _PROJECT = "platform/pyproject.toml"
 _IMAGE_PYTHON = "3.13"
 _HOST_PYTHON = "3.11"
 _HOST_LOCK = "platform/requirements-dev.lock"
+_CLIENTS = "tests/clients/requirements"
 _HEADER = "make lock"
 
 
@@ -32,6 +33,7 @@ def lock_all(cache: Path, upgrade: bool) -> None:
             _compile(uv, cache, lock.path, _IMAGE_PYTHON, _inputs(lock), upgrade)
     host = ["--all-extras", "--group", f"{_PROJECT}:dev", _PROJECT]
     _compile(uv, cache, _HOST_LOCK, _HOST_PYTHON, host, upgrade)
+    _compile(uv, cache, f"{_CLIENTS}.lock", _HOST_PYTHON, [f"{_CLIENTS}.in"], upgrade)
 
 
 def _inputs(lock: Lock) -> list[str]:
