@@ -47,6 +47,7 @@ class FakeAirflow:
     frames: list[Frame] = field(default_factory=list)
     """What looks at a run show, one after the other; the last one stays."""
     results: dict[str, Any] = field(default_factory=dict)
+    """By task, of a mapped one as in `score[2]`."""
     logs: dict[tuple[str, int], list[Any]] = field(default_factory=dict)
     """Log rows by task and try."""
     answers: list[tuple[int, bytes, dict[str, str]]] = field(default_factory=list)
@@ -66,7 +67,7 @@ class FakeAirflow:
     _look: int = 0
 
     def add_lifecycle(self, name: str, *, paused: bool = False) -> None:
-        for dag in ("features", "train"):
+        for dag in ("features", "train", "score"):
             self.dags[f"{name}__{dag}"] = {"dag_id": f"{name}__{dag}", "is_paused": paused}
 
     def log_in(self, body: dict[str, str]) -> tuple[int, Any]:
@@ -109,9 +110,11 @@ class FakeAirflow:
         return 200, _page("task_instances", self._frame[1], query)
 
     def _result(self, names: list[str], query: dict[str, str], body: Any) -> tuple[int, Any]:
-        if names[2] not in self.results:
+        index = int(query.get("map_index", -1))
+        name = names[2] if index < 0 else f"{names[2]}[{index}]"
+        if name not in self.results:
             return 404, {"detail": "XCom entry not found"}
-        return 200, {"value": self.results[names[2]]}
+        return 200, {"value": self.results[name]}
 
     def _log(self, names: list[str], query: dict[str, str], body: Any) -> tuple[int, Any]:
         return 200, {"content": self.logs.get((names[2], int(names[3])), [])}

@@ -47,3 +47,13 @@ def test_a_misspelled_param_is_refused_with_the_nearest_one() -> None:
 def test_stages_are_done_again_from_the_named_one_on(params: dict[str, object], forced: set[str]) -> None:
     stages = ("snapshot", "train", "evaluate", "rollout")
     assert {stage for stage in stages if is_forced(stage, "train", params)} == forced
+
+
+def test_only_scoring_may_name_a_version() -> None:
+    assert "version" not in {**params_of("features"), **params_of("train")}
+    param = params_of("score")["version"]
+    assert param.resolve() is None
+    assert param.resolve("7") == "7"
+    for wrong in ("", 7, "7" * 64):
+        with pytest.raises(ParamValidationError):
+            param.resolve(wrong)

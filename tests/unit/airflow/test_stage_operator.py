@@ -92,6 +92,14 @@ def test_a_stage_is_told_what_the_run_is_about(stage_python: StagePython) -> Non
     assert answer["facts"]["argv"] == ["-m", "windtunnel.stages", "extract"]
 
 
+def test_params_that_a_stage_asks_for_are_handed_on_where_they_are_given(stage_python: StagePython) -> None:
+    stage_python.does(ECHO)
+    task = operator("score", window_params=("start", "end"), asked_params=("version",))
+    told = request_of(task.execute(context("score", start="2013-01-01", end="2013-01-02", version="7")))
+    assert told["params"] == {"force": False, "start": "2013-01-01", "end": "2013-01-02", "version": "7"}
+    assert "version" not in request_of(task.execute(context("score", end="2013-01-02")))["params"]
+
+
 def test_references_are_handed_on(stage_python: StagePython) -> None:
     stage_python.does(ECHO)
     answer = operator("train", results={"snapshot": SNAPSHOT}).execute(context("train"))

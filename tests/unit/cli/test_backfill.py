@@ -178,7 +178,7 @@ def test_the_login_comes_from_the_environment_only(
 def test_an_airflow_that_does_not_answer_is_a_reason_to_try_again(
     windtunnel: Shell, airflow: FakeAirflow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("windtunnel.cli.backfill._FIRST_PATIENCE", 0.0)
+    monkeypatch.setattr("windtunnel.cli.airflow_run._FIRST_PATIENCE", 0.0)
     code, output = windtunnel("backfill", "wind", *DAYS, "--airflow", "http://127.0.0.1:9")
     assert code == 75
     assert "Airflow does not answer" in output
@@ -187,7 +187,7 @@ def test_an_airflow_that_does_not_answer_is_a_reason_to_try_again(
 def test_when_airflow_goes_away_the_way_to_the_run_is_still_shown(
     windtunnel: Shell, airflow: FakeAirflow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("windtunnel.cli.backfill.PATIENCE", 0.0)
+    monkeypatch.setattr("windtunnel.cli.airflow_run.PATIENCE", 0.0)
     airflow.frames = airflow.frames[:1]
     airflow.dies_after = 6
     code, output = windtunnel("backfill", "wind", *DAYS, "--airflow", airflow.url)

@@ -94,3 +94,8 @@ def test_from_a_stage_forces_it_and_what_follows() -> None:
     assert forced_stages("evaluate") == {"evaluate", "rollout", "score"}
     with pytest.raises(RequestError, match="the stages are extract"):
         forced_stages("trian")
+
+
+def test_scoring_alone_takes_all_days_at_once(lifecycle_directory: Path) -> None:
+    (step,) = plan(load_lifecycle(lifecycle_directory), (date(2026, 1, 1), date(2026, 1, 20)), "score")
+    assert step.params == {"start": "2026-01-01", "end": "2026-01-20", "shard": 0, "shards": 1}

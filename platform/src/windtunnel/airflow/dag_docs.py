@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 PURPOSES = {
     "features": "From sources to feature rows, offline and online.",
     "train": "Trains a challenger, judges it against the champion, rolls it out.",
-    "score": "Scores past days with the champion, in batches.",
+    "score": "Scores past days with the champion, or a version that is named, in batches.",
 }
 
 STAGES = {
@@ -29,7 +29,8 @@ STAGES = {
     "evaluate": "Judges challenger and champion on the same fresh days. A refusal skips the rollout.",
     "approve": "Waits for a person: Approve or Reject under *Required Actions*. Reject skips the rollout.",
     "rollout": "Makes the challenger the champion of the ServedModel, exactly once.",
-    "score": "Scores this shard of the days with the champion; predictions go to the object store.",
+    "score": "Scores this shard of the days; predictions go to the object store, in the format of the "
+    "prediction log. All shards of a run are scored by one version.",
 }
 
 APPROVAL_BODY = """\
@@ -77,6 +78,13 @@ _BACKFILL = """
 `end`. What is served keeps its newer values.\
 """
 
+_SCORE = """
+
+**From a terminal**: `windtunnel score {name} --from DAY --to DAY --airflow URL`.\
+"""
+
+_BY_HAND = {"features": _BACKFILL, "score": _SCORE}
+
 _BROKEN = """\
 ### The lifecycle {name} cannot be read
 
@@ -101,7 +109,7 @@ def lifecycle(lifecycle: Lifecycle, dag: str) -> str:
         purpose=PURPOSES[dag],
         schedule=_schedule(lifecycle, dag),
         dag_id=f"{metadata.name}__{dag}",
-        by_hand=_BACKFILL.format(name=metadata.name) if dag == "features" else "",
+        by_hand=_BY_HAND.get(dag, "").format(name=metadata.name),
         params="\n".join(rows),
     )
 

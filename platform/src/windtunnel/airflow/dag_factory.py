@@ -217,6 +217,7 @@ class LifecycleDags:
             "lifecycles": str(self.directory.parent),
             "stage_class": stage_class,
             "window_params": _WINDOW_PARAMS.get(name, ()),
+            "asked_params": _ASKED_PARAMS.get(name, ()),
             "execution_timeout": settings.timeout,
             "retries": settings.retries,
             "retry_delay": _RETRY_DELAY,
@@ -241,6 +242,8 @@ class LifecycleDags:
 
 # What each stage is told of the run's days; for those that are mapped over slices the slices say it.
 _WINDOW_PARAMS = {"publish": ("start", "end"), "snapshot": ("end",), "score": ("start", "end")}
+# Params of the run that a stage gets as they are.
+_ASKED_PARAMS = {"score": ("version",)}
 
 
 def _pods_of_one_run() -> int:

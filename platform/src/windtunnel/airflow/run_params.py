@@ -27,6 +27,7 @@ _END_DEFAULTS = {
     "score": "yesterday.",
 }
 _FORCE = "Do every stage again, even where its result is known already."
+_VERSION = "Model version to score with. Empty: the champion."
 _FROM_STAGE = "Do this stage and all after it again; the ones before it come from the cache where they can."
 
 
@@ -48,6 +49,10 @@ def params_of(dag: str) -> dict[str, Param]:
     if dag == "train":
         # Its first day follows from the last one and training.windowDays.
         del params["start"]
+    if dag == "score":
+        params["version"] = Param(
+            None, type=["null", "string"], minLength=1, maxLength=63, examples=["7"], description=_VERSION
+        )
     return params
 
 

@@ -39,7 +39,8 @@ class StageOperator(BaseOperator):
 
     `stage_params` are the stage's own (a slice, a shard) and may be mapped, `view` is the feature view that
     all of them are about; `results` are those of the stages whose outputs it takes, by stage;
-    `window_params` says what it is told of the run's days. A gate skips what follows it when its stage
+    `window_params` says what it is told of the run's days, `asked_params` which params of the run it gets as
+    they are, where they are given. A gate skips what follows it when its stage
     decides `refuse`. With outlets it ends as skipped, its work done, when its stage's facts say
     `news: false`: those who wait for its assets hear nothing of a task that is skipped.
     """
@@ -59,6 +60,7 @@ class StageOperator(BaseOperator):
         view: str | None = None,
         results: Mapping[str, Any] | None = None,
         window_params: Sequence[str] = (),
+        asked_params: Sequence[str] = (),
         gate: bool = False,
         **kwargs: Any,
     ) -> None:
@@ -71,6 +73,7 @@ class StageOperator(BaseOperator):
         self.view = view
         self.results = results
         self.window_params = window_params
+        self.asked_params = asked_params
         self.gate = gate
         self._process: StageProcess | None = None
 
@@ -99,6 +102,8 @@ class StageOperator(BaseOperator):
                 run_params.check_known(stage.dag, context["dag_run"].conf)
                 window = run_params.window_of(context).to_json()
                 params |= {name: window[name] for name in self.window_params}
+            given = {name: context["params"].get(name) for name in self.asked_params}
+            params |= {name: value for name, value in given.items() if value is not None}
         except RequestError as error:
             raise AirflowFailException(str(error)) from None
         params |= dict(self.stage_params or {})

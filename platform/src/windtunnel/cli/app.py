@@ -197,6 +197,57 @@ def status(
 
 
 @app.command()
+def score(
+    name: NameArgument,
+    start: Annotated[
+        datetime,
+        typer.Option("--from", formats=["%Y-%m-%d"], metavar="DAY", help="First day.", show_default=False),
+    ],
+    end: Annotated[
+        datetime,
+        typer.Option(
+            "--to", formats=["%Y-%m-%d"], metavar="DAY", help="Last day, included.", show_default=False
+        ),
+    ],
+    version: Annotated[
+        str | None,
+        typer.Option(help="Model version [dim](default: the champion)[/]", show_default=False),
+    ] = None,
+    airflow: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            envvar="WINDTUNNEL_AIRFLOW_URL",
+            help="Do it in the cluster, by the Airflow at this address, in scoring.shards shards, and follow "
+            "it. Its login comes from the environment: WINDTUNNEL_AIRFLOW_USERNAME and "
+            "WINDTUNNEL_AIRFLOW_PASSWORD.",
+            show_default=False,
+        ),
+    ] = None,
+    home: HomeOption = DEFAULT_HOME,
+    lifecycles: LifecyclesOption = None,
+) -> None:
+    """Predict for everything that was asked on past days, by the bundle and the code that answer requests.
+
+    What comes out is a prediction log as serving writes it, under scores/ of the lifecycle; each row has an
+    id that `windtunnel why` explains. The features of those days must be there (`windtunnel backfill`).
+
+    [green]$ windtunnel score flight_delay --from 2013-02-01 --to 2013-02-07[/]   on this machine\n
+    [green]$ windtunnel score flight_delay --from 2013-02-01 --to 2013-02-07 --airflow http://127.0.0.1:8080[/]
+
+    Exit code: 0 done, 1 a stage failed, 2 a wrong request, 75 a store or Airflow did not answer, 130 Ctrl-C.
+    """
+    from windtunnel.cli.backfill import check_days
+    from windtunnel.cli.score import score_here, score_in_airflow
+
+    first, last = start.date(), end.date()
+    check_days(first, last, datetime.now(UTC).date(), "scoring")
+    if airflow:
+        raise typer.Exit(score_in_airflow(name, airflow, os.environ, first, last, version))
+    raise typer.Exit(score_here(find_lifecycle(name, lifecycles), Home.at(home), first, last, version))
+
+
+@app.command()
 def why(
     prediction_id: Annotated[
         str,

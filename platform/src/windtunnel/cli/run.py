@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
@@ -16,7 +16,7 @@ from windtunnel.errors import EXIT_OK, EXIT_PERMANENT, EXIT_TEMPORARY, EXIT_UNEX
 from windtunnel.local.runner import Outcome, Runner, StepFailedError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
     from datetime import date
     from pathlib import Path
 
@@ -49,14 +49,15 @@ def run_here(
     *,
     from_stage: str | None = None,
     dag: Dag | None = None,
+    params: Mapping[str, Any] | None = None,
 ) -> tuple[Outcome | None, int]:
     """Run the stages, or those of one DAG, with progress; a failure is told here, `again` is the command to
-    go on with. Outcome (None when it failed) and exit code.
+    go on with; `params` are more params of the stages. Outcome (None when it failed) and exit code.
     """
     progress = LiveProgress(out) if out.is_terminal else PlainProgress(out)
     try:
         with _ends_as_by_ctrl_c(), progress:
-            return Runner(directory, home, progress).run(start, end, from_stage, dag), EXIT_OK
+            return Runner(directory, home, progress).run(start, end, from_stage, dag, params), EXIT_OK
     except StepFailedError as failure:
         _tell_failure(again, failure)
         ours = failure.ended.code in (EXIT_PERMANENT, EXIT_TEMPORARY)

@@ -41,7 +41,7 @@ class Step:
 
 
 def plan(lifecycle: Lifecycle, days: Days, dag: Dag | None = None) -> list[Step]:
-    """Steps in order, of one DAG (`features` is a backfill) or of all; batch scoring takes the last day."""
+    """Steps in order, of one DAG (`features` is a backfill), or of all: then scoring takes the last day."""
     steps: list[Step] = []
     for stage in STAGES.values():
         if dag in (None, stage.dag):
@@ -69,8 +69,9 @@ def _steps(stage: Stage, lifecycle: Lifecycle, days: Days, dag: Dag | None) -> l
         parts = slices(*days, features.slice_days) if dag == "features" else [days]
         return [Step(_name(stage.name, part, parts), stage, params) for part, params in _mapped(parts)]
     if stage.mapped == "shard":
-        last = whole["end"]
-        return [Step(stage.name, stage, {"start": last, "end": last, "shard": 0, "shards": 1})]
+        # Asked for alone it takes all days. One machine has no use for shards.
+        first = whole["start"] if dag == "score" else whole["end"]
+        return [Step(stage.name, stage, {"start": first, "end": whole["end"], "shard": 0, "shards": 1})]
     if stage.name == "publish":
         return [Step(stage.name, stage, whole)]
     return [Step(stage.name, stage, {"end": whole["end"]} if stage.name == "snapshot" else {})]

@@ -6,10 +6,10 @@ import json
 import os
 import signal
 import tempfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, Protocol
+from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
 from windtunnel.errors import PermanentError, StoreError, WindtunnelError, from_json
 from windtunnel.local import load_sources
@@ -21,7 +21,7 @@ from windtunnel.spec import Lifecycle, load_lifecycle
 from windtunnel.spec.stages import StageResult
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from windtunnel.spec.stages import Dag
 
@@ -71,9 +71,14 @@ class Runner:
         self._environment = home.environment(self._directory.parent, os.environ)
 
     def run(
-        self, start: date | None, end: date | None, from_stage: str | None, dag: Dag | None = None
+        self,
+        start: date | None,
+        end: date | None,
+        from_stage: str | None,
+        dag: Dag | None = None,
+        params: Mapping[str, Any] | None = None,
     ) -> Outcome:
-        """Every stage, or those of one DAG: `features` is a backfill.
+        """Every stage, or those of one DAG: `features` is a backfill. `params` go to each of its stages.
 
         Raises StepFailedError, SpecError, RequestError, NotFoundError; Ctrl-C ends the child.
         """
@@ -82,11 +87,13 @@ class Runner:
         self._home.prepare()
         self._load_sources(lifecycle, start, end)
         days = choose_days(self._home.open_store(), lifecycle, start, end)
-        steps = plan(lifecycle, days, dag)
+        steps = [
+            replace(step, params={**step.params, **(params or {})}) for step in plan(lifecycle, days, dag)
+        ]
         self._reporter.planned([step.name for step in steps])
         outcome = Outcome(lifecycle.name, self._run_id, days)
         for step in steps:
-            reason = self._reason_to_skip(step, outcome)
+            reason = "" if dag == "score" else self._reason_to_skip(step, outcome)
             if reason:
                 self._reporter.skipped(step.name, reason)
                 continue
