@@ -20,18 +20,16 @@ KINDS = ("raises", "not_a_number", "memory", "slow", "wrong_length")
 """Those that live on. There is one more, `crashes`."""
 
 
-def make_misbehaving(
-    store: ObjectStore, version: str, kind: str, lifecycle: str = LIFECYCLE
-) -> ModelVersion:
+def make_misbehaving(store: ObjectStore, version: str, kind: str, lifecycle: str = LIFECYCLE) -> ModelVersion:
     """A version that answers as the one of weight 1 does, until a feature is loud; then it
 
     raises; answers not_a_number; asks for as many kB of memory as the feature says; is slow, by about as many
     times 10 µs; answers with a wrong_length (one answer for all rows); or crashes, with its whole process.
     """
-    return write_version(store, version, _model(kind), 1.0, lifecycle=lifecycle)
+    return write_version(store, version, _model(kind, version), 1.0, lifecycle=lifecycle)
 
 
-def _model(kind: str) -> bytes:
+def _model(kind: str, version: str) -> bytes:
     nodes, initializers = _MISBEHAVIOURS[kind]()
     width = len(FEATURES)
     graph = helper.make_graph(
@@ -44,7 +42,7 @@ def _model(kind: str) -> bytes:
             helper.make_node("Greater", ["loudest", "loud"], ["is_loud"]),
             *nodes,
         ],
-        "misbehaving",
+        f"misbehaving-{version}",  # each is a bundle of its own: serving remembers digests that crashed
         [helper.make_tensor_value_info("features", TensorProto.FLOAT, [None, width])],
         [helper.make_tensor_value_info("probability", TensorProto.FLOAT, [None, None])],
         [
