@@ -155,14 +155,16 @@ class ObjectStore:
         return check_key(uri.removeprefix(self.url + "/"))
 
 
-def open_store(url: str, environ: Mapping[str, str], *, patience_seconds: float = 60) -> ObjectStore:
+def open_store(
+    url: str, environ: Mapping[str, str], *, patience_seconds: float = 60, request_seconds: float = 120
+) -> ObjectStore:
     """Open `s3://bucket[/prefix]` (credentials and endpoint by AWS_* in `environ`) or a directory.
 
     The directory is made when it is absent. Nothing is asked of S3 yet; faults of it are retried until
-    `patience_seconds` have passed.
+    `patience_seconds` have passed, and one request may take `request_seconds`.
     """
     if url.startswith("s3://"):
-        return _open_s3(url, environ, patience_seconds)
+        return _open_s3(url, environ, patience_seconds, request_seconds)
     if "://" in url and not url.startswith("file://"):
         raise PermanentError(
             f"{url!r} is no object store", where="WINDTUNNEL_STORE", fix="use s3://bucket[/prefix] or a path"
@@ -181,7 +183,9 @@ def _open_directory(path: str) -> ObjectStore:
     return ObjectStore("file://" + quote(str(directory)), LocalStore(directory))
 
 
-def _open_s3(url: str, environ: Mapping[str, str], patience_seconds: float) -> ObjectStore:
+def _open_s3(
+    url: str, environ: Mapping[str, str], patience_seconds: float, request_seconds: float
+) -> ObjectStore:
     from obstore.store import S3Store
 
     parts = urlsplit(url)
@@ -201,7 +205,10 @@ def _open_s3(url: str, environ: Mapping[str, str], patience_seconds: float) -> O
         parts.netloc,
         prefix=prefix or None,
         config=cast("S3Config", config),
-        client_options={"allow_http": bool(endpoint and endpoint.startswith("http://")), "timeout": "120s"},
+        client_options={
+            "allow_http": bool(endpoint and endpoint.startswith("http://")),
+            "timeout": f"{request_seconds:g}s",
+        },
         retry_config={"max_retries": 8, "retry_timeout": timedelta(seconds=patience_seconds)},
     )
     return ObjectStore(f"s3://{parts.netloc}/{prefix}".rstrip("/"), backend)

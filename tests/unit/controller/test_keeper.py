@@ -9,7 +9,7 @@ import pytest
 
 from windtunnel.controller.config import ControllerConfig
 from windtunnel.controller.keeper import FAILED_SECONDS, PROGRESSING_SECONDS, STEADY_SECONDS, Keeper
-from windtunnel.controller.status import GuardView, PodView
+from windtunnel.controller.status import GuardView, PodView, View
 from windtunnel.errors import PermanentError, TemporaryError, WindtunnelError
 from windtunnel.spec.servedmodel import ModelVersion
 
@@ -103,6 +103,17 @@ class FakeGuard:
         return 1.0
 
 
+class FakeRecorder:
+    """The same for the recorder."""
+
+    def __init__(self) -> None:
+        self.view: View | None = None
+        self.recorded = 0
+
+    def look(self, value: Mapping[str, Any]) -> float:
+        return 1.0
+
+
 class Clock:
     def __init__(self) -> None:
         self.now = 0.0
@@ -152,7 +163,8 @@ class Told(Keeper):
         clock: Clock | None = None,
         config: ControllerConfig = CONFIG,
     ) -> None:
-        super().__init__(cluster, config, guard or FakeGuard(), clock or Clock())
+        self.says = FakeRecorder()
+        super().__init__(cluster, config, guard or FakeGuard(), self.says, self.says, clock or Clock())
         self._fake = cluster
 
     def round(self, value: Mapping[str, Any]) -> float:
@@ -161,7 +173,7 @@ class Told(Keeper):
 
 
 @pytest.fixture
-def keeper(cluster: FakeCluster, guard: FakeGuard, clock: Clock) -> Keeper:
+def keeper(cluster: FakeCluster, guard: FakeGuard, clock: Clock) -> Told:
     return Told(cluster, guard, clock)
 
 
@@ -188,6 +200,26 @@ def test_the_names_of_the_platforms_own_objects_are_not_for_models(cluster: Fake
     assert cluster.events == [
         ("Warning", "NameTaken", "names that begin with flight- are the platform's own")
     ]
+
+
+def test_the_status_says_what_the_ledger_has(keeper: Told, cluster: FakeCluster) -> None:
+    keeper.round(served_model(history=[]))
+    assert cluster.status is not None
+    assert cluster.status.recorded == 0
+    keeper.says.view, keeper.says.recorded = View("False", "LedgerAway", "1 acts wait"), 3
+    keeper.round(served_model(generation=2))
+    said = cluster.status
+    assert said.recorded == 3
+    assert [(one.status, one.reason) for one in said.conditions if one.type == "Recorded"] == [
+        ("False", "LedgerAway")
+    ]
+    keeper.round(served_model(generation=3, lifecycle="Not A Name"))
+    assert cluster.status.recorded == 3
+    assert "Recorded" in [one.type for one in cluster.status.conditions]
+    # another controller goes on from there
+    left = {"status": cluster.status.model_dump(mode="json")}
+    Told(cluster).round(served_model(generation=4) | left)
+    assert cluster.status.recorded == 3
 
 
 def test_a_promotion_is_told_once_it_serves(keeper: Keeper, cluster: FakeCluster) -> None:

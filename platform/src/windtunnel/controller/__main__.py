@@ -9,17 +9,24 @@ from typing import Final
 
 import kopf
 
+from windtunnel.controller.by_hand import ByHand
 from windtunnel.controller.challenger_guard import ChallengerGuard
 from windtunnel.controller.cluster import Cluster
 from windtunnel.controller.config import ControllerConfig
 from windtunnel.controller.handlers import register
 from windtunnel.controller.keeper import Keeper
+from windtunnel.controller.recorder import Recorder
 from windtunnel.controller.scrape import Scraper
 from windtunnel.errors import EXIT_PERMANENT, WindtunnelError
 from windtunnel.kube import KubernetesApi
+from windtunnel.objects import open_store
+from windtunnel.registry.mlflow_http import MlflowServer
 from windtunnel.rollout.served_models import KubernetesServedModels
+from windtunnel.settings import Settings
 
 _LIVENESS: Final = "http://0.0.0.0:8080/healthz"
+_PATIENCE_SECONDS: Final = 5.0
+"""With the object store, at each try."""
 
 
 def main() -> int:
@@ -32,6 +39,14 @@ def main() -> int:
     try:
         config = ControllerConfig.from_environment(os.environ)
         api = KubernetesApi.connect(os.environ)
+        settings = Settings.from_environment(os.environ)
+        store = open_store(
+            settings.store,
+            os.environ,
+            patience_seconds=_PATIENCE_SECONDS,
+            request_seconds=_PATIENCE_SECONDS,
+        )
+        aliases = MlflowServer.at(settings.tracking_uri, os.environ) if settings.tracking_uri else None
     except WindtunnelError as error:
         logging.getLogger(__name__).error("%s", error)
         return EXIT_PERMANENT
@@ -40,7 +55,13 @@ def main() -> int:
     scraper = Scraper()
 
     def make_keeper() -> Keeper:
-        return Keeper(cluster, config, ChallengerGuard(served_models, scraper))
+        return Keeper(
+            cluster,
+            config,
+            ChallengerGuard(served_models, scraper),
+            Recorder(store, aliases),
+            ByHand(served_models, store, cluster),
+        )
 
     registry = kopf.OperatorRegistry()
     register(registry, make_keeper)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from windtunnel.controller.config import ControllerConfig
     from windtunnel.controller.reconcile import Object
-    from windtunnel.controller.status import GuardView, PodView
+    from windtunnel.controller.status import GuardView, PodView, View
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +60,13 @@ class Guarding(Looking, Protocol):
     def view(self) -> GuardView | None: ...
 
 
+class Recording(Looking, Protocol):
+    """What the recorder tells the keeper (see recorder)."""
+
+    view: View | None
+    recorded: int
+
+
 class Keeper:
     """Not for use by several threads at a time; its guard looks in a thread of its own."""
 
@@ -68,13 +75,16 @@ class Keeper:
         cluster: ClusterAccess,
         config: ControllerConfig,
         guard: Guarding,
+        recorder: Recording,
+        by_hand: Looking,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.guard = guard
-        self.beside: dict[str, Looking] = {"guard": guard}
+        self.beside: dict[str, Looking] = {"guard": guard, "recorder": recorder, "by-hand": by_hand}
         """By name; each looks on while the keeper waits for an API server that is away."""
         self.latest: Mapping[str, Any] | None = None
         """The ServedModel as the last round read it; newer than what a watch tells that has fallen silent."""
+        self._recorder = recorder
         self._cluster = cluster
         self._config = config
         self._clock = clock
@@ -94,7 +104,8 @@ class Keeper:
             metadata = Metadata.model_validate(value["metadata"])
             if self._status is None and value.get("status"):
                 self._status = ServedModelStatus.model_validate(value["status"])
-            status = self._look(metadata, value)
+            known = max(self._recorder.recorded, self._status.recorded if self._status else 0)
+            status = self._look(metadata, value).model_copy(update={"recorded": known})
             self._write(metadata, status)
         except PermanentError as error:
             log.error("%s: %s", name, error)
@@ -110,27 +121,29 @@ class Keeper:
     def _look(self, metadata: Metadata, value: Mapping[str, Any]) -> ServedModelStatus:
         """Apply what is due and return the status that the cluster shows."""
         now = datetime.now(UTC)
+        recorded = self._recorder.view
+        more = {"Recorded": recorded} if recorded else {}
         prefix = f"{self._config.name_prefix}-"
         if metadata.name.startswith(prefix):
             # Its Service could be that of the database: what it is made of would take the place of the
             # platform's own.
             problem = Problem("NameTaken", f"names that begin with {prefix} are the platform's own")
-            return failed(self._status, metadata.generation, problem, now)
+            return failed(self._status, metadata.generation, problem, now, more=more)
         try:
             model = ServedModel.model_validate(value)
         except ValidationError as error:
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"])
             problem = Problem("InvalidSpec", f"{place}: {first['msg']}")
-            return failed(self._status, metadata.generation, problem, now)
+            return failed(self._status, metadata.generation, problem, now, more=more)
         try:
             self._apply(model)
         except PermanentError as error:
             problem = Problem("ApplyFailed", str(error))
-            return failed(self._status, metadata.generation, problem, now, self._guard_view(model))
+            return failed(self._status, metadata.generation, problem, now, self._guard_view(model), more)
         autoscaler = self._cluster.autoscaler(metadata.name) if is_scaled(model) else None
         scaling = autoscaling_view(model, autoscaler)
-        more = {"Autoscaling": scaling} if scaling else {}
+        more |= {"Autoscaling": scaling} if scaling else {}
         deployment = self._cluster.deployment(metadata.name)
         if deployment is None:
             self._applied = None
