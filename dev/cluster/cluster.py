@@ -64,6 +64,10 @@ def _parser() -> argparse.ArgumentParser:
     add("up", _up, "start the cluster, or what is missing of it, and wait until it is ready")
     add("down", _down, "stop the cluster and delete its state; caches stay")
     add("status", _status, "show components, node and pods; exit code 0 only if all is well")
+    killing = add(
+        "kill", _kill, "kill one component, for tests of what it does to the others; `up` starts it"
+    )
+    killing.add_argument("component", metavar="COMPONENT", help="as `status` names it")
     add("kubeconfig", _kubeconfig, "print where the administrator's kubeconfig lies")
     add("prepare", _prepare, "install missing Debian packages, and Go if there is none new enough")
     building = add("build", _build, "build a program unless the cache has it; builds may run side by side")
@@ -99,6 +103,17 @@ def _status(layout: Layout, _: argparse.Namespace) -> int:
     from status import status
 
     return 0 if status(layout) else 1
+
+
+def _kill(layout: Layout, options: argparse.Namespace) -> int:
+    import processes
+
+    require_root()
+    running = {process.name: process for process in processes.find(layout.state)}
+    if options.component not in running:
+        raise ClusterError(f"{options.component} does not run; there are {', '.join(sorted(running))}")
+    processes.end([running[options.component]], 0)
+    return 0
 
 
 def _kubeconfig(layout: Layout, _: argparse.Namespace) -> int:

@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from datetime import time as clock
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from windtunnel.cli.airflow_api import AirflowApi
 from windtunnel.objects import open_store
@@ -19,6 +19,7 @@ from .target import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from windtunnel.objects import ObjectStore
 
@@ -43,27 +44,40 @@ class Platform:
         return f"{self.release}-stages"
 
 
+class Way(Protocol):
+    """Leads to a Service of a namespace while the block runs; yields `host:port`."""
+
+    def __call__(
+        self, kubectl: Kubectl, namespace: str, service: str, port: int, /
+    ) -> AbstractContextManager[str]: ...
+
+
 @contextmanager
-def reach(kubectl: Kubectl, release: str, namespace: str) -> Iterator[Platform]:
+def _port_forward(kubectl: Kubectl, namespace: str, service: str, port: int) -> Iterator[str]:
+    with kubectl.port_forward(namespace, f"svc/{service}", port) as local:
+        yield f"127.0.0.1:{local}"
+
+
+@contextmanager
+def reach(kubectl: Kubectl, release: str, namespace: str, way: Way = _port_forward) -> Iterator[Platform]:
     """Open ways to Airflow and the object store of a release whose name contains `windtunnel`."""
     with ExitStack() as stack:
-        airflow_port = stack.enter_context(
-            kubectl.port_forward(namespace, f"svc/{release}-airflow-api-server", 8080)
-        )
-        url = f"http://127.0.0.1:{airflow_port}"
+        url = f"http://{stack.enter_context(way(kubectl, namespace, f'{release}-airflow-api-server', 8080))}"
         admin = f"{release}-airflow-admin"
         api = AirflowApi(
             url,
             kubectl.secret(namespace, admin, "username"),
             kubectl.secret(namespace, admin, "password"),
         )
-        environ = _store_environ(stack, kubectl, release, namespace)
+        environ = _store_environ(stack, kubectl, release, namespace, way)
         store = open_store(environ["WINDTUNNEL_STORE"], environ)
         yield Platform(kubectl, release, namespace, api, store, environ)
 
 
-def _store_environ(stack: ExitStack, kubectl: Kubectl, release: str, namespace: str) -> dict[str, str]:
-    """Where serving pods are told that the object store is; the embedded one is reached by a port-forward."""
+def _store_environ(
+    stack: ExitStack, kubectl: Kubectl, release: str, namespace: str, way: Way
+) -> dict[str, str]:
+    """Where serving pods are told that the object store is; to the embedded one leads a way."""
     told = kubectl.json("get", "configmap", f"{release}-serving", "-n", namespace)["data"]
     controller = kubectl.json("get", "deployment", f"{release}-controller", "-n", namespace)
     variables = controller["spec"]["template"]["spec"]["containers"][0]["env"]
@@ -74,8 +88,7 @@ def _store_environ(stack: ExitStack, kubectl: Kubectl, release: str, namespace: 
     if endpoint := told.get("AWS_ENDPOINT_URL_S3"):
         embedded = f"{release}-object-store"
         if endpoint == f"http://{embedded}.{namespace}:9000":
-            port = stack.enter_context(kubectl.port_forward(namespace, f"svc/{embedded}", 9000))
-            endpoint = f"http://127.0.0.1:{port}"
+            endpoint = f"http://{stack.enter_context(way(kubectl, namespace, embedded, 9000))}"
         environ["AWS_ENDPOINT_URL_S3"] = endpoint
     return environ
 

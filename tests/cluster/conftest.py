@@ -34,6 +34,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--longer", action="store_true", help="the load proofs at length, as `make load` runs them"
     )
     group.addoption("--rounds", type=int, default=5, help="how often each bad challenger then comes (5)")
+    group.addoption("--seed", type=int, default=1, help="of the first rollout under faults (1)")
+    group.addoption("--faults", type=int, default=4, help="faults in all, about four a rollout (4)")
 
 
 @pytest.fixture(scope="session")
