@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from windtunnel.serving import challenger_command
+from windtunnel.serving import challenger_command, memory
 from windtunnel.spec.servedmodel import ModelVersion
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def test_it_is_half_of_the_containers_limit(
     for place, content in zip(places, contents, strict=True):
         if content is not None:
             place.write_text(content)
-    monkeypatch.setattr(challenger_command, "_LIMITS", places)
+    monkeypatch.setattr(memory, "LIMITS", places)
     command = challenger_command.challenger_command(None)("demo", VERSION)
     assert command[command.index("--memory") + 1] == str(expected)
 

@@ -19,9 +19,10 @@ from windtunnel.features.online.redis_connection import RedisConnection
 from windtunnel.kube import KubernetesApi
 from windtunnel.objects import open_store
 from windtunnel.serving.challenger import Challenger
-from windtunnel.serving.challenger_command import challenger_command
+from windtunnel.serving.challenger_command import challenger_command, challenger_memory
 from windtunnel.serving.loader import BundleLoader
 from windtunnel.serving.log_keeper import LogKeeper, log_command
+from windtunnel.serving.memory import MIB, Room, container_limit
 from windtunnel.serving.metrics import Metrics
 from windtunnel.serving.prediction_log import PredictionLog
 from windtunnel.serving.server import serve
@@ -37,7 +38,6 @@ log = logging.getLogger(__name__)
 _STORE_PATIENCE: Final = 5.0
 """Seconds that the object store gets before a load counts as failed and is tried again: a rollback must not
 wait behind it."""
-_MIB: Final = 1 << 20
 _ONLINE_TIMEOUT: Final = 1.0
 """Seconds that the online store gets to connect, and to answer."""
 
@@ -62,11 +62,12 @@ def main(arguments: Sequence[str]) -> int:
     prediction_log = PredictionLog(
         metrics.log,
         LogKeeper(log_command(options.log_seconds), metrics.log),
-        options.log_buffer_mib * _MIB,
+        options.log_buffer_mib * MIB,
     )
     serving = serve(
         follow,
         loader,
+        Room(container_limit(), challenger_memory(options.challenger_memory_mib), loader.size),
         Challenger(
             metrics,
             challenger_command(options.challenger_memory_mib),

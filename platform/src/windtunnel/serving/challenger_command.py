@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from windtunnel.serving.memory import MIB, container_limit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from windtunnel.spec.servedmodel import ModelVersion
 
-_LIMITS: Final = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
-"""Where a container finds its memory limit: cgroup versions 2 and 1."""
-_UNLIMITED: Final = 1 << 40
-"""From here on a limit is none (version 1 says nearly 2^63)."""
 _WITHOUT_LIMIT: Final = 1 << 30
-_MIB: Final = 1 << 20
+
+
+def challenger_memory(memory_mib: int | None) -> int:
+    """Bytes that it may take: so many MiB or, for None, half of the container's limit. The other half is the
+    champion's, who must live through whatever the challenger takes."""
+    if memory_mib is not None:
+        return memory_mib * MIB
+    limit = container_limit()
+    return _WITHOUT_LIMIT if limit is None else limit // 2
 
 
 def challenger_command(memory_mib: int | None) -> Callable[[str, ModelVersion], list[str]]:
-    """(lifecycle, version) → its command line; `memory_mib` None for half of the container's limit."""
-    memory = memory_mib * _MIB if memory_mib is not None else _half_of_limit(_LIMITS)
+    """(lifecycle, version) → its command line; `memory_mib` as for `challenger_memory`."""
+    memory = challenger_memory(memory_mib)
 
     def command(lifecycle: str, version: ModelVersion) -> list[str]:
         return [
@@ -34,16 +39,3 @@ def challenger_command(memory_mib: int | None) -> Callable[[str, ModelVersion], 
         ]  # fmt: skip
 
     return command
-
-
-def _half_of_limit(places: tuple[Path, ...]) -> int:
-    """Bytes: the other half is the champion's, who must live through whatever the challenger takes."""
-    for place in places:
-        try:
-            limit = int(place.read_text())
-        except (OSError, ValueError):
-            # not this version of cgroups, or no limit ("max")
-            continue
-        if limit < _UNLIMITED:
-            return limit // 2
-    return _WITHOUT_LIMIT

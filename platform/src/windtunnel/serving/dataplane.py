@@ -24,6 +24,8 @@ from windtunnel.serving.rows import complete
 from windtunnel.serving.time_limit import TimeLimit
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from windtunnel.prediction_log.columns import Role
     from windtunnel.serving.challenger import Challenger
     from windtunnel.serving.inputs import Batch
@@ -71,6 +73,8 @@ class Dataplane:
         self.failure: Failure | None = None
         self.generation: int | None = None
         """metadata.generation of the ServedModel that has been acted on."""
+        self.warm: Sequence[dict[str, Any]] = ()
+        """Former champions, as the metadata tells of them."""
 
     def swap(self, loaded: LoadedVersion) -> None:
         """Let a version answer from now on."""
@@ -81,8 +85,14 @@ class Dataplane:
         )
         self.challenger.beside(loaded)
         if old is not None:
-            self._metrics.model_info.remove(old.lifecycle, old.version, "champion", old.digest)
-        self._metrics.model_info.labels(loaded.lifecycle, loaded.version, "champion", loaded.digest).set(1)
+            self._metrics.lets_go(old, "champion")
+        self._metrics.holds(loaded, "champion")
+
+    def versions_in_use(self) -> set[str]:
+        """Champion, challenger, and former champions that are wanted warm."""
+        of = [self.challenger.describe(), *self.warm]
+        serving = {self.champion.version} if self.champion else set()
+        return serving | {one["version"] for one in of if one}
 
     def select(self, name: str, version: str | None) -> LoadedVersion:
         """The loaded version that a path names. Raises NotFoundError or, before the first load,
@@ -210,6 +220,7 @@ class Dataplane:
             "generation": self.generation,
             "failure": self.failure.to_json() if self.failure else None,
             "challenger": self.challenger.describe(),
+            "warm": list(self.warm),
         }
         if loaded is None:
             return {

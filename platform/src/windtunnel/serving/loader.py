@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from windtunnel.features.online.online_reader import OnlineReader, OnlineView
 from windtunnel.registry.rehearsal import read_rehearsed
 from windtunnel.serving.inputs import REQUEST, InputPlan
+from windtunnel.serving.memory import resident_bytes
 from windtunnel.serving.model import LoadedVersion, VersionInterface
 from windtunnel.serving.predictions import prediction_edges
 
@@ -31,12 +32,19 @@ class BundleLoader:
 
     def __call__(self, lifecycle: str, wanted: ModelVersion) -> LoadedVersion:
         """Raises IntegrityError for wrong content, NotFoundError, StoreError, PermanentError."""
+        before = resident_bytes()
         bundle = read_rehearsed(self._store, lifecycle, wanted)
         return LoadedVersion(
             **vars(self.interface(lifecycle, wanted, bundle.manifest)),
             predictor=bundle,
             prediction_edges=prediction_edges(bundle.manifest["output"]["name"], bundle.golden[1]),
+            memory_bytes=max(0, resident_bytes() - before),
         )
+
+    def size(self, version: ModelVersion) -> int:
+        """Bytes of the bundle's files. Raises StoreError."""
+        prefix = self._store.key(version.bundle.rstrip("/"))
+        return sum(entry.size for entry in self._store.list(f"{prefix}/"))
 
     def interface(
         self, lifecycle: str, wanted: ModelVersion, manifest: Mapping[str, Any]

@@ -24,6 +24,8 @@ from windtunnel.serving.predictions import PredictionHistograms
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from windtunnel.serving.model import LoadedVersion
+
 _SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
@@ -83,6 +85,18 @@ class Metrics:
             ("model", "version", "role", "digest"),
             registry=self.registry,
         )
+        self.model_bytes = Gauge(
+            "windtunnel_serving_model_bytes",
+            "Memory that a loaded version took when it was loaded, about.",
+            ("model", "version", "role"),
+            registry=self.registry,
+        )
+        self.warm_loads = Counter(
+            "windtunnel_serving_warm_loads",
+            "Former champions loaded in the background, by outcome (ok, NoRoom, or the error's kind).",
+            ("model", "outcome"),
+            registry=self.registry,
+        )
         self.loads = Counter(
             "windtunnel_serving_loads",
             "Bundles loaded, by outcome (ok, or the error's kind).",
@@ -101,6 +115,31 @@ class Metrics:
         if known is None:
             known = self._versions[model, version, role] = VersionMetrics(self, model, version, role)
         return known
+
+    def holds(self, loaded: LoadedVersion, role: str) -> None:
+        """A version is loaded, as champion or warm."""
+        names = (loaded.lifecycle, loaded.version, role)
+        self.model_info.labels(*names, loaded.digest).set(1)
+        self.model_bytes.labels(*names).set(loaded.memory_bytes)
+
+    def lets_go(self, loaded: LoadedVersion, role: str) -> None:
+        """It is that no more."""
+        names = (loaded.lifecycle, loaded.version, role)
+        self.model_info.remove(*names, loaded.digest)
+        self.model_bytes.remove(*names)
+
+    def counted(self) -> set[tuple[str, str]]:
+        """(model, version) of all that has series of its own."""
+        return {(model, version) for model, version, _ in self._versions}
+
+    def forget(self, model: str, version: str) -> None:
+        """Drop the series of a version; should it come again it begins at zero."""
+        labels = {"model": model, "version": version}
+        for metric in (self.requests, self.seconds, self.rows, self.missing, self.predict_seconds):
+            metric.remove_by_labels(labels)
+        self.predictions.forget(model, version)
+        for name in [name for name in self._versions if name[:2] == (model, version)]:
+            del self._versions[name]
 
     async def text(self) -> bytes:
         """All of it in Prometheus' text format. Metric by metric, others get their turn in between: the guard

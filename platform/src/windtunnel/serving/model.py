@@ -72,3 +72,5 @@ class LoadedVersion(VersionInterface):
     predictor: Predictor
     prediction_edges: tuple[float, ...]
     """Upper bounds of the buckets in which its answers are counted."""
+    memory_bytes: int = 0
+    """By how much the process grew while this was loaded: about what it takes."""

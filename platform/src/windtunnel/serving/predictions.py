@@ -70,6 +70,11 @@ class PredictionHistograms(Collector):
             known = self._series[model, version, role] = PredictionHistogram(edges)
         return known
 
+    def forget(self, model: str, version: str) -> None:
+        """Drop the version's series."""
+        for name in [name for name in self._series if name[:2] == (model, version)]:
+            del self._series[name]
+
     def collect(self) -> Iterable[Any]:
         """For the registry."""
         family = HistogramMetricFamily(

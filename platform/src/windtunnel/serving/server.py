@@ -1,4 +1,4 @@
-"""The process: one event loop with Granian in it, two threads that follow the ServedModel, and an end in
+"""The process: one event loop with Granian in it, three threads that follow the ServedModel, and an end in
 peace."""
 
 from __future__ import annotations
@@ -16,13 +16,16 @@ from granian.server.embed import Server
 
 from windtunnel.serving.app import App
 from windtunnel.serving.dataplane import Dataplane
+from windtunnel.serving.retirement import retire
 from windtunnel.serving.updater import Updater
+from windtunnel.serving.warm import WarmVersions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
     from windtunnel.serving.challenger import Challenger
+    from windtunnel.serving.memory import Room
     from windtunnel.serving.metrics import Metrics
     from windtunnel.serving.prediction_log import PredictionLog
     from windtunnel.serving.updater import Loader
@@ -38,6 +41,7 @@ _LOG_SECONDS: Final = 8.0
 async def serve(
     follow: Callable[[threading.Event], Iterator[dict[str, Any]]],
     load: Loader,
+    room: Room,
     challenger: Challenger,
     metrics: Metrics,
     prediction_log: PredictionLog,
@@ -55,7 +59,10 @@ async def serve(
     loop = asyncio.get_running_loop()
     dataplane = Dataplane(metrics, challenger, prediction_log)
     app = App(dataplane, metrics)
-    updater = Updater(dataplane, load, metrics, loop.call_soon_threadsafe)
+    warm = WarmVersions(
+        load, room, metrics, lambda held: loop.call_soon_threadsafe(setattr, dataplane, "warm", held)
+    )
+    updater = Updater(dataplane, load, warm, metrics, loop.call_soon_threadsafe)
     server = Server(
         app,
         address=host,
@@ -70,15 +77,22 @@ async def serve(
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, ended.set)
     stop = threading.Event()
-    for name, target in (("follow", lambda: updater.follow(follow(stop))), ("update", updater.run)):
+    for name, target in (
+        ("follow", lambda: updater.follow(follow(stop))),
+        ("update", updater.run),
+        ("warm", warm.run),
+    ):
         threading.Thread(target=target, name=name, daemon=True).start()
+    retiring = asyncio.create_task(retire(dataplane, metrics))
     serving = asyncio.create_task(server.serve())
     log.info("listening on %s:%s", host, port)
     waiting = asyncio.create_task(ended.wait())
     await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
     waiting.cancel()
+    retiring.cancel()
     stop.set()
     updater.stop()
+    warm.stop()
     if not serving.done():
         app.draining = True
         log.info("shutting down: answering for %.0f s more", drain_seconds)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from pydantic import ValidationError
 
 from windtunnel.errors import SpecError, TemporaryError, WindtunnelError
+from windtunnel.rollout.history import former_champions
 from windtunnel.serving.dataplane import Failure
 from windtunnel.spec.servedmodel import ServedModel
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from windtunnel.serving.dataplane import Dataplane
     from windtunnel.serving.metrics import Metrics
     from windtunnel.serving.model import LoadedVersion
+    from windtunnel.serving.warm import WarmVersions
     from windtunnel.spec.servedmodel import ModelVersion
 
 log = logging.getLogger(__name__)
@@ -36,17 +38,24 @@ class Loader(Protocol):
 
 
 class Updater:
-    """Loads in the thread that calls `run`, and swaps on the event loop by `on_loop`."""
+    """Loads in the thread that calls `run`, and swaps on the event loop by `on_loop`.
+
+    What is held warm is swapped in without a load; what has left the seat is offered to be held.
+    """
 
     def __init__(
         self,
         dataplane: Dataplane,
         load: Loader,
+        warm: WarmVersions,
         metrics: Metrics,
         on_loop: Callable[[Callable[[], None]], Any],
     ) -> None:
         self._dataplane = dataplane
         self._load = load
+        self._warm = warm
+        self._champion: LoadedVersion | None = None
+        """That the event loop was told to swap in last; it may not have come to it yet."""
         self._metrics = metrics
         self._on_loop = on_loop
         self._changed = threading.Condition()
@@ -99,9 +108,13 @@ class Updater:
             return True
         wanted = model.spec.champion
         self._dataplane.lifecycle = model.spec.lifecycle
-        current = self._dataplane.champion
+        current = self._champion
         if current is not None and (current.version, current.digest) == (wanted.version, wanted.digest):
             self._settle(model, None)
+            return True
+        if (held := self._warm.take(wanted)) is not None:
+            self._settle(model, held)
+            log.info("serving %s version %s again, which was warm", model.spec.lifecycle, held.version)
             return True
         # What is about to be promoted goes on answering its share until it is loaded, and nothing comes
         # before the first champion; all else holds at once.
@@ -129,6 +142,9 @@ class Updater:
         return True
 
     def _settle(self, model: ServedModel, loaded: LoadedVersion | None) -> None:
+        """Let the event loop serve this (None: what serves), and hold what the ServedModel wants warm."""
+        left, self._champion = self._champion, loaded or self._champion
+
         def settle() -> None:
             if loaded is not None:
                 self._dataplane.swap(loaded)
@@ -138,9 +154,11 @@ class Updater:
             self._dataplane.generation = model.metadata.generation
 
         self._on_loop(settle)
+        former = former_champions(model)[: model.spec.keep_warm]
+        self._warm.want(model.spec.lifecycle, former, left if loaded is not None else None)
 
     def _fail(self, model: ServedModel | None, version: str, error: Exception) -> None:
-        kept = self._dataplane.champion
+        kept = self._champion
         log.error(
             "cannot serve version %s: %s; %s",
             version or "?",
