@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import threading
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from canary import ROW, is_alive, writes_the_log
+from misbehaving import LOUD, make_misbehaving
 from s3_server import S3Server, s3_server
 from served_bundle import (
     FEATURES,
     LIFECYCLE,
+    answers,
     make_version,
     matrix_request,
     served_model,
@@ -24,9 +30,10 @@ from serving_process import ServingProcess
 from windtunnel.objects import open_store
 from windtunnel.prediction_log.columns import COLUMNS
 from windtunnel.prediction_log.reading import LoggedRow, find, scan
+from windtunnel.prediction_log.sampling import takes, threshold
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator
 
     from windtunnel.spec.servedmodel import ModelVersion
 
@@ -46,6 +53,7 @@ class Logged:
         self.process = ServingProcess(
             self._file,
             STORE,
+            # the later of two settings counts
             arguments=("--log-seconds", "0.3", *arguments),
             environment=server.environment,
         )
@@ -90,16 +98,17 @@ class Logged:
         self.answered[prediction_id] = answer
         return prediction_id
 
-    def rows(self) -> list[dict[str, Any]]:
-        """All that is in the log."""
+    def rows(self, ids: Collection[str] | None = None) -> list[dict[str, Any]]:
+        """What is in the log, of these predictions or of all."""
         now = datetime.now(UTC)
         frames = scan(self.store, LIFECYCLE, now - timedelta(hours=1), now + timedelta(hours=1))
-        return [row for frame in frames for row in frame.to_dicts()]
+        rows = [row for frame in frames for row in frame.to_dicts()]
+        return [row for row in rows if ids is None or row["prediction_id"] in ids]
 
-    def wait(self, rows: int, seconds: float = 20.0) -> list[dict[str, Any]]:
-        """All that is in the log, once it has so many rows; never more."""
-        deadline = time.monotonic() + seconds
-        while len(found := self.rows()) < rows:
+    def wait(self, rows: int, ids: Collection[str] | None = None) -> list[dict[str, Any]]:
+        """What is in the log, of these predictions or of all, once it has so many rows; never more."""
+        deadline = time.monotonic() + 20
+        while len(found := self.rows(ids)) < rows:
             assert time.monotonic() < deadline, f"{len(found)} of {rows} rows\n{self.process.log}"
             time.sleep(0.05)
         assert len(found) == rows
@@ -155,6 +164,13 @@ def logged(tmp_path: Path, server: S3Server) -> Iterator[Logged]:
         yield logged
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Logged]:
+    """One that lives through several tests: they look at their own predictions only."""
+    with s3_server() as own, running(Logged(tmp_path_factory.mktemp("logged"), own)) as logged:
+        yield logged
+
+
 @contextmanager
 def running(logged: Logged) -> Iterator[Logged]:
     with logged.process as process:
@@ -163,20 +179,20 @@ def running(logged: Logged) -> Iterator[Logged]:
         yield logged
 
 
-def test_an_answer_is_logged_as_it_was_given(logged: Logged) -> None:
+def test_an_answer_is_logged_as_it_was_given(shared: Logged) -> None:
     before = datetime.now(UTC)
     row: list[float | None] = [0.1, None, 0.3, 4.0, -0.5]
-    prediction_id = logged.ask(row, key="çüstomer")
-    answer = logged.answered[prediction_id]
-    logged.wait(1)
-    (found,) = logged.find(prediction_id)
+    prediction_id = shared.ask(row, key="çüstomer")
+    answer = shared.answered[prediction_id]
+    shared.wait(1, {prediction_id})
+    (found,) = shared.find(prediction_id)
     assert found.features == dict(zip(FEATURES, row, strict=True))
     assert list(found.features) == list(FEATURES)
     assert found.prediction == answer["outputs"][0]["data"][0]
     assert (found.row, found.version, found.digest, found.role) == (
         0,
         "1",
-        logged.champion.digest,
+        shared.champion.digest,
         "champion",
     )
     assert (found.key, found.entities, found.event_time) == ("çüstomer", None, None)
@@ -185,7 +201,206 @@ def test_an_answer_is_logged_as_it_was_given(logged: Logged) -> None:
     assert found.latency_seconds is not None
     assert 0 < found.latency_seconds < 10
     assert found.writer
-    assert list(logged.rows()[0]) == list(COLUMNS)
-    assert logged.wait_for_metric("log_rows_total", 1) == 1
-    assert logged.metric("log_drops_total") == 0
-    assert logged.metric("log_buffered_bytes") == 0
+    assert list(shared.rows()[0]) == list(COLUMNS)
+
+
+def test_a_large_batch_is_logged_row_by_row(shared: Logged) -> None:
+    rows: list[list[float | None]] = [[i / 1e4, 0.0, None if i % 3 else 1.0, 0.0, 0.0] for i in range(10_000)]
+    prediction_id = shared.ask(*rows)
+    alone = shared.ask()
+    shared.wait(10_001, {prediction_id, alone})
+    found = shared.find(prediction_id)
+    assert [row.row for row in found] == list(range(10_000))
+    assert [list(row.features.values()) for row in found] == rows
+    assert [row.prediction for row in found] == shared.answered[prediction_id]["outputs"][0]["data"]
+    assert [row.missing for row in found] == [int(bool(i % 3)) for i in range(10_000)]
+    assert len(shared.find(alone)) == 1
+
+
+def test_each_version_has_its_files_and_a_shadow_its_requests_ids(shared: Logged) -> None:
+    second = make_version(shared.store, "2", 0.5)
+    shared.want(second, traffic=50)
+    shared.settle("Ready")
+    routed = [shared.ask(key=f"key {number}") for number in range(40)]
+    shared.want(second, shadow=True)
+    shared.settle("Ready")
+    copied = [shared.ask([number, 0.0, 0.0, 0.0, 0.0], key=number) for number in range(20)]
+    rows = shared.wait(80, {*routed, *copied})
+    weights = {"1": 1.0, "2": 0.5}
+    assert {(row["version"], row["digest"]) for row in rows} == {
+        ("1", shared.champion.digest), ("2", second.digest),
+    }  # fmt: skip
+    for row in rows:
+        expected = answers([list(row["features"].values())], weights[row["version"]])[0]
+        assert row["prediction"] == pytest.approx(expected, abs=1e-6)
+    by_id = {one: [row for row in rows if row["prediction_id"] == one] for one in routed}
+    for prediction_id, of_one in by_id.items():
+        parameters = shared.answered[prediction_id]["parameters"]
+        role = "fallback" if parameters.get("fallback") else parameters["role"]
+        assert [(row["role"], row["version"]) for row in of_one] == [
+            (role, shared.answered[prediction_id]["model_version"])
+        ]
+    assert {row["role"] for of_one in by_id.values() for row in of_one} >= {"champion", "challenger"}
+    for number, prediction_id in enumerate(copied):
+        champion, shadow = shared.find(prediction_id)
+        assert (champion.role, champion.version, shadow.role, shadow.version) == (
+            "champion",
+            "1",
+            "shadow",
+            "2",
+        )
+        assert champion.features == shadow.features
+        assert champion.features["carrier_delay"] == number
+        assert (champion.key, shadow.key) == (str(number), str(number))
+    now = datetime.now(UTC)
+    for frame in scan(shared.store, LIFECYCLE, now - timedelta(hours=1), now + timedelta(hours=1)):
+        assert frame["version"].n_unique() == 1
+
+
+def test_a_challengers_failure_is_logged_as_the_champions_answer(shared: Logged) -> None:
+    shared.want(make_misbehaving(shared.store, "9", "raises"), traffic=100)
+    shared.settle("Ready")
+    prediction_id = shared.ask([2 * LOUD, 0.0, 0.0, 0.0, 0.0])
+    shared.wait(1, {prediction_id})
+    (found,) = shared.find(prediction_id)
+    assert (found.role, found.version, found.digest) == ("fallback", "1", shared.champion.digest)
+
+
+def test_the_sample_decides_for_all_roles_of_a_prediction(shared: Logged) -> None:
+    second = make_version(shared.store, "3", 0.5)
+    shared.want(second, shadow=True, sample=0.0)
+    shared.settle("Ready")
+    none = [shared.ask(key=number) for number in range(20)]
+    shared.want(second, shadow=True, sample=0.3)
+    shared.settle("Ready")
+    some = [shared.ask(key=number) for number in range(300)]
+    shared.want(second, shadow=True, sample=1.0)
+    shared.settle("Ready")
+    every = [shared.ask(key=number) for number in range(20)]
+    taken = {one for one in some if takes(one, threshold(0.3))}
+    # five standard deviations
+    assert 50 < len(taken) < 130
+    rows = shared.wait(2 * (len(taken) + len(every)), {*none, *some, *every})
+    assert {row["prediction_id"] for row in rows} == taken | set(every)
+    assert not set(none) & {row["prediction_id"] for row in rows}
+    assert sum(row["role"] == "shadow" for row in rows) == len(taken) + len(every)
+    assert shared.metric("log_drops_total") == 0
+
+
+def test_nothing_writes_where_nothing_is_logged(tmp_path: Path, server: S3Server) -> None:
+    logged = Logged(tmp_path, server)
+    logged.want(sample=0.0)
+    with running(logged):
+        logged.ask()
+        assert [child for child in descendants(logged.process.process.pid) if writes_the_log(child)] == []
+    assert logged.rows() == []
+
+
+ODD_KEYS: dict[str, str | int] = {
+    "long": "k" * 1000,
+    "empty": "",
+    "zero": "a\0b",
+    "emoji": "🛩️" * 100,
+    "right to left": "\u202egnirts",
+    "number": -(2**63),
+}
+
+
+def test_any_key_is_logged(shared: Logged) -> None:
+    ids = {name: shared.ask(key=key) for name, key in ODD_KEYS.items()}
+    shared.wait(len(ids), set(ids.values()))
+    keys = {name: shared.find(prediction_id)[0].key for name, prediction_id in ids.items()}
+    assert keys == {name: str(key) for name, key in ODD_KEYS.items()}
+
+
+def test_a_killed_writer_takes_nothing_with_it(tmp_path: Path, server: S3Server) -> None:
+    with running(Logged(tmp_path, server, "--log-seconds", "1.5")) as logged:
+        for _ in range(2):
+            for number in range(30):
+                logged.ask(key=number)
+            # what it has is not stored yet
+            time.sleep(0.4)
+            os.kill(logged.writer(), signal.SIGKILL)
+        rows = logged.wait(60)
+        assert {row["prediction_id"] for row in rows} == set(logged.answered)
+        assert logged.metric("log_writer_restarts_total") == 2
+        assert logged.metric("log_rows_total") == 60
+        assert logged.metric("log_drops_total") == 0
+        assert logged.metric("log_buffered_bytes") == 0
+
+
+def test_a_store_that_comes_back_gets_all(logged: Logged) -> None:
+    logged.ask()
+    logged.wait(1)
+    logged.server.fault = HTTPStatus.FORBIDDEN
+    for number in range(50):
+        logged.ask(key=number)
+    logged.wait_for_metric("log_store_failures_total", 1)
+    assert logged.metric("log_buffered_bytes") > 0
+    os.kill(logged.writer(), signal.SIGKILL)
+    for number in range(50):
+        logged.ask(key=number)
+    logged.wait_for_metric("log_writer_restarts_total", 1)
+    logged.server.fault = None
+    assert {row["prediction_id"] for row in logged.wait(101)} == set(logged.answered)
+    assert logged.wait_for_metric("log_rows_total", 101) == 101
+
+
+def test_what_a_full_buffer_cannot_hold_is_dropped_and_counted(tmp_path: Path, server: S3Server) -> None:
+    batch = [ROW] * 2000
+    with running(Logged(tmp_path, server, "--log-buffer-mib", "1")) as logged:
+        logged.server.fault = HTTPStatus.FORBIDDEN
+        for _ in range(20):
+            logged.ask(*batch)
+        dropped = logged.wait_for_metric("log_drops_total", 1, reason="buffer_full")
+        assert 0 < logged.metric("log_buffered_bytes") <= 1 << 20
+        logged.server.fault = None
+        kept = int(20 * 2000 - dropped)
+        assert len(logged.wait(kept)) == kept
+        # and afterwards all is as before
+        logged.ask()
+        logged.wait(kept + 1)
+        assert logged.metric("log_drops_total") == dropped
+
+
+def test_what_was_answered_before_the_end_is_logged(tmp_path: Path, server: S3Server) -> None:
+    logged = Logged(tmp_path, server, "--log-seconds", "60")
+    with running(logged):
+        stop = threading.Event()
+        ids: list[str] = []
+
+        def ask() -> None:
+            while not stop.is_set():
+                status, answer = logged.process.infer(matrix_request(ROW))
+                if status == 200:
+                    ids.append(answer["parameters"]["prediction_id"])
+
+        callers = [threading.Thread(target=ask) for _ in range(4)]
+        for caller in callers:
+            caller.start()
+        time.sleep(1.0)
+        logged.process.process.send_signal(signal.SIGTERM)
+        logged.process.process.wait(20)
+        stop.set()
+        for caller in callers:
+            caller.join()
+    assert len(ids) > 100
+    assert {row["prediction_id"] for row in logged.rows()} >= set(ids)
+    assert "lost" not in logged.process.log
+
+
+def test_the_writer_stores_what_it_has_when_the_server_is_killed(tmp_path: Path, server: S3Server) -> None:
+    logged = Logged(tmp_path, server, "--log-seconds", "60")
+    with running(logged):
+        for number in range(20):
+            logged.ask(key=number)
+        writer = logged.writer()
+        # chunks are sent within a quarter of a second
+        time.sleep(0.6)
+        os.kill(logged.process.process.pid, signal.SIGKILL)
+        logged.process.process.wait(5)
+        assert len(logged.wait(20)) == 20
+        deadline = time.monotonic() + 5
+        while is_alive(writer):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)

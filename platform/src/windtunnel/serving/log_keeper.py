@@ -74,7 +74,7 @@ class LogKeeper:
         self._deaths = 0
         self._ending = False
         self._hurry = asyncio.Event()
-        """Wait no more before a dead writer is started again."""
+        """Start a dead writer again now."""
         self._settled = asyncio.Event()
         """Nothing is kept."""
         self._settled.set()
@@ -119,8 +119,11 @@ class LogKeeper:
             log.warning("the writer of the prediction log died: %s", why)
             if self._deaths % DEATHS == 0:
                 self._drop(list(self._kept), "writer_died")
+            delay = _RESTART[min(self._deaths, len(_RESTART)) - 1]
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._hurry.wait(), _RESTART[min(self._deaths, len(_RESTART)) - 1])
+                await asyncio.wait_for(self._hurry.wait(), delay)
+            # once: one that cannot even be started must not keep the loop from all else
+            self._hurry.clear()
             self._metrics.writer_restarts.inc()
 
     async def _run(self) -> str:

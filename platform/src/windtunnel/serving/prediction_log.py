@@ -11,11 +11,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from windtunnel.prediction_log.keys import HOUR_MS
 from windtunnel.prediction_log.sampling import EVERY, takes, threshold
-from windtunnel.prediction_log.texts import LONGEST, brief, readable
+from windtunnel.prediction_log.texts import LONGEST, brief
 from windtunnel.serving.log_records import ROLE_NUMBERS, Head, chunk_payload, encoder
 
 if TYPE_CHECKING:
@@ -156,17 +156,17 @@ class PredictionLog:
             seconds,
             *rows.of_each(),
             question.event_time(),
-            key if key is None else brief(str(key)),
+            key if key is None else str(key),
             _entities(question.batch.entities, version.plan.join_keys),
             rows.matrix.tobytes(),
             answers,
         )
         try:
             encoder.encode_into(record, buffer, before)
-        except UnicodeEncodeError:
-            # a caller's JSON may hold half of a surrogate pair
+        except Exception:
+            # half a record would spoil all that come after it
             del buffer[before:]
-            encoder.encode_into(_readable(record), buffer, before)
+            raise
         self._open_bytes += len(buffer) - before
         chunk.records += 1
         chunk.rows += len(answers)
@@ -196,8 +196,8 @@ class PredictionLog:
 def _entities(
     entities: Mapping[str, Sequence[str | int]] | None, join_keys: Mapping[str, str]
 ) -> list[Sequence[str | int]] | None:
-    """One column for each of the version's join keys; None where they are not those that were asked for."""
-    if entities is None or entities.keys() != join_keys.keys():
+    """One column for each of the version's join keys; None where they are not among those that were asked for."""
+    if entities is None or not join_keys.keys() <= entities.keys():
         return None
     return [_column(entities[name], kind) for name, kind in join_keys.items()]
 
@@ -206,12 +206,3 @@ def _column(values: Sequence[str | int], kind: str) -> Sequence[str | int]:
     if kind == "STRING" and max(map(len, cast("Sequence[str]", values))) > LONGEST:
         return [brief(str(value)) for value in values]
     return values
-
-
-def _readable(value: Any) -> Any:
-    """A record with all its texts in UTF-8."""
-    if isinstance(value, str):
-        return readable(value)
-    if isinstance(value, (list, tuple)):
-        return [_readable(part) for part in value]
-    return value
