@@ -8,12 +8,14 @@ CLUSTER ?= dev
 REGISTRY ?=
 # What `make images` stands on; `debian` makes a base image here.
 BASE ?= python:3.13-slim-trixie
+SEED ?= 1
+FAULTS ?= 100
 PYTHON := .venv/bin/python
 BIN := .venv/bin
 SOURCES := platform/src tests dev dags
 export PYTHONPATH := $(CURDIR)
 
-.PHONY: help demo down test venv lint format unit component conformance chart laptop cluster-test bench images cluster lock generate
+.PHONY: help demo down test venv lint format unit component conformance chart laptop cluster-test load chaos bench images cluster lock generate
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +67,12 @@ laptop: venv ## The same stages without a cluster, and the documented commands
 
 cluster-test: venv ## The thread and its faults on the real one-node cluster
 	$(PYTHON) -m pytest tests/cluster
+
+load: venv ## Swaps, drains, scaling, upgrades and bad challengers under load, at length (10 min, on the one-node cluster)
+	$(PYTHON) -m pytest tests/cluster/test_load.py tests/cluster/test_bad_challengers.py --longer -s
+
+chaos: venv ## FAULTS=100 seeded faults across rollouts, from SEED=1 on (an hour, on the one-node cluster)
+	$(PYTHON) -m pytest tests/cluster/test_chaos.py --seed $(SEED) --faults $(FAULTS) -s
 
 bench: venv ## Measure against peers in the same run
 	$(PYTHON) -m tests.bench
