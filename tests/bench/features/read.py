@@ -139,7 +139,7 @@ def _report(lines: dict[str, Line], server: str) -> None:
     print("\n| p50 : p50 | |\n|---|---:|")
     for what, ratio in ratios.items():
         print(f"| {what} | {ratio:.2f} |")
-    names = ("feast", "redis", "hiredis", "uvloop", "granian")
+    names = ("feast", "redis", "hiredis", "uvloop", "httptools")
     print(
         f"\nPython {platform.python_version()}, {', '.join(f'{name} {version(name)}' for name in names)}; "
         f"server {server}; {os.cpu_count()} cores."

@@ -1,31 +1,24 @@
-"""The process: one event loop with Granian in it, three threads that follow the ServedModel, and an end in
-peace."""
+"""The process: one event loop with the HTTP server in it, two threads that follow the ServedModel, and an end
+in peace."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import signal
 import threading
-import time
 from typing import TYPE_CHECKING, Final
-
-from granian.constants import HTTPModes, Interfaces
-from granian.server.embed import Server
 
 from windtunnel.serving.app import App
 from windtunnel.serving.dataplane import Dataplane
-from windtunnel.serving.retirement import retire
+from windtunnel.serving.http_server import HttpServer
 from windtunnel.serving.updater import Updater
-from windtunnel.serving.warm import WarmVersions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
     from windtunnel.serving.challenger import Challenger
-    from windtunnel.serving.memory import Room
     from windtunnel.serving.metrics import Metrics
     from windtunnel.serving.prediction_log import PredictionLog
     from windtunnel.serving.updater import Loader
@@ -41,7 +34,6 @@ _LOG_SECONDS: Final = 8.0
 async def serve(
     follow: Callable[[threading.Event], Iterator[dict[str, Any]]],
     load: Loader,
-    room: Room,
     challenger: Challenger,
     metrics: Metrics,
     prediction_log: PredictionLog,
@@ -59,54 +51,23 @@ async def serve(
     loop = asyncio.get_running_loop()
     dataplane = Dataplane(metrics, challenger, prediction_log)
     app = App(dataplane, metrics)
-    warm = WarmVersions(
-        load, room, metrics, lambda held: loop.call_soon_threadsafe(setattr, dataplane, "warm", held)
-    )
-    updater = Updater(dataplane, load, warm, metrics, loop.call_soon_threadsafe)
-    server = Server(
-        app,
-        address=host,
-        port=port,
-        interface=Interfaces.RSGI,
-        http=HTTPModes.http1,
-        websockets=False,
-        backlog=1024,
-        log_enabled=False,
-    )
+    updater = Updater(dataplane, load, metrics, loop.call_soon_threadsafe)
     ended = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, ended.set)
     stop = threading.Event()
-    for name, target in (
-        ("follow", lambda: updater.follow(follow(stop))),
-        ("update", updater.run),
-        ("warm", warm.run),
-    ):
+    for name, target in (("follow", lambda: updater.follow(follow(stop))), ("update", updater.run)):
         threading.Thread(target=target, name=name, daemon=True).start()
-    retiring = asyncio.create_task(retire(dataplane, metrics))
-    serving = asyncio.create_task(server.serve())
+    server = HttpServer(app)
+    await server.start(host, port)
     log.info("listening on %s:%s", host, port)
-    waiting = asyncio.create_task(ended.wait())
-    await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
-    waiting.cancel()
-    retiring.cancel()
+    await ended.wait()
     stop.set()
     updater.stop()
-    warm.stop()
-    if not serving.done():
-        app.draining = True
-        log.info("shutting down: answering for %.0f s more", drain_seconds)
-        await asyncio.sleep(drain_seconds)
-        await _finish(app)
-        server.stop()  # type: ignore[no-untyped-call]
-    with contextlib.suppress(asyncio.CancelledError):
-        await serving
+    app.draining = server.draining = True
+    log.info("shutting down: answering for %.0f s more", drain_seconds)
+    await asyncio.sleep(drain_seconds)
+    await server.close(_FINISH)
     await challenger.stop()
     await prediction_log.close(_LOG_SECONDS)
     log.info("ended")
-
-
-async def _finish(app: App) -> None:
-    deadline = time.monotonic() + _FINISH
-    while app.in_flight and time.monotonic() < deadline:
-        await asyncio.sleep(0.02)

@@ -99,7 +99,7 @@ class RedisConnection:
         if self._closed:
             raise StoreError("the connection was closed", where=WHERE, fix="open another")
         if self._connecting is None:
-            # Reads may come from tasks that know no timeouts (Granian's): what needs one has its own.
+            # A task of its own, which the end of one reader does not end for the others.
             self._connecting = asyncio.create_task(self._connect())
         try:
             outcome = await asyncio.shield(self._connecting)

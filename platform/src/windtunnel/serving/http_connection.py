@@ -1,0 +1,353 @@
+"""One HTTP/1.1 connection: llhttp (httptools) reads its requests, a task of its own answers them in order.
+
+Nothing that a caller sends, or leaves unsent, holds more than the limits allow: a body too large, a head too
+large or a request too slow is refused and the connection ended, an answer that nobody reads is dropped.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, cast
+from urllib.parse import unquote
+
+import httptools
+
+from windtunnel.errors import WindtunnelError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+log = logging.getLogger(__name__)
+
+CALLER_GONE: Final = 499
+"""Not sent, only counted: the caller hung up before the answer. It says nothing of the model."""
+_PIPELINED: Final = 16
+"""Requests read ahead of the one that is answered, before the caller has to wait."""
+_LINGER: Final = 2.0
+"""Seconds that a caller gets to read the last answer and hang up; what it still sends is dropped. Closing at
+once, with bytes unread, would take the answer from it."""
+_STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
+
+
+class HttpError(WindtunnelError):
+    """An error that is about HTTP itself."""
+
+    def __init__(self, status: int, what: str, fix: str = "", header: tuple[str, str] | None = None) -> None:
+        super().__init__(what, fix=fix)
+        self.status = status
+        self.headers = [header] if header else []
+        """That HTTP wants beside the status."""
+
+
+class Request(NamedTuple):
+    """One request, read to its end."""
+
+    method: str
+    path: str
+    """Percent-decoded, without the query."""
+    headers: dict[str, str]
+    """Names in lower case."""
+    body: bytes
+    problem: HttpError | None = None
+    """Why it is not whole; it is to be refused with that."""
+
+
+class Answer(NamedTuple):
+    """What is sent back; content-length, date and connection are added to the headers."""
+
+    status: int
+    headers: Sequence[tuple[str, str]]
+    body: bytes
+
+
+class Application(Protocol):
+    """Who answers."""
+
+    async def answer(self, request: Request) -> Answer:
+        """Raises nothing."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What callers may take."""
+
+    body: int = 4 * 1024 * 1024
+    """Bytes of a body."""
+    dropped: int = 64 * 1024 * 1024
+    """Bytes of an over-large body that are read and dropped, so that a well-behaved caller gets to see the
+    refusal."""
+    head: int = 64 * 1024
+    """Bytes of request line and headers, beside what came at once."""
+    headers: int = 100
+    request_seconds: float = 30.0
+    """For a request to come, and for an answer to be taken."""
+    idle_seconds: float = 620.0
+    """Between requests; longer than load balancers keep theirs (600 s at most), so that it is they who close
+    and no request meets a closing connection."""
+
+
+class Shared(Protocol):
+    """What all connections of a server have in common."""
+
+    application: Application
+    limits: Limits
+    draining: bool
+    """Each answer is the last of its connection."""
+    date: str
+    """The header, with its line end."""
+    connections: set[Connection]
+
+
+class Connection(asyncio.Protocol):
+    """Made by the server for each caller."""
+
+    def __init__(self, shared: Shared) -> None:
+        self._shared = shared
+        self._loop = asyncio.get_running_loop()
+        self._parser = httptools.HttpRequestParser(self)
+        self._waiting: deque[tuple[Request, bool]] = deque()
+        """Requests to answer, and whether that ends the connection."""
+        self._woken: asyncio.Future[None] | None = None
+        """What the answering task waits for when there is nothing to answer."""
+        self._writable: asyncio.Future[None] | None = None
+        """What it waits for when the caller does not read."""
+        self._paused = False
+        """Nothing is read, for too much waits."""
+        self._read_to_end = False
+        """No further request is taken."""
+        self._hung_up = False
+        """The caller sends no more."""
+        self._gone = False
+        self._begun: float | None = None
+        """When the request that is being read began."""
+        self._since = self._loop.time()
+        """When the connection last became idle, unwritable, or was ended."""
+        self._begin()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast("asyncio.Transport", transport)
+        self._shared.connections.add(self)
+        self._answering = self._loop.create_task(self._answer_all())
+
+    def connection_lost(self, _: Exception | None) -> None:
+        self._gone = True
+        self._shared.connections.discard(self)
+        self._waiting.clear()
+        if self._begun is not None and self._head_read:
+            self._take(self._request(HttpError(CALLER_GONE, "the caller has gone")), last=True)
+        self._wake(self._woken)
+        self._wake(self._writable)
+
+    def eof_received(self) -> bool:
+        """Returns whether the caller, who sends no more, still gets an answer."""
+        self._hung_up = self._read_to_end = True
+        return self.answering
+
+    def data_received(self, data: bytes) -> None:
+        self._head += len(data)
+        try:
+            while data and not self._read_to_end:
+                data = self._read(data)
+        except httptools.HttpParserError as error:
+            # after the last request anything may come
+            if not self._read_to_end:
+                self._refuse(HttpError(400, f"this is no HTTP/1.1: {error}"))
+        if self._begun is not None and not self._head_read and self._head > self._shared.limits.head:
+            self._refuse(HttpError(431, "the headers are too large", "send fewer"))
+
+    def _read(self, data: bytes) -> bytes:
+        """What is left to read. Raises HttpParserError."""
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            # Many a client would like another protocol, and takes HTTP/1.1 as well. llhttp then reads no
+            # body, so it is given the same request without that wish.
+            head = self._head_without_upgrade()
+            self._parser = httptools.HttpRequestParser(self)
+            return head + data[upgrade.args[0] :]
+        return b""
+
+    def _head_without_upgrade(self) -> bytes:
+        method = self._parser.get_method()
+        if method == b"CONNECT":
+            raise httptools.HttpParserError("this is no proxy")
+        fields = [
+            f"{name}: {value}\r\n"
+            for name, value in self._headers.items()
+            if name not in ("connection", "upgrade")
+        ]
+        return b"%b %b HTTP/1.1\r\n%b\r\n" % (method, self._url, "".join(fields).encode("latin-1"))
+
+    def pause_writing(self) -> None:
+        self._since = self._loop.time()
+        self._writable = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        self._wake(self._writable)
+        self._writable = None
+
+    def _begin(self) -> None:
+        self._url = b""
+        self._headers: dict[str, str] = {}
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self._head = 0
+        self._head_read = False
+
+    # what llhttp calls
+
+    def on_message_begin(self) -> None:
+        self._begin()
+        self._begun = self._loop.time()
+
+    def on_url(self, part: bytes) -> None:
+        self._url += part
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        # One more than allowed is kept, to tell by.
+        if len(self._headers) <= self._shared.limits.headers:
+            self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+
+    def on_headers_complete(self) -> None:
+        self._head_read = True
+        if self._headers.get("expect", "").lower() == "100-continue":
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def on_body(self, chunk: bytes) -> None:
+        self._size += len(chunk)
+        if self._size <= self._shared.limits.body:
+            self._chunks.append(chunk)
+            return
+        self._chunks.clear()
+        if self._size > self._shared.limits.dropped and not self._read_to_end:
+            self._refuse(self._too_large())
+
+    def on_message_complete(self) -> None:
+        if self._read_to_end or self._parser.should_upgrade():
+            return
+        problem = None
+        if self._size > self._shared.limits.body:
+            problem = self._too_large()
+        elif len(self._headers) > self._shared.limits.headers:
+            problem = HttpError(431, "there are too many headers", "send fewer")
+        self._take(self._request(problem), last=not self._parser.should_keep_alive())
+
+    # requests
+
+    def _too_large(self) -> HttpError:
+        return HttpError(
+            413,
+            f"the body is larger than {self._shared.limits.body >> 20} MiB",
+            "send fewer rows in a request",
+        )
+
+    def _request(self, problem: HttpError | None) -> Request:
+        method = self._parser.get_method().decode("latin-1")
+        path = self._url.partition(b"?")[0].decode("latin-1")
+        if not path.startswith("/") and "://" in path:
+            # as it is sent to a proxy
+            path = "/" + path.partition("://")[2].partition("/")[2]
+        if "%" in path:
+            path = unquote(path)
+        return Request(method, path, self._headers, b"".join(self._chunks), problem)
+
+    def _refuse(self, problem: HttpError) -> None:
+        """Answer what was not read to its end, and end."""
+        whole = self._head_read
+        self._take(self._request(problem) if whole else Request("", "", {}, b"", problem), last=True)
+
+    def _take(self, request: Request, *, last: bool) -> None:
+        self._begun = None
+        self._read_to_end = last
+        self._waiting.append((request, last))
+        if len(self._waiting) > _PIPELINED and not self._paused:
+            self._paused = True
+            self._transport.pause_reading()
+        self._wake(self._woken)
+
+    @staticmethod
+    def _wake(waiter: asyncio.Future[None] | None) -> None:
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+
+    # answers
+
+    async def _answer_all(self) -> None:
+        """Answer until the caller has gone."""
+        try:
+            while await self._anything_to_answer():
+                request, last = self._waiting.popleft()
+                answer = await self._shared.application.answer(request)
+                if not self._gone:
+                    hung_up = self._hung_up and not self._waiting
+                    self._write(request.method, answer, last or hung_up or self._shared.draining)
+                if self._writable is not None:
+                    await self._writable
+                if self._waiting:
+                    # who sends many at once does not keep the others waiting
+                    await asyncio.sleep(0)
+        except Exception:
+            log.exception("a connection is given up")
+            self._transport.abort()
+
+    async def _anything_to_answer(self) -> bool:
+        """Wait for a request; False when the caller has gone."""
+        if not self._waiting and not self._gone:
+            if self._paused:
+                self._paused = False
+                self._transport.resume_reading()
+            self._since = self._loop.time()
+            self._woken = self._loop.create_future()
+            await self._woken
+            self._woken = None
+        return bool(self._waiting)
+
+    def _write(self, method: str, answer: Answer, last: bool) -> None:
+        fields = "".join([f"{name}: {value}\r\n" for name, value in answer.headers])
+        head = (
+            f"{_STATUS_LINES[answer.status]}{fields}content-length: {len(answer.body)}\r\n{self._shared.date}"
+            f"connection: {'close' if last else 'keep-alive'}\r\n\r\n"
+        ).encode("latin-1")
+        self._transport.write(head if method == "HEAD" else head + answer.body)
+        if last:
+            self._waiting.clear()
+            self._read_to_end = True
+            if self._hung_up:
+                self._transport.close()
+            else:
+                self._transport.write_eof()
+
+    # the server's
+
+    @property
+    def answering(self) -> bool:
+        """A request is answered or waits for it."""
+        return self._woken is None or bool(self._waiting)
+
+    @property
+    def busy(self) -> bool:
+        """It has a request that is read or answered."""
+        return self._begun is not None or self.answering
+
+    def look(self, now: float) -> None:
+        """End what takes too long; called each second."""
+        limits = self._shared.limits
+        if self._writable is not None:
+            if now - self._since > limits.request_seconds:
+                self._transport.abort()
+        elif self._begun is not None:
+            if now - self._begun > limits.request_seconds:
+                late = f"the request did not come within {limits.request_seconds:.0f} s"
+                self._refuse(HttpError(408, late, "send it at once"))
+        elif not self.answering:
+            patience = _LINGER if self._read_to_end else limits.idle_seconds
+            if now - self._since > patience:
+                self._transport.close()
+
+    def close(self) -> None:
+        """As soon as what was written is sent."""
+        self._transport.close()

@@ -1,0 +1,59 @@
+"""The HTTP server: listens, keeps an eye on its connections, and ends in peace."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Final
+
+from windtunnel.serving.http_connection import Connection, Limits
+
+if TYPE_CHECKING:
+    from windtunnel.serving.http_connection import Application
+
+_LOOK_SECONDS: Final = 1.0
+
+
+class HttpServer:
+    """Answers on one port, in the running event loop, from `start` to `close`."""
+
+    def __init__(self, application: Application, limits: Limits | None = None) -> None:
+        self.application = application
+        self.limits = limits or Limits()
+        self.draining = False
+        self.connections: set[Connection] = set()
+        self.date = _date()
+        self._server: asyncio.Server
+        self._looking: asyncio.Task[None]
+
+    async def start(self, host: str, port: int) -> int:
+        """Returns the port, where 0 asks for any. Raises OSError when the address is taken or is none."""
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_server(lambda: Connection(self), host, port, backlog=1024)
+        self._looking = asyncio.create_task(self._look())
+        listening: int = self._server.sockets[0].getsockname()[1]
+        return listening
+
+    async def close(self, patience_seconds: float) -> None:
+        """Take no more connections, and end when the requests that are under way are answered."""
+        self._server.close()
+        deadline = time.monotonic() + patience_seconds
+        while time.monotonic() < deadline and any(one.busy for one in self.connections):
+            await asyncio.sleep(0.02)
+        self._looking.cancel()
+        for connection in tuple(self.connections):
+            connection.close()
+
+    async def _look(self) -> None:
+        loop = asyncio.get_running_loop()
+        pause = min(_LOOK_SECONDS, self.limits.request_seconds / 4)
+        while True:
+            await asyncio.sleep(pause)
+            self.date = _date()
+            for connection in tuple(self.connections):
+                connection.look(loop.time())
+
+
+def _date() -> str:
+    return f"date: {formatdate(usegmt=True)}\r\n"
