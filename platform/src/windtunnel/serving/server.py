@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Final
 from windtunnel.serving.app import App
 from windtunnel.serving.dataplane import Dataplane
 from windtunnel.serving.http_server import HttpServer
+from windtunnel.serving.retirement import retire
 from windtunnel.serving.updater import Updater
+from windtunnel.serving.warm import WarmVersions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Any
 
     from windtunnel.serving.challenger import Challenger
+    from windtunnel.serving.memory import Room
     from windtunnel.serving.metrics import Metrics
     from windtunnel.serving.prediction_log import PredictionLog
     from windtunnel.serving.updater import Loader
@@ -34,6 +37,7 @@ _LOG_SECONDS: Final = 8.0
 async def serve(
     follow: Callable[[threading.Event], Iterator[dict[str, Any]]],
     load: Loader,
+    room: Room,
     challenger: Challenger,
     metrics: Metrics,
     prediction_log: PredictionLog,
@@ -51,19 +55,29 @@ async def serve(
     loop = asyncio.get_running_loop()
     dataplane = Dataplane(metrics, challenger, prediction_log)
     app = App(dataplane, metrics)
-    updater = Updater(dataplane, load, metrics, loop.call_soon_threadsafe)
+    warm = WarmVersions(
+        load, room, metrics, lambda told: loop.call_soon_threadsafe(setattr, dataplane, "warm", told)
+    )
+    updater = Updater(dataplane, load, warm, metrics, loop.call_soon_threadsafe)
     ended = asyncio.Event()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, ended.set)
     stop = threading.Event()
-    for name, target in (("follow", lambda: updater.follow(follow(stop))), ("update", updater.run)):
+    for name, target in (
+        ("follow", lambda: updater.follow(follow(stop))),
+        ("update", updater.run),
+        ("warm", warm.run),
+    ):
         threading.Thread(target=target, name=name, daemon=True).start()
+    retiring = asyncio.create_task(retire(dataplane, metrics))
     server = HttpServer(app)
     await server.start(host, port)
     log.info("listening on %s:%s", host, port)
     await ended.wait()
     stop.set()
     updater.stop()
+    warm.stop()
+    retiring.cancel()
     app.draining = server.draining = True
     log.info("shutting down: answering for %.0f s more", drain_seconds)
     await asyncio.sleep(drain_seconds)
