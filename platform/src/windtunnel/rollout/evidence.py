@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from windtunnel.spec.servedmodel import EvidenceTest, RolloutEvidence
 
-ALPHA: Final = 0.05
+ALPHA: Final = 0.04
 FACTORS: Final = (20.0, 10.0, 4.0, 2.0, 1.0)
 """Multiples of what is allowed that are tested: for steps of 5, 10, 25, 50 and 100 percent."""
 LEAST: Final = 0.001
