@@ -164,7 +164,7 @@ class KubernetesApi:
                 )
                 response = connection.getresponse()
                 if response.status >= 400:
-                    raise _error(response.status, response.read(), where)
+                    raise answer_error(response.status, response.read(), where)
             except (OSError, http.client.HTTPException) as error:
                 raise TemporaryError(
                     f"no answer from the API server: {error}",
@@ -183,7 +183,8 @@ class KubernetesApi:
             raise TemporaryError(f"no token: {error}", where=where) from error
 
 
-def _error(status: int, body: bytes, where: str) -> PermanentError | TemporaryError:
+def answer_error(status: int, body: bytes, where: str) -> PermanentError | TemporaryError:
+    """The error that an answer of the API server stands for."""
     try:
         answer = json.loads(body)
         message = f"{answer['message']} ({status} {answer.get('reason', '')})"

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 import windtunnel
+from windtunnel.cli.operating import app as operating_app
 from windtunnel.cli.places import find_lifecycle, known_lifecycles, lifecycles_directory
 from windtunnel.errors import SpecError
 from windtunnel.local.home import DEFAULT_HOME, Home
@@ -26,10 +27,13 @@ app = typer.Typer(
     [green]$ windtunnel init my_model[/]   write a small one that runs at once\n
     [green]$ windtunnel run my_model[/]    all stages, on this machine, under ./.windtunnel\n
     [green]$ windtunnel status[/]          what ran, what serves, what the last verdict was\n
+    [green]$ windtunnel rollback my_model[/]   back to the champion before\n
     [green]$ windtunnel validate[/]        check every lifecycle without running anything\n
     [green]$ windtunnel backfill my_model --from 2026-01-01 --to 2026-01-31[/]   features of past days
     """,
 )
+
+app.add_typer(operating_app)
 
 NameArgument = Annotated[
     str, typer.Argument(help="Name of a lifecycle, or the path of its directory.", show_default=False)
@@ -181,19 +185,6 @@ def init(
     from windtunnel.cli.init import init_lifecycle
 
     init_lifecycle(name, lifecycles_directory(lifecycles))
-
-
-@app.command()
-def status(
-    name: OptionalNameArgument = None, home: HomeOption = DEFAULT_HOME, lifecycles: LifecyclesOption = None
-) -> None:
-    """What ran last on this machine, with which outcome, how fresh the features are, what serves, and what
-    the last verdict was. A view that misses its objective (features.freshness of lifecycle.yaml) is red.
-    """
-    from windtunnel.cli.status import tell_status
-
-    directories = [find_lifecycle(name, lifecycles)] if name else known_lifecycles(lifecycles)
-    tell_status([directory.name for directory in directories], Home.at(home))
 
 
 @app.command()

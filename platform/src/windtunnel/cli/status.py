@@ -44,12 +44,10 @@ def _tell_lifecycle(name: str, home: Home, store: ObjectStore) -> None:
     out.print(_table([record for record in records if record["run_id"] == run_id]))
     _tell_views(name, store)
     out.print(f"Champion: {_champion(name, home)}", markup=False, soft_wrap=True)
-    entries = Ledger(store, name).entries()
-    if entries:
-        last = entries[-1]
+    for last in Ledger(store, name).newest(1):
         shown = {key: value for key, value in last.items() if key not in ("previous", "id")}
         out.print(
-            f"Ledger: {len(entries)} entries, the last: {json.dumps(shown)}", markup=False, soft_wrap=True
+            f"Ledger: {last['number']} entries, the last: {json.dumps(shown)}", markup=False, soft_wrap=True
         )
     verdicts = [r for r in records if r["stage"] == "evaluate" and r["outcome"] == "success"]
     if verdicts:

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 IDLE_SECONDS: Final = 60.0
 """A change of the spec ends this at once."""
 FIRST_RETRY_SECONDS: Final = 1.0
-LAST_RETRY_SECONDS: Final = 60.0
+LAST_RETRY_SECONDS: Final = 30.0
 ALIAS_SECONDS: Final = 300.0
 """After this MLflow is asked again what its alias names: somebody may have moved it."""
 
@@ -69,7 +69,7 @@ class Recorder:
         self.view = problem
         if problem.status == "True":
             return IDLE_SECONDS
-        pause = min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2 ** min(self._failures, 10))
+        pause = min(LAST_RETRY_SECONDS, FIRST_RETRY_SECONDS * 2.0 ** min(self._failures, 10))
         self._failures += 1
         return pause
 

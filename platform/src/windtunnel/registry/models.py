@@ -127,6 +127,11 @@ class ModelRegistry:
             version = model.aliases.get(CHAMPION)
         return None if version is None else self.get(name, str(version))
 
+    def champion_version(self, name: str) -> str | None:
+        """The version that the alias `champion` names, or None."""
+        found = self.champion(name)
+        return found.version if found else None
+
     def set_champion(self, name: str, version: str) -> None:
         """Let the alias `champion` follow the ServedModel."""
         with self._mapped() as client:

@@ -98,6 +98,11 @@ def seat(model: ServedModel) -> Act | None:
     return _seat_of(model, acts(model))
 
 
+def unseated(model: ServedModel) -> bool:
+    """Whether the present champion came to its seat without an act, though there is a history."""
+    return bool(acts(model)) and seat(model) is None
+
+
 def promoted_by(model: ServedModel, run_id: str) -> Act | None:
     """The promotion that this run has had, whoever serves by now."""
     mine = (act for act in reversed(acts(model)) if act.action == "promotion" and act.run_id == run_id)

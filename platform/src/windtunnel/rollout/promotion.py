@@ -136,11 +136,14 @@ def _expect(current: ServedModel, candidate: Candidate) -> None:
     serves = current.spec.champion.version
     if serves == candidate.expected_champion:
         return
-    judged = (
-        f"the verdict compares version {candidate.champion.version} with {candidate.expected_champion}"
-        if candidate.expected_champion
-        else f"the verdict on version {candidate.champion.version} found no champion"
-    )
+    if not candidate.run_id:
+        judged = f"version {candidate.champion.version} was to replace version {candidate.expected_champion}"
+    elif candidate.expected_champion:
+        judged = (
+            f"the verdict compares version {candidate.champion.version} with {candidate.expected_champion}"
+        )
+    else:
+        judged = f"the verdict on version {candidate.champion.version} found no champion"
     act = seat(current)
     how = "promoted" if act and act.action == "promotion" else "rolled back to"
     run = f" in run {act.run_id}" if act and act.run_id else ""
@@ -148,7 +151,9 @@ def _expect(current: ServedModel, candidate: Candidate) -> None:
     _refuse(
         current,
         f"{judged}, but version {serves} serves{winner}",
-        "evaluate again, so that the challenger is judged against the version that serves",
+        "evaluate again, so that the challenger is judged against the version that serves"
+        if candidate.run_id
+        else "look again: `windtunnel status`",
     )
 
 

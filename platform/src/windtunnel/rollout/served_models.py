@@ -19,7 +19,18 @@ from windtunnel.spec.servedmodel import API_VERSION, PLURAL, ServedModel, Served
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from windtunnel.kube import KubernetesApi
+
+class Requests(Protocol):
+    """What is needed of a Kubernetes client (see kube.KubernetesApi)."""
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        query: Mapping[str, str] | None = None,
+        content_type: str = "application/json",
+    ) -> dict[str, Any]: ...
 
 
 class ServedModels(Protocol):
@@ -68,7 +79,7 @@ class KubernetesServedModels:
 
     settles = True
 
-    def __init__(self, api: KubernetesApi, namespace: str) -> None:
+    def __init__(self, api: Requests, namespace: str) -> None:
         self._api = api
         self._namespace = namespace
 

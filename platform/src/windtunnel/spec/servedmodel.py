@@ -158,6 +158,8 @@ class RolloutState(_Model):
     """When this step began."""
     approved: bool = False
     """Ends a pause: set by `windtunnel promote`, or by kubectl."""
+    approved_by: Annotated[str, Field(max_length=250)] = ""
+    """Who did; empty when kubectl did not say."""
 
 
 class GuardSettings(_Model):

@@ -1,0 +1,161 @@
+"""The commands about what serves, in a cluster or on this machine: look at it, roll it back, promote."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from windtunnel.cli.places import find_lifecycle, known_lifecycles
+from windtunnel.cli.targets import Where, in_cluster, open_target
+from windtunnel.local.home import DEFAULT_HOME, Home
+
+app = typer.Typer()
+
+_MODEL_HELP = "Name of a lifecycle or its ServedModel, or the path of a lifecycle's directory."
+ModelArgument = Annotated[str, typer.Argument(help=_MODEL_HELP, show_default=False)]
+NamespaceOption = Annotated[
+    str | None,
+    typer.Option(
+        "--namespace",
+        "-n",
+        envvar="WINDTUNNEL_NAMESPACE",
+        help="Namespace of the cluster [dim](default: the context's)[/]",
+        show_default=False,
+    ),
+]
+ContextOption = Annotated[
+    str | None,
+    typer.Option(
+        envvar="WINDTUNNEL_CONTEXT",
+        help="Context of the kubeconfig [dim](default: the current one)[/]",
+        show_default=False,
+    ),
+]
+HomeOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--home",
+        help="What serves on this machine instead, in the directory of its local runs.",
+        show_default=False,
+    ),
+]
+YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
+ReasonOption = Annotated[str, typer.Option(help="Why, for the ledger.", metavar="TEXT", show_default=False)]
+
+
+@app.command()
+def status(
+    name: Annotated[
+        str | None, typer.Argument(help=_MODEL_HELP + " Without it, all.", show_default=False)
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", "-w", help="Go on looking, until Ctrl-C.")] = False,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    home: HomeOption = None,
+    lifecycles: Annotated[
+        Path | None,
+        typer.Option(
+            "--lifecycles",
+            envvar="WINDTUNNEL_LIFECYCLES",
+            help="Directory of the lifecycles [dim](default: dags/lifecycles, else lifecycles)[/]",
+            show_default=False,
+        ),
+    ] = None,
+) -> None:
+    """What serves: champion, challenger, traffic, guard and evidence, rollout, pods, what was done last.
+
+    In a cluster, if a namespace or context is named or nothing ran on this machine. Else of this machine:
+    what ran last, with which outcome, how fresh the features are, what serves, the last verdict. A view that
+    misses its objective (features.freshness of lifecycle.yaml) is red.
+
+    [green]$ windtunnel status[/]                                      this machine\n
+    [green]$ windtunnel status flight_delay -n windtunnel --watch[/]   a cluster, live
+    """
+    where = Where(namespace, context, home)
+    if in_cluster(name, where, os.environ):
+        from windtunnel.cli.watching import show
+
+        raise typer.Exit(show(name, where, os.environ, watch=watch))
+    here = Home.at(home or Path(os.environ.get("WINDTUNNEL_HOME") or DEFAULT_HOME))
+    if watch and name:
+        from windtunnel.cli.watching import show
+
+        raise typer.Exit(show(name, Where(None, None, here.directory), os.environ, watch=True))
+    from windtunnel.cli.status import tell_status
+
+    directories = [find_lifecycle(name, lifecycles)] if name else known_lifecycles(lifecycles)
+    tell_status([directory.name for directory in directories], here)
+
+
+@app.command()
+def rollback(
+    name: ModelArgument,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to",
+            metavar="VERSION",
+            help="A former champion [dim](default: the one before)[/]; the present champion ends a rollout.",
+            show_default=False,
+        ),
+    ] = None,
+    reason: ReasonOption = "",
+    yes: YesOption = False,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    home: HomeOption = None,
+) -> None:
+    """Give the seat back to a former champion, and end whatever rollout goes on.
+
+    No pod restarts and no request fails; a version that is kept warm serves within a second. It says first
+    what it will do. A second rollback within two minutes has to name its version: it is nearly always the
+    same alarm.
+
+    [green]$ windtunnel rollback flight_delay[/]\n
+    [green]$ windtunnel rollback flight_delay --to 4 --reason "late flights are missed" --yes[/]
+
+    Exit code: 0 done, or done already; 2 refused, nothing was changed; 75 the cluster did not answer.
+    """
+    from windtunnel.cli.rollback import roll_back_to
+
+    roll_back_to(open_target(name, Where(namespace, context, home), os.environ), to, reason, yes)
+
+
+@app.command()
+def promote(
+    name: ModelArgument,
+    version: Annotated[
+        str | None,
+        typer.Argument(
+            help="Version that gets the seat at once; without it, the present step of the rollout is "
+            "approved.",
+            show_default=False,
+        ),
+    ] = None,
+    reason: ReasonOption = "",
+    yes: YesOption = False,
+    namespace: NamespaceOption = None,
+    context: ContextOption = None,
+    home: HomeOption = None,
+) -> None:
+    """Let a rollout go on by your word, or give a version the seat.
+
+    Without a version: the rollout leaves its pause, or goes to its next step without waiting for more
+    evidence; the guard goes on watching. With a version (the challenger, a former champion, or any that is
+    registered: MLFLOW_TRACKING_URI says where): it is the champion at once. It says first what it will do.
+
+    [green]$ windtunnel promote flight_delay[/]\n
+    [green]$ windtunnel promote flight_delay 7 --reason "the fix for the holidays"[/]
+
+    Exit code: 0 done, or done already; 2 refused, nothing was changed; 75 the cluster did not answer.
+    """
+    from windtunnel.cli.promote import approve, promote_version
+
+    target = open_target(name, Where(namespace, context, home), os.environ)
+    if version is None:
+        approve(target, yes)
+    else:
+        promote_version(target, version, reason, yes)
