@@ -74,6 +74,11 @@ load: venv ## Swaps, drains, scaling, upgrades and bad challengers under load, a
 chaos: venv ## FAULTS=100 seeded faults across rollouts, from SEED=1 on (an hour, on the one-node cluster)
 	$(PYTHON) -m pytest tests/cluster/test_chaos.py --seed $(SEED) --faults $(FAULTS) -s
 
+fuzz: venv ## 24,000 hostile requests to a serving process, and schemathesis (a slice is in `component`)
+	dev/redis.sh
+	dev/clients.sh
+	$(PYTHON) -m tests.fuzz
+
 bench: venv ## Measure against peers in the same run
 	$(PYTHON) -m tests.bench
 

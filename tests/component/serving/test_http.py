@@ -114,6 +114,7 @@ BAD: dict[str, tuple[Any, str]] = {
     "no object": (b"[]", "Expected `object`"),
     "NaN": (b'{"inputs": [NaN]}', "send null for a missing number"),
     "not UTF-8": (b'{"inputs": "\xff"}', "body"),
+    "not UTF-8 where it has no effect": (b'{"inputs": [], "x\xff": "\xff"}', "not valid JSON"),
     "deep": (b"[" * 100_000, "body"),
     "deep in data": (raw_matrix(b"[" * 50_000), "body"),
     "no inputs": ({"inputs": []}, "missing: carrier_delay"),

@@ -23,6 +23,8 @@ Schema = dict[str, Any]
 _TEXT: Final[Schema] = {"type": "string"}
 _COUNT: Final[Schema] = {"type": "integer", "minimum": 0}
 _ROWS: Final[Schema] = {"type": "integer", "minimum": 1, "maximum": protocol.MAX_ROWS}
+_COLUMN: Final[Sequence[Schema]] = (_ROWS, {"const": 1})
+"""Shape of one value a row; the second dimension may be left out."""
 _SHORT: Final[Schema] = {"type": "string", "maxLength": protocol.MAX_TEXT}
 _FP32_MAX: Final = 3.4028234663852886e38
 
@@ -254,46 +256,44 @@ def _inputs(version: VersionInterface) -> Schema:
     """The three forms of a request."""
     plan = version.plan
     forms = [
-        _list(_numbers(MATRIX, [_ROWS, {"const": len(plan.features)}], version), 1, 1),
-        _list(
-            {"oneOf": [_numbers(name, [_ROWS, {"const": 1}], version) for name in plan.features]},
-            len(plan.features),
-            len(plan.features),
-        ),
+        _list(_numbers([MATRIX], [_ROWS, {"const": len(plan.features)}], 2, version), 1, 1),
+        _exactly(len(plan.features), _column(plan.features, version)),
     ]
     if plan.join_keys:
-        wanted = [
-            *(_key(name, kind) for name, kind in plan.join_keys.items()),
-            *(_numbers(name, [_ROWS, {"const": 1}], version) for name in plan.asked),
-        ]
-        forms.append(_list({"oneOf": wanted}, len(wanted), len(wanted)))
+        keys = [_key(name, kind) for name, kind in plan.join_keys.items()]
+        wanted = [*keys, _column(plan.asked, version)] if plan.asked else keys
+        forms.append(_exactly(len(keys) + len(plan.asked), {"anyOf": wanted}))
     return {"anyOf": forms}
 
 
-def _numbers(name: str, shape: Sequence[Schema], version: VersionInterface) -> Schema:
+def _exactly(count: int, items: Schema) -> Schema:
+    return _list(items, count, count)
+
+
+def _column(names: Sequence[str], version: VersionInterface) -> Schema:
+    return _numbers(names, _COLUMN, 1, version)
+
+
+def _numbers(
+    names: Sequence[str], shape: Sequence[Schema], dimensions: int, version: VersionInterface
+) -> Schema:
     """A tensor of a feature, or of all of them."""
     finite = {"minimum": -_FP32_MAX, "maximum": _FP32_MAX}
-    kinds = [
-        (["FP64"], {"type": "number", **(finite if version.single_precision else {})}),
-        (["FP32"], {"type": "number", **finite}),
-        (["BOOL"], {"type": "boolean"}),
-        *(([kind], _integer(kind)) for kind in RANGES),
-    ]
-    least = len(shape) if name == MATRIX else 1
-    return {
-        "oneOf": [
-            _tensor(name, datatypes, shape, least, {"anyOf": [value, {"type": "null"}]})
-            for datatypes, value in kinds
-        ]
+    kinds: dict[str, Schema] = {
+        "FP64": {"type": "number", **(finite if version.single_precision else {})},
+        "FP32": {"type": "number", **finite},
+        "BOOL": {"type": "boolean"},
+        **{kind: _integer(kind) for kind in RANGES},
     }
+    tensors = [_tensor(names, kind, shape, dimensions, _maybe(value)) for kind, value in kinds.items()]
+    return {"oneOf": tensors}
 
 
 def _key(name: str, kind: str) -> Schema:
     """A tensor of a join key."""
-    shape = [_ROWS, {"const": 1}]
     if kind == "STRING":
-        return _tensor(name, ["BYTES"], shape, 1, _SHORT)
-    return {"oneOf": [_tensor(name, [sent], shape, 1, _integer(sent, kind)) for sent in RANGES]}
+        return _tensor([name], "BYTES", _COLUMN, 1, _SHORT)
+    return {"oneOf": [_tensor([name], sent, _COLUMN, 1, _integer(sent, kind)) for sent in RANGES]}
 
 
 def _integer(*kinds: str) -> Schema:
@@ -303,23 +303,19 @@ def _integer(*kinds: str) -> Schema:
 
 
 def _tensor(
-    name: str, datatypes: list[str], shape: Sequence[Schema], dimensions: int, value: Schema
+    names: Sequence[str], datatype: str, shape: Sequence[Schema], dimensions: int, value: Schema
 ) -> Schema:
     """A tensor with its data in JSON."""
     flat, nested = _list(value, 1), _list(_list(value, 1), 1, protocol.MAX_ROWS)
+    elsewhere = {"binary_data_size": {"type": "null"}, "shared_memory_region": False}
     return _object(
         {
-            "name": {"const": name},
-            "datatype": {"enum": datatypes},
-            "shape": {
-                "type": "array",
-                "prefixItems": list(shape),
-                "items": False,
-                "minItems": dimensions,
-            },
+            "name": {"enum": list(names)},
+            "datatype": {"const": datatype},
+            "shape": {"type": "array", "prefixItems": list(shape), "items": False, "minItems": dimensions},
             "data": {"anyOf": [flat, nested]},
         },
-        {"parameters": _object({}, {"binary_data_size": {"type": "null"}, "shared_memory_region": False})},
+        {"parameters": _object({}, elsewhere)},
     )
 
 

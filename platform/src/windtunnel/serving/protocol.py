@@ -201,6 +201,9 @@ def parse(body: bytes, json_length: int | None = None) -> InferRequest:
 
 def _decode(body: bytes) -> InferRequest:
     try:
+        if not body.isascii():
+            # what has no effect is skipped unread
+            str(body, "utf-8")
         return _request_decoder.decode(body)
     except msgspec.ValidationError as error:
         raise RequestError(
