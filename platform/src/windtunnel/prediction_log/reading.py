@@ -12,6 +12,7 @@ import polars as pl
 
 from windtunnel.errors import DataError, NotFoundError, RequestError
 from windtunnel.prediction_log import columns
+from windtunnel.prediction_log.checks import check_schema, check_values
 from windtunnel.prediction_log.ids import parse_id
 from windtunnel.prediction_log.keys import PREDICTIONS, SCORES, hour_folder, hour_folders
 from windtunnel.prediction_log.range_file import RangeFile
@@ -142,8 +143,8 @@ def _unless_gone(act: Callable[[Entry], _Result | None], entry: Entry) -> _Resul
         return act(entry)
     except NotFoundError:
         return None
-    except (pa.ArrowException, OSError, TypeError) as error:
-        # a broken page is an OSError of pyarrow's, a row with columns of its own a TypeError of ours
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
+        # broken pages are OSErrors of pyarrow's, broken names and moments errors of Python's
         raise DataError(
             f"this is no file of a prediction log: {str(error).partition(chr(10))[0]}",
             where=entry.key,
@@ -165,20 +166,16 @@ def _find(store: ObjectStore, wanted: str, entry: Entry) -> list[LoggedRow]:
     if not groups:
         return []
     table = file.read_row_groups(groups)
-    rows = table.filter(pc.equal(table[columns.PREDICTION_ID], wanted)).to_pylist()
-    return [LoggedRow(**row, object_key=entry.key) for row in rows]
+    found = table.filter(pc.equal(table[columns.PREDICTION_ID], wanted)).select(columns.COLUMNS)
+    check_values(found, entry.key)
+    return [LoggedRow(**row, object_key=entry.key) for row in found.to_pylist()]
 
 
 def _open(store: ObjectStore, entry: Entry) -> Any:
     import pyarrow.parquet as pq
 
     file = pq.ParquetFile(RangeFile(store, entry.key, entry.size))
-    if missing := [name for name in columns.COLUMNS if name not in file.schema_arrow.names]:
-        raise DataError(
-            f"this is no file of a prediction log: it has no {', '.join(missing)}",
-            where=entry.key,
-            fix="move it elsewhere",
-        )
+    check_schema(file.schema_arrow, entry.key)
     return file
 
 

@@ -33,9 +33,10 @@ from windtunnel.prediction_log.frames import schema
 from windtunnel.prediction_log.ids import derived_id
 from windtunnel.prediction_log.keys import SCORES, hour_folder
 from windtunnel.records import run_folder
-from windtunnel.registry.bundle import read_bundle
 from windtunnel.registry.models import ModelRegistry
+from windtunnel.registry.rehearsal import read_rehearsed
 from windtunnel.registry.snapshots import to_inputs
+from windtunnel.spec.servedmodel import ModelVersion
 from windtunnel.stages.base import Reference, StageResult
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
     days, shard, shards = _asked(request)
     chosen = _chosen(request, env)
     version = str(chosen["version"])
-    bundle = read_bundle(env.store, str(chosen["bundle"]), str(chosen["digest"]))
+    bundle = read_rehearsed(env.store, env.lifecycle.name, ModelVersion.model_validate(chosen))
     env.log.info(
         "scoring %s to %s with version %s, shard %d of %d", days[0], days[-1], version, shard, shards
     )
