@@ -179,7 +179,9 @@ def test_the_chain_leads_from_the_answer_to_the_code(flown: Flown, why: Why) -> 
     assert "training days 2013-" in output
     assert re.search(r"gust.* missing  +weather:", output)
     for view in VIEWS:
-        assert re.search(rf"view {view}: definition [0-9a-f]{{12}}, trained on [\d,]+ rows of it", output)
+        assert re.search(
+            rf"view {view}: definition [0-9a-f]{{12}}, trained on its rows [0-9a-f]{{12}} of 2013", output
+        )
     assert "spec " in output
     assert "scikit-learn" in output
 
@@ -226,7 +228,7 @@ def test_a_request_with_its_own_features_has_nothing_to_compare(flown: Flown, wh
 def test_rows_of_a_batch_are_shown_one_at_a_time(flown: Flown, why: Why) -> None:
     code, output = why(flown.by_features, "--row", "2")
     assert code == 0
-    assert "row 2 of 3" in output
+    assert "for row 2 (rows 0 to 2)" in output
     assert "all rows: " in output
     code, output = why(flown.by_features, "--row", "3")
     assert code == 2

@@ -65,8 +65,8 @@ class Chain:
             self._other(place, answer)
 
     def _line(self, title: str, text: Text | str, style: str = "") -> None:
-        head = Text(f"{title:<{_WIDTH}}  ", "cyan" if title else "")
-        self._console.print(head + (Text(text, style) if isinstance(text, str) else text), soft_wrap=True)
+        told = Text(text, style) if isinstance(text, str) else text
+        self._console.print(Text.assemble((f"{title:<{_WIDTH}}  ", "cyan"), told), soft_wrap=True)
 
     def _more(self, text: Text | str, style: str = "dim") -> None:
         self._line("", text, style)
@@ -81,12 +81,13 @@ class Chain:
     def _answer(self, answer: Answer) -> None:
         value = Text(_number(answer.predictions[self._row]), "bold green")
         rows = len(answer.predictions)
-        of = f"  row {self._row} of {rows:,}" if rows > 1 else ""
+        of = f"  for row {self._row} (rows 0 to {rows - 1})" if rows > 1 else ""
         self._line(
             "answer", Text.assemble(value, of, f"  by version {answer.version}, {_ROLES[answer.role]}")
         )
+        when = f"for the day {answer.time:%Y-%m-%d}" if answer.role == "batch" else _moment(answer.time)
         took = "" if answer.latency_seconds is None else f", in {answer.latency_seconds * 1000:.2f} ms"
-        self._more(f"{_moment(answer.time)}{took}, logged by {answer.writer}")
+        self._more(f"{when}{took}, logged by {answer.writer}")
         entities = answer.entities[self._row]
         asked = ", ".join(f"{name}={value}" for name, value in entities.items()) if entities else ""
         parts = [f"asked for {asked}" if asked else "asked with all features in the request"]
@@ -139,7 +140,8 @@ class Chain:
                 "the ledger names it nowhere: it is in a rollout, or its acts are still on their way there"
             )
         for act in version.acts:
-            self._more(_act(act))
+            said = version.verdict.content.get("reasons", ()) if version.verdict else ()
+            self._more(_act(act, [reason for reason in act.reasons if reason not in said]))
 
     def _snapshot(self, version: VersionTrace) -> None:
         if self._lost(version, "snapshot"):
@@ -147,7 +149,8 @@ class Chain:
             return
         snapshot = version.snapshot
         if snapshot is None:
-            self._line("snapshot", "not known", "yellow")
+            named = "the bundle names none: it does not say what it was trained on"
+            self._line("snapshot", named if version.manifest else "not known without the bundle", "yellow")
             return
         rows = "".join(
             f", {snapshot[f'{part}_rows']:,} rows" for part in ("train",) if f"{part}_rows" in snapshot
@@ -168,11 +171,17 @@ class Chain:
         for name, value in zip(answer.names, answer.inputs[self._row], strict=True):
             shown = Text("missing", "yellow") if math.isnan(value) else Text(_number(value))
             shown.align("right", 12)
-            self._more(Text.assemble(f"{name:<{width}}  ", shown, (f"  {sources.get(name, '')}", "dim")))
+            default = ", its default" if missing and version.defaults.get(name) == value else ""
+            self._more(
+                Text.assemble(f"{name:<{width}}  ", shown, (f"  {sources.get(name, '')}{default}", "dim"))
+            )
         made_of = (version.snapshot or {}).get("views", {})
         for view, name in version.views.items():
-            rows = f", trained on {made_of[view]['rows']:,} rows of it" if view in made_of else ""
-            self._more(f"view {view}: definition {_short(name)}{rows}")
+            rows = made_of.get(view)
+            trained = (
+                f", trained on its rows {_short(rows['digest'])} of {_days(rows['days'])}" if rows else ""
+            )
+            self._more(f"view {view}: definition {_short(name)}{trained}")
 
     def _code(self, version: VersionTrace) -> None:
         manifest = version.manifest
@@ -239,14 +248,12 @@ def _replayed(done: Replay, answer: Answer) -> Text:
     return Text(f"✗ differs by {done.difference:.3g}: {pair}{of}", "bold red")
 
 
-def _act(act: Act) -> str:
+def _act(act: Act, reasons: Sequence[str]) -> str:
     parts = [f"ledger {act.number}: {act.action}", f"by {act.by}" if act.by else ""]
     parts += [f"run {act.run_id}" if act.run_id else "", f"at {_moment_of(act.at)}" if act.at else ""]
     parts += [f"in the place of version {act.replaced}" if act.replaced else ""]
     told = ", ".join(part for part in parts if part)
-    # A promotion's reasons stand in its verdict.
-    why = "; ".join(act.reasons) if act.action != "promotion" else ""
-    return f"{told}: {why}" if why else told
+    return f"{told}: {'; '.join(reasons)}" if reasons else told
 
 
 def _days(days: Sequence[Any] | None, before: str = "") -> str:
@@ -254,7 +261,8 @@ def _days(days: Sequence[Any] | None, before: str = "") -> str:
 
 
 def _moment(moment: datetime) -> str:
-    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}.{moment.microsecond // 1000:03d} UTC"
+    fraction = f".{moment.microsecond // 1000:03d}" if moment.microsecond else ""
+    return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M:%S}{fraction} UTC"
 
 
 def _moment_of(text: str) -> str:

@@ -140,19 +140,13 @@ class Why:
     def _skew(self, found: Trace, answer: Answer, problems: list[WindtunnelError]) -> Skew | None:
         from windtunnel.lineage.skew import skew
 
-        manifest = found.versions[answer.digest].manifest
-        if manifest is None:
+        version = found.versions[answer.digest]
+        if version.manifest is None:
             return None
-        features = {str(of["name"]): str(of["source"]) for of in manifest["features"]}
-        defaults = {
-            str(of["name"]): float(of["default"])
-            for view in manifest["online"]["views"]
-            for of in view["features"]
-            if of.get("default") is not None
-        }
+        features = {str(of["name"]): str(of["source"]) for of in version.manifest["features"]}
         try:
             with self._environment(found.lifecycle) as env:
-                return skew(answer, features, defaults, env)
+                return skew(answer, features, version.defaults, env)
         except PermanentError as error:
             problems.append(error)
             return None

@@ -68,7 +68,14 @@ def _at(store: ObjectStore, uri: str, follow: bool = True) -> Verdict | None:
         return None
     if not key.endswith(".json"):
         return None
-    content = store.get(key)
+    try:
+        content = store.get(key)
+    except NotFoundError:
+        raise NotFoundError(
+            "what the decision stands on is no longer there: it was swept",
+            where=store.uri(key),
+            fix="restore it from a backup; what the ledger says of it is told here",
+        ) from None
     found = _parsed(content, store.uri(key))
     if found.get("kind") == "Verdict":
         promised = key.rpartition("/")[2].removesuffix(".json")

@@ -54,6 +54,13 @@ class VersionTrace:
     lost: list[Lost] = field(default_factory=list)
 
     @property
+    def defaults(self) -> dict[str, float]:
+        """What stands for a missing value, of the features that have a default."""
+        views = (self.manifest or {}).get("online", {}).get("views", [])
+        stored = [of for view in views for of in view["features"]]
+        return {str(of["name"]): float(of["default"]) for of in stored if of.get("default") is not None}
+
+    @property
     def views(self) -> dict[str, str]:
         """Feature views that the model reads, each with the digest of its definition: join keys, types, ttl,
         defaults.

@@ -193,7 +193,7 @@ def answers(
     if not len(inputs):
         return np.empty(0)
     if bundle.manifest["input"]["dtype"] == "float32":
-        _refuse((np.abs(inputs) > _FP32_MAX).any(axis=1), rows, keys, "has a number above 3.4e38")
+        _refuse(np.any(np.abs(inputs) > _FP32_MAX, axis=1), rows, keys, "has a number above 3.4e38")
     predictions = bundle.predict(inputs)
     _refuse(~np.isfinite(predictions), rows, keys, "gets no number from the model")
     return predictions
