@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 import pytest
 from loading import Loading, Told, loaded, version, warm
@@ -10,7 +11,9 @@ from loading import Loading, Told, loaded, version, warm
 from windtunnel.errors import IntegrityError, StoreError
 from windtunnel.serving.memory import MIB, Room
 from windtunnel.serving.metrics import Metrics
-from windtunnel.spec.servedmodel import ModelVersion
+
+if TYPE_CHECKING:
+    from windtunnel.spec.servedmodel import ModelVersion
 
 
 def test_what_leaves_the_seat_is_held_without_a_load() -> None:

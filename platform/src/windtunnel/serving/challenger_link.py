@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, cast
 
 from windtunnel.serving import frames
+from windtunnel.serving.child_environment import child_environment
 from windtunnel.serving.time_limit import CEILING
 
 if TYPE_CHECKING:
@@ -219,7 +220,7 @@ async def start(command: Sequence[str]) -> ChallengerLink:
                 [*command, "--socket", str(theirs.fileno()), "--parent", str(os.getpid())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, **_ENVIRONMENT},
+                env=child_environment(os.environ, _ENVIRONMENT),
                 # an interrupt at a terminal is for the serving process, which drains before it ends this one
                 start_new_session=True,
             )

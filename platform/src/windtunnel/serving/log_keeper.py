@@ -14,6 +14,7 @@ import time
 from typing import TYPE_CHECKING, Final, cast
 
 from windtunnel.prediction_log.keys import writer_name
+from windtunnel.serving.child_environment import child_environment
 from windtunnel.serving.log_records import CHUNK, END, frame, reply_decoder
 
 if TYPE_CHECKING:
@@ -234,7 +235,7 @@ async def _start(command: Sequence[str], hear: Callable[[Reply], None]) -> _Link
                 [*command, "--socket", str(theirs.fileno())],
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
-                env={**os.environ, **_ENVIRONMENT},
+                env=child_environment(os.environ, _ENVIRONMENT),
                 # an interrupt at a terminal is for the serving process, which drains before it ends this one
                 start_new_session=True,
             )
