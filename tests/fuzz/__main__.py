@@ -1,4 +1,4 @@
-"""Be hostile to a serving process: alone, with a challenger in shadow, and in canary.
+"""Be hostile to a serving process: alone, with a challenger in shadow, and in canary; then schemathesis.
 
     python -m tests.fuzz [--requests 24000] [--seed N] [--mode alone|shadow|canary|both] [--only NUMBER]
 
@@ -49,7 +49,18 @@ def main() -> int:
             )
             print("\n".join(report.problems))
             failed |= bool(report.problems)
+    if options.only is None:
+        _schemathesis()
     return int(failed)
+
+
+def _schemathesis() -> None:
+    from hostile_target import MODES, target
+    from schemathesis_run import schemathesis
+
+    with tempfile.TemporaryDirectory() as name, target(Path(name), MODES["alone"]) as process:
+        phases = "examples,coverage,fuzzing"
+        print(schemathesis(process.url, Path(name), examples=150, phases=phases, seconds=1800))
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from redis_process import redis_process
+from schemathesis_run import CLIENTS
 from served_bundle import make_version, served_model, write_served_model
 from serving_process import ServingProcess
 
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ROOT = Path(__file__).parents[3]
-BIN = ROOT / ".clients" / "bin"
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +41,7 @@ class Clients:
     def run(self, *command: str, data: str = "", seconds: float = 120.0) -> str:
         """What it writes; raises AssertionError with all of it when it fails."""
         done = subprocess.run(
-            [str(BIN / command[0]), *command[1:]],
+            [str(CLIENTS / command[0]), *command[1:]],
             input=data,
             capture_output=True,
             text=True,
@@ -62,5 +62,5 @@ class Clients:
 
 @pytest.fixture(scope="session")
 def clients() -> Clients:
-    assert (BIN / "python").exists(), "there are no clients: run dev/clients.sh, as `make component` does"
+    assert (CLIENTS / "python").exists(), "there are no clients: run dev/clients.sh, as `make component` does"
     return Clients()

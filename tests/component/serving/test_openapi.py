@@ -94,7 +94,7 @@ def test_what_is_answered_is_allowed_and_what_is_not_allowed_is_refused(
     """By mutated requests: whoever believes the document is not surprised."""
     request = validator(document, {"$ref": "#/components/schemas/InferRequest"})
     answered = refused = 0
-    for number in range(400):
+    for number in range(160):
         made = hostile_bodies.mutated(random.Random(number))
         try:
             value = json.loads(made.body)
@@ -109,8 +109,8 @@ def test_what_is_answered_is_allowed_and_what_is_not_allowed_is_refused(
         answered += 1
         problems = [error.message for error in request.iter_errors(value)]
         assert not problems, f"{made.body!r} was answered {answer}, but: {problems}"
-    assert answered > 50
-    assert refused > 50
+    assert answered > 20
+    assert refused > 20
 
 
 @pytest.mark.parametrize("datatype", ["FP64", "FP32", "INT8", "UINT64", "BOOL"])
