@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from tests.support.many_rollouts import roll_out
-from tests.support.rollout_world import ApiServer, World, version
+from many_rollouts import roll_out
+from rollout_world import ApiServer, World, version
 
 from windtunnel.rollout.driving import Driver
 from windtunnel.rollout.evidence import Bound
@@ -21,7 +21,7 @@ from windtunnel.rollout.promotion import Candidate, Promoted
 from windtunnel.spec.servedmodel import ServingSettings
 
 if TYPE_CHECKING:
-    from tests.support.many_rollouts import Ends, Failing
+    from many_rollouts import Ends, Failing
 
 RUNS = 1_000
 MARGIN = 0.005

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from tests.support.rollout_world import ApiServer, Killed, World, version
+from rollout_world import ApiServer, Killed, World, version
 
 from windtunnel.errors import ConflictError
 from windtunnel.rollout.driving import Driver, Refused

@@ -25,7 +25,10 @@ if TYPE_CHECKING:
 _LONGEST_SECONDS: Final = 120.0
 _NEVER_SLOW: Final = 0.002
 """Seconds; nobody notices (as the guard has it)."""
-_UNITS: Final = {"": 0, "k": 3, "M": 6, "G": 9, "T": 12}
+_UNITS: Final = {
+    **{"": 1.0, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12},
+    **{"Ki": 2.0**10, "Mi": 2.0**20, "Gi": 2.0**30, "Ti": 2.0**40},
+}
 _ENVIRONMENT: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
 """As serving starts a challenger."""
 
@@ -106,10 +109,7 @@ def compare(challenger: Flight, champion: Flight, most: float) -> None:
 
 def quantity(text: str) -> int:
     """Bytes of a Kubernetes quantity. Raises PermanentError."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(?:([kMGT]?)(i?)|(m))", text)
-    if match is None or (match[3] and not match[2]):
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)([a-zA-Z]*)", text)
+    if match is None or match[2] not in _UNITS:
         raise PermanentError(f"{text!r} is no amount of memory", fix="write e.g. 512Mi")
-    if match[4]:
-        return int(float(match[1]) / 1000.0)
-    power = _UNITS[match[2] or ""]
-    return int(float(match[1]) * (2 ** (10 * power // 3) if match[3] else 10**power))
+    return int(float(match[1]) * _UNITS[match[2]])
