@@ -13,6 +13,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from served_bundle import tensor
+from serving_process import ServingProcess
 
 SOURCE = Path(__file__).parents[2] / "platform" / "src"
 STEPS = [
@@ -173,6 +175,49 @@ def test_a_backfill_that_fails_says_which_days_and_how_to_go_on(laptop: Laptop, 
     assert code == 2
     assert "source 'visits' has no partition for 2020-01-01..2020-01-03" in output
     assert "windtunnel backfill shop --from 2020-01-01 --to 2020-01-03" in output
+
+
+def test_a_prediction_of_what_serves_is_traced_and_made_again(laptop: Laptop, first_run: str) -> None:
+    home = laptop.directory / ".windtunnel"
+    with ServingProcess(
+        home / "served" / "shop.json", home / "store", arguments=("--log-seconds", "0.3")
+    ) as process:
+        process.wait_for("/v2/health/ready")
+        width = process.get("/v2/models/shop")[1]["inputs"][0]["shape"][1]
+        rows = [0.5 * number for number in range(2 * width)]
+        status, answer = process.infer({"inputs": [tensor("features", "FP64", rows, [2, width])]}, "shop")
+        assert status == 200, answer
+    # It has ended, and the end flushes the log.
+    prediction = answer["parameters"]["prediction_id"]
+    code, output = laptop.run("why", prediction, "--replay", "--row", "1")
+    assert code == 0, output
+    assert f"{answer['outputs'][0]['data'][1]:.6g}  for row 1" in output
+    assert "exact: the same answer, bit for bit on all 2 rows" in output
+    assert "verdict     promote  as the first of its lifecycle" in output
+    assert re.search(r"ledger \d+: promotion, by stage/rollout, run local-", output)
+    assert "training days" in output
+
+
+def test_days_are_scored_as_they_would_be_served(laptop: Laptop, first_run: str) -> None:
+    last = datetime.now(UTC).date() - timedelta(days=2)
+    days = "--from", str(last - timedelta(days=1)), "--to", str(last)
+    code, output = laptop.run("score", "shop", *days)
+    assert code == 0, output
+    assert re.findall(r"^(.+) done in", output, re.MULTILINE) == ["score"]
+    found = re.search(r"([\d,]+) rows of shop scored by version 1", output)
+    assert found
+    assert int(found[1].replace(",", "")) > 0
+    asked = re.search(r"windtunnel (why \S+ shop)", output)
+    assert asked
+    code, told = laptop.run(*asked[1].split(), "--replay", "--offline")
+    assert code == 0, told
+    assert "batch scoring" in told
+    assert "exact: the same answer, bit for bit" in told
+    assert "values are those of the offline store" in told
+    assert cached_steps(laptop.run("score", "shop", *days)[1]) == ["score"]
+    code, output = laptop.run("score", "shop", *days, "--version", "99")
+    assert code == 2
+    assert "there is no version 99" in output
 
 
 def _children(pid: int) -> list[int]:
