@@ -29,7 +29,7 @@ ROLE_NUMBERS: Final[dict[Role, int]] = {role: number for number, role in enumera
 _ARRAY_32: Final = struct.Struct(">BI")
 
 
-class Head(msgspec.Struct, array_like=True, frozen=True):
+class Head(msgspec.Struct, array_like=True, frozen=True, gc=False):
     """What all records of a chunk have in common."""
 
     lifecycle: str
@@ -42,7 +42,7 @@ class Head(msgspec.Struct, array_like=True, frozen=True):
     """Hours since 1970 in which the predictions were made."""
 
 
-class Record(msgspec.Struct, array_like=True):
+class Record(msgspec.Struct, array_like=True, gc=False):
     """One request as one model answered it; `add` in PredictionLog encodes these fields in this order."""
 
     prediction_id: str
@@ -63,7 +63,7 @@ class Record(msgspec.Struct, array_like=True):
     predictions: list[float]
 
 
-class Chunk(msgspec.Struct, array_like=True):
+class Chunk(msgspec.Struct, array_like=True, gc=False):
     """Payload of CHUNK."""
 
     head: Head
