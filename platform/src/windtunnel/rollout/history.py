@@ -134,8 +134,12 @@ def former_champions(model: ServedModel) -> list[ModelVersion]:
 
 
 def before(model: ServedModel, version: ModelVersion) -> ModelVersion | None:
-    """What served before this version got the seat by a promotion: where a rollback from it goes."""
-    return _before(acts(model), version)
+    """Where a rollback goes once this version has the seat again: to what served before it was promoted; to
+    the present champion, if it is one that was rolled back from."""
+    told = acts(model)
+    if not any(_names(one) == _names(version) for one in _line(told)):
+        return model.spec.champion if model.spec.champion != version else None
+    return _before(told, version)
 
 
 def told_history(model: ServedModel, at: datetime) -> tuple[Act, ...]:
