@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import sys
 
-from windtunnel.errors import WindtunnelError, exit_code
+from windtunnel.errors import PermanentError, WindtunnelError, exit_code
 
 
 def main() -> None:
-    """Errors that Windtunnel raises on purpose are told without a traceback (exit 2, or 75 when a retry may
-    help); others keep theirs.
+    """Errors that Windtunnel raises on purpose, and libraries that are not installed, are told without a
+    traceback (exit 2, or 75 when a retry may help); other errors keep theirs.
     """
     from windtunnel.cli.app import app
     from windtunnel.cli.console import tell_error
@@ -19,3 +19,12 @@ def main() -> None:
     except WindtunnelError as error:
         tell_error(error)
         sys.exit(exit_code(error))
+    except ModuleNotFoundError as error:
+        if (error.name or "windtunnel").startswith("windtunnel"):
+            raise
+        missing = PermanentError(
+            f"this command needs {error.name}, which is not installed here",
+            fix="pip install 'windtunnel[stages]'",
+        )
+        tell_error(missing)
+        sys.exit(exit_code(missing))
