@@ -18,6 +18,7 @@ from serving_process import ServingProcess
 
 from windtunnel.features.online.online_layout import entity_key_head, feature_field
 from windtunnel.objects import open_store
+from windtunnel.prediction_log.reading import find
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -168,3 +169,39 @@ def test_a_damaged_value_is_the_servers_fault(server: ServingProcess) -> None:
     status, answer = server.infer(by_entity(["broken"]))
     assert status == 500
     assert "materialize" in answer["error"]
+
+
+def test_features_are_logged_as_the_model_got_them(tmp_path: Path, redis_port: int) -> None:
+    """Row by row: read, defaulted, too old, left out by the caller."""
+    views = copy.deepcopy(VIEWS)
+    views[0]["features"][1]["default"] = 3
+    asked_at = datetime.now(UTC)
+    with serving(tmp_path, redis_port, views) as server:
+        batch = by_entity(["UA", "??"], event_timestamp="2013-02-11T18:00:00.000001Z")
+        batch["inputs"][2]["data"] = [None, 0.5]
+        several = server.infer(batch)[1]["parameters"]["prediction_id"]
+        one = server.infer(by_entity(["UA"]))[1]["parameters"]["prediction_id"]
+        vector = server.infer(
+            {
+                "parameters": {"event_timestamp": "2013-02-11T18:00:00+01:00"},
+                "inputs": [tensor("features", "FP64", [1, 2, None, 4, 5], [1, 5])],
+            }
+        )[1]["parameters"]["prediction_id"]
+    store = open_store(str(tmp_path / "store"), {})
+    first, second = find(store, several, LIFECYCLE)
+    assert list(first.features.values()) == [0.25, 2, None, None, -1]
+    assert list(second.features.values()) == [None, 3, None, 0.5, -1]
+    assert (first.missing, second.missing) == (2, 3)
+    assert (first.stale, second.stale) == (False, False)
+    assert (first.entities, second.entities) == (
+        {"carrier": "UA", "route_id": 7}, {"carrier": "??", "route_id": 7},
+    )  # fmt: skip
+    assert first.event_time == second.event_time == WRITTEN.replace(hour=18, microsecond=1)
+    (old,) = find(store, one, LIFECYCLE)
+    assert list(old.features.values()) == [None, 3, None, 0.5, -1]
+    assert (old.missing, old.stale) == (3, True)
+    assert old.event_time is not None
+    assert asked_at <= old.event_time <= datetime.now(UTC)
+    (sent,) = find(store, vector, LIFECYCLE)
+    assert (sent.entities, sent.stale, sent.missing) == (None, None, 1)
+    assert sent.event_time == WRITTEN.replace(hour=17)
