@@ -2,15 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-ROOT = Path(__file__).parents[2]
-sys.path[:0] = [str(ROOT / "platform" / "src"), str(ROOT / "tests" / "support")]
+from tests.bench.features import __main__ as features_bench
+from tests.bench.serving import __main__ as serving_bench
 
 if __name__ == "__main__":
-    from tests.bench import serving_bench
-    from tests.bench.features import __main__ as features_bench
-
-    features_bench.main()
     serving_bench.main()
+    features_bench.main()

@@ -1,10 +1,15 @@
-"""A load generator: one process, many keep-alive connections, each with one request in flight."""
+"""A load generator: one process, many keep-alive connections, each with one request in flight.
+
+`load` asks as fast as it is answered (closed loop); `steady` asks at a rate, whatever becomes of what was
+asked (open loop): a request that finds no free connection waits, and its wait counts.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from dataclasses import dataclass
+from collections import deque
+from dataclasses import dataclass, field
 from typing import cast
 
 
@@ -16,6 +21,8 @@ class Load:
     seconds: float
     latencies: list[float]
     failures: int
+    generator_seconds: float = 0.0
+    """Processor time that asking itself took."""
 
     @property
     def rate(self) -> float:
@@ -69,14 +76,19 @@ def _content_length(head: bytes) -> int:
     return int(head[at:].split(b"\r\n", 1)[0])
 
 
-async def load(port: int, path: str, body: bytes, *, seconds: float, connections: int = 32) -> Load:
-    """Ask for that long."""
-    request = (
+def _request(path: str, body: bytes) -> bytes:
+    head = (
         f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
         f"Content-Length: {len(body)}\r\n\r\n"
-    ).encode() + body
+    )
+    return head.encode() + body
+
+
+async def load(port: int, path: str, body: bytes, *, seconds: float, connections: int = 32) -> Load:
+    """Ask for that long."""
+    request = _request(path, body)
     loop = asyncio.get_running_loop()
-    started = time.perf_counter()
+    started, used = time.perf_counter(), time.process_time()
     protocols: list[_Connection] = []
     ends: list[asyncio.Future[None]] = []
     for _ in range(connections):
@@ -91,4 +103,78 @@ async def load(port: int, path: str, body: bytes, *, seconds: float, connections
     await asyncio.gather(*ends)
     latencies = [latency for protocol in protocols for latency in protocol.latencies]
     failures = sum(protocol.failures for protocol in protocols)
-    return Load(len(latencies), time.perf_counter() - started, latencies, failures)
+    took = time.perf_counter() - started
+    return Load(len(latencies), took, latencies, failures, time.process_time() - used)
+
+
+@dataclass
+class _Steady:
+    """What the connections of `steady` share."""
+
+    request: bytes
+    free: list[_SteadyConnection] = field(default_factory=list)
+    waiting: deque[float] = field(default_factory=deque)
+    """When those were to be sent that found no free connection."""
+    latencies: list[float] = field(default_factory=list)
+    failures: int = 0
+
+    def ask(self, now: float) -> None:
+        if self.free:
+            self.free.pop().send(now)
+        else:
+            self.waiting.append(now)
+
+
+class _SteadyConnection(asyncio.Protocol):
+    def __init__(self, shared: _Steady) -> None:
+        self._shared = shared
+        self._received = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self._shared.free.append(self)
+
+    def send(self, due: float) -> None:
+        self._due = due
+        self.transport.write(self._shared.request)
+
+    def data_received(self, data: bytes) -> None:
+        self._received += data
+        head, separator, body = self._received.partition(b"\r\n\r\n")
+        if not separator or len(body) < _content_length(head):
+            return
+        shared = self._shared
+        shared.latencies.append(time.perf_counter() - self._due)
+        shared.failures += not head.startswith(b"HTTP/1.1 200")
+        self._received = b""
+        if shared.waiting:
+            self.send(shared.waiting.popleft())
+        else:
+            shared.free.append(self)
+
+
+async def steady(
+    port: int, path: str, body: bytes, *, rate: float, seconds: float, connections: int = 64
+) -> Load:
+    """Ask `rate` times a second for that long. A request's time begins when its turn has come, to the
+    millisecond that timers have."""
+    shared = _Steady(_request(path, body))
+    loop = asyncio.get_running_loop()
+    opened = [
+        (await loop.create_connection(lambda: _SteadyConnection(shared), "127.0.0.1", port))[0]
+        for _ in range(connections)
+    ]
+    started, used = time.perf_counter(), time.process_time()
+    sent = 0
+    while (now := time.perf_counter()) < started + seconds:
+        while sent <= (now - started) * rate:
+            shared.ask(now)
+            sent += 1
+        await asyncio.sleep(max(0.0, started + sent / rate - time.perf_counter()))
+    while len(shared.latencies) < sent and time.perf_counter() < started + seconds + 10:
+        await asyncio.sleep(0.001)
+    took, used = time.perf_counter() - started, time.process_time() - used
+    for transport in opened:
+        transport.close()
+    failures = shared.failures + sent - len(shared.latencies)
+    return Load(len(shared.latencies), took, shared.latencies, failures, used)

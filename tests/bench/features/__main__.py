@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-ROOT = Path(__file__).parents[3]
-sys.path[:0] = [str(ROOT / "platform" / "src"), str(ROOT / "tests" / "support")]
 
 
 def main(arguments: Sequence[str] = ()) -> None:
