@@ -120,7 +120,10 @@ class Driver:
             raise self._lost
         if move.rolled_out:
             self._tell(move.says, move.says)
-        candidate = replace(self._candidate, rolled_out=move.rolled_out)
+        candidate = self._candidate
+        if move.rolled_out:
+            reason = "; ".join(filter(None, (move.says, candidate.reason)))
+            candidate = replace(candidate, rolled_out=True, reason=reason)
         try:
             return promote(self._served_models, candidate, self._now())
         except ConflictError as error:

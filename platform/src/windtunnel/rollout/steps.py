@@ -173,7 +173,7 @@ def _go_on(model: ServedModel, plan: Plan, now: datetime) -> Move:
     waited = now - state.since
     if state.phase == "Paused":
         if state.approved:
-            return _advance(model, plan, now, "approved")
+            return _advance(model, plan, now, f"approved by {_approver(state)}")
         if waited >= LONGEST_PAUSE:
             return refuse(
                 model, plan, "NotApproved", f"nobody approved it within {_words(waited)}", now, ends=True
@@ -182,7 +182,7 @@ def _go_on(model: ServedModel, plan: Plan, now: datetime) -> Move:
             "Paused", f"paused for {_words(waited)}: `windtunnel promote {model.metadata.name}` goes on"
         )
     if state.approved:
-        return _advance(model, plan, now, "ended by hand")
+        return _advance(model, plan, now, f"{_step_name(spec)} is ended by {_approver(state)}")
     return _step(model, plan, now, waited)
 
 
@@ -268,6 +268,10 @@ def _is_newer(theirs: ModelVersion, ours: ModelVersion) -> bool:
     """Whether they have the newer verdict: versions are numbered as models are registered."""
     numbered = theirs.version.isdecimal() and ours.version.isdecimal()
     return numbered and int(theirs.version) > int(ours.version)
+
+
+def _approver(state: RolloutState) -> str:
+    return state.approved_by or "somebody"
 
 
 def _step_name(spec: ServedModelSpec) -> str:

@@ -21,6 +21,7 @@ from windtunnel.errors import (
     ConflictError,
     IntegrityError,
     PermanentError,
+    StoreError,
     TemporaryError,
     WindtunnelError,
 )
@@ -78,16 +79,27 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
     driver = Driver(served_models, candidate, plan, env.log)
     refused = _preflight(served_models, candidate, plan, driver, env)
     done = refused or _drive(driver, served_models, candidate, env)
-    number = record(done.served_model, ledger)
-    served_models.note_recorded(done.served_model.metadata.name, number)
     serves = done.served_model.spec.champion.version
-    _follow(candidate.lifecycle, serves, env)
+    _tell(served_models, done.served_model, ledger, env)
     if isinstance(done, Refused):
         env.log.warning("version %s is refused, version %s goes on serving: %s", version, serves, done.reason)
         return _result(env, version, bundle.digest, promoted=False, champion=serves, reason=done.reason)
     if served_models.settles:
         _wait(served_models, done.served_model, env)
     return _result(env, version, bundle.digest, promoted=True, champion=version)
+
+
+def _tell(served_models: ServedModels, model: ServedModel, ledger: Ledger, env: StageEnv) -> None:
+    """Let the ledger and MLflow's alias follow. In a cluster the controller does so, too, and goes on until
+    they answer: there an outage fails nothing."""
+    try:
+        number = record(model, ledger)
+        served_models.note_recorded(model.metadata.name, number)
+        _follow(env.lifecycle.name, model.spec.champion.version, env)
+    except StoreError as error:
+        if not served_models.settles:
+            raise
+        env.log.warning("the controller will record this when it can: %s", error)
 
 
 def _candidate(request: StageRequest, verdict: dict[str, Any], env: StageEnv) -> Candidate:
