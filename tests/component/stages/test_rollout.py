@@ -11,11 +11,20 @@ import pytest
 from windtunnel.errors import ConflictError, IntegrityError, StoreError, TemporaryError
 from windtunnel.ledger import Ledger
 from windtunnel.registry.models import ModelRegistry
+from windtunnel.rollout import driving
 from windtunnel.rollout.served_models import DirectoryServedModels
-from windtunnel.spec.servedmodel import Condition, ServedModel, ServedModelStatus
+from windtunnel.spec.servedmodel import (
+    ChallengerStatus,
+    Condition,
+    RolloutEvidence,
+    ServedModel,
+    ServedModelStatus,
+)
 from windtunnel.stages import rollout
 
 if TYPE_CHECKING:
+    from windtunnel.stages.base import StageResult
+
     from .conftest import Shop
 
 
@@ -193,3 +202,95 @@ def test_a_version_that_never_serves_fails_with_the_condition(
     with pytest.raises(TemporaryError, match=r"does not serve.*BundleRefused: digest differs"):
         wait_for(shop, monkeypatch, [STUCK])
     assert len(Ledger(shop.store, "shop").entries()) == 1
+
+
+def judged_again(shop: Shop) -> tuple[StageResult, StageResult]:
+    """A second version, with the verdict that it may replace the first."""
+    shop.promoted(seed=0, run_id="run-1")
+    snapshot = shop.snapshot(seed=1)
+    trained = shop.train(snapshot, "run-2")
+    return trained, shop.evaluate(snapshot, trained, "run-2")
+
+
+def spoil(shop: Shop, trained: StageResult) -> None:
+    """Change a byte of its bundle's golden requests."""
+    key = f"{shop.store.key(trained.outputs['bundle'].uri)}/golden.json"
+    shop.store.put(key, shop.store.get(key) + b" ")
+
+
+def test_a_challenger_that_fails_its_preflight_is_refused_and_the_history_says_why(shop: Shop) -> None:
+    trained, judged = judged_again(shop)
+    spoil(shop, trained)
+    done = shop.rollout(trained, judged, "run-2")
+    assert done.facts["promoted"] is False
+    assert done.facts["champion"] == "1"
+    assert str(done.facts["reason"]).startswith("Preflight: ")
+    assert "golden.json" in str(done.facts["reason"])
+    spec = serving(shop).spec
+    assert (spec.champion.version, spec.challenger) == ("1", None)
+    assert shop.rollout(trained, judged, "run-2").facts == done.facts
+    entries = Ledger(shop.store, "shop").entries()
+    assert [(entry["action"], entry["version"], entry["run_id"]) for entry in entries] == [
+        ("promotion", "1", "run-1"),
+        ("refusal", "2", "run-2"),
+    ]
+    assert champion(shop) == "1"
+
+
+def test_a_first_version_that_fails_its_preflight_is_an_error(shop: Shop) -> None:
+    snapshot = shop.snapshot()
+    trained = shop.train(snapshot)
+    judged = shop.evaluate(snapshot, trained)
+    spoil(shop, trained)
+    with pytest.raises(IntegrityError, match=r"golden\.json"):
+        shop.rollout(trained, judged)
+    assert DirectoryServedModels(shop.root / "served").get("shop") is None
+
+
+class Watched(DirectoryServedModels):
+    """A cluster whose controller tells at once what it sees: the challenger is ready, and nobody asks it."""
+
+    settles = True
+
+    def get(self, name: str) -> ServedModel | None:
+        found = super().get(name)
+        if found is None:
+            return None
+        spec = found.spec
+        challenger = None
+        if spec.challenger is not None:
+            assert spec.rollout is not None
+            evidence = RolloutEvidence(
+                run_id=spec.rollout.run_id, since=spec.rollout.since, step_since=spec.rollout.since
+            )
+            challenger = ChallengerStatus(version=spec.challenger.version, state="Ready", evidence=evidence)
+        status = ServedModelStatus(
+            phase="Ready", champion=spec.champion.version, ready="1/1", challenger=challenger
+        )
+        return found.model_copy(update={"status": status})
+
+
+@pytest.mark.parametrize("when_quiet", ["promote", "refuse"])
+def test_the_steps_are_those_that_the_lifecycle_declares(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, when_quiet: str
+) -> None:
+    caplog.set_level(logging.INFO)
+    lifecycle = shop.directory / "lifecycle.yaml"
+    section = f"  rollout: {{steps: [10, 60], stepTimeout: 0.2s, whenQuiet: {when_quiet}}}\n"
+    lifecycle.write_text(lifecycle.read_text() + section)
+    monkeypatch.setattr(driving, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(rollout, "open_served_models", lambda *_: Watched(shop.root / "served"))
+    trained, judged = judged_again(shop)
+    done = shop.rollout(trained, judged, "run-2")
+    assert "it scores copies of the requests" in caplog.text
+    act = serving(shop).spec.history[-1]
+    if when_quiet == "refuse":
+        assert done.facts["promoted"] is False
+        assert (act.action, act.run_id, act.evidence) == ("refusal", "run-2", judged.outputs["verdict"].uri)
+        assert act.reason.startswith("TooLittleEvidence: shadow has lasted")
+        return
+    assert done.facts["promoted"] is True
+    assert "it answers 10 % of the requests" in caplog.text
+    assert "it answers 60 % of the requests" in caplog.text
+    assert (act.action, act.version, act.replaced) == ("promotion", "2", "1")
+    assert serving(shop).spec.guard.error_margin == 0.005
