@@ -166,13 +166,16 @@ def test_what_no_file_can_hold_takes_nothing_else_with_it(place: str) -> None:
         world.log.record(ONE, question(NOON, 2), narrow, [0.25], "champion", 0.001)
         world.log._send_all()
         record(world.log, question(NOON, 3))
+        # a name that makes arro3 panic
+        record(world.log, question(NOON, 6), version("3", ("a\0b",)))
         strange: Any = [object()]
         world.log.record(ONE, question(NOON, 4), narrow, strange, "champion", 0.001)
         record(world.log, question(NOON, 5))
         await world.log.close(20)
         assert world.metric("rows_total") == 3
-        assert world.metric("drops_total", reason="unfit") == 2
-        for number, rows in ((1, 1), (2, 0), (3, 1), (4, 0), (5, 1)):
+        assert world.metric("drops_total", reason="unfit") == 3
+        assert world.metric("writer_restarts_total") == 0
+        for number, rows in ((1, 1), (2, 0), (3, 1), (4, 0), (5, 1), (6, 0)):
             assert len(find(world.store, question(NOON, number).id, LIFECYCLE)) == rows
 
     run(act)
@@ -204,7 +207,6 @@ def test_a_writer_that_stands_still_fills_the_buffer_and_no_more(place: str) -> 
 def test_a_writer_that_is_silent_for_too_long_is_replaced(
     place: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_keeper, "_SILENCE", 0.5)
     monkeypatch.setattr(log_keeper, "_LOOK", 0.1)
 
     async def act() -> None:
@@ -215,8 +217,11 @@ def test_a_writer_that_is_silent_for_too_long_is_replaced(
         assert world.keeper._link is not None
         os.kill(world.keeper._link._process.pid, signal.SIGSTOP)
         record(world.log, question(NOON, 1))
+        with monkeypatch.context() as patch:
+            patch.setattr(log_keeper, "_SILENCE", 0.5)
+            await world.until(lambda: world.keeper._link is None)
         await world.until(lambda: world.metric("rows_total") == 2)
-        assert world.metric("writer_restarts_total") >= 1
+        assert world.metric("writer_restarts_total") == 1
         await world.log.close(20)
 
     run(act)

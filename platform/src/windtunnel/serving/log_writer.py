@@ -30,7 +30,7 @@ from windtunnel.serving.log_records import CHUNK, END, HEADER, Reply, chunk_deco
 from windtunnel.settings import Settings
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from io import BufferedReader
 
     from windtunnel.objects import ObjectStore
@@ -66,13 +66,22 @@ def main(arguments: Sequence[str]) -> int:
         return 1
     with socket.socket(fileno=options.socket) as connection:
         writer = LogWriter(store, options.writer, options.seconds, connection)
-        storing = threading.Thread(target=writer.run, name="store", daemon=True)
+        storing = threading.Thread(target=_or_die, args=(writer.run,), name="store", daemon=True)
         storing.start()
         with connection.makefile("rb") as incoming, contextlib.suppress(ConnectionError):
             writer.read(incoming)
         storing.join(_ORPHAN_SECONDS)
     # not by the way that waits for threads: one may hang in the object store
     os._exit(storing.is_alive())
+
+
+def _or_die(run: Callable[[], None]) -> None:
+    try:
+        run()
+    except BaseException:
+        # a thread's error would be heard by nobody, and chunks would be taken that nobody stores
+        log.exception("cannot go on")
+        os._exit(1)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -183,7 +192,7 @@ class LogWriter:
         records = [record for _, part in file.parts for record in part]
         try:
             data = to_parquet(file.head, records, self._name)
-        except Exception as error:  # whatever hostile values lead to: the others must not suffer
+        except BaseException as error:  # whatever hostile values lead to, panics of Rust among it
             if len(numbers) == 1:
                 self._give_up(numbers, error)
             else:
@@ -204,7 +213,7 @@ class LogWriter:
                 break
         self._tell(Reply(stored=numbers))
 
-    def _give_up(self, numbers: list[int], error: Exception) -> None:
+    def _give_up(self, numbers: list[int], error: BaseException) -> None:
         log.error("no file can be made of some records: %s: %s", type(error).__name__, error)
         self._tell(Reply(unfit=numbers))
 
