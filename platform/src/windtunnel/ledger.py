@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 import uuid
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from windtunnel.objects import ObjectStore
 
 _NAME = re.compile(r"(\d{6})\.json")
+_READ_AT_ONCE = 16
 _TRIES = 100
 _SKEW = timedelta(hours=1)
 
@@ -77,20 +79,27 @@ class Ledger:
 
     def verify(self) -> int:
         """Read everything and check the chain; returns the number of entries, raises IntegrityError."""
+        return len(self.verified_entries())
+
+    def verified_entries(self) -> list[dict[str, Any]]:
+        """All entries, the oldest first, when the chain is whole; raises IntegrityError when it is not."""
+        listed = self._store.list(self._prefix)
+        with ThreadPoolExecutor(_READ_AT_ONCE, thread_name_prefix="ledger") as pool:
+            contents = list(pool.map(lambda entry: self._store.get(entry.key), listed))
         previous = ""
-        count = 0
-        for count, listed in enumerate(self._store.list(self._prefix), start=1):
-            if listed.key != self._key(count):
-                raise IntegrityError(f"entry {count} is missing", where=self._key(count))
-            data = self._store.get(listed.key)
-            content = json.loads(data)
-            if content.get("previous") != previous or content.get("number") != count:
+        entries = []
+        for number, (entry, data) in enumerate(zip(listed, contents, strict=True), start=1):
+            if entry.key != self._key(number):
+                raise IntegrityError(f"entry {number} is missing", where=self._key(number))
+            content = _parsed(data, entry.key)
+            if content.get("previous") != previous or content.get("number") != number:
                 raise IntegrityError(
                     "the entry does not follow the one before it: one of the two was changed",
-                    where=listed.key,
+                    where=entry.key,
                 )
             previous = digest(data)
-        return count
+            entries.append(content)
+        return entries
 
     def _put(self, entry: dict[str, Any], identity: str, last: int) -> int:
         """Write behind the entry `last`, or behind those that others put there; the number."""
@@ -144,3 +153,13 @@ class Ledger:
 
     def _key(self, number: int) -> str:
         return f"{self._prefix}/{number:06d}.json"
+
+
+def _parsed(data: bytes, where: str) -> dict[str, Any]:
+    try:
+        content = json.loads(data)
+    except ValueError:
+        content = None
+    if not isinstance(content, dict):
+        raise IntegrityError("the entry is no JSON object", where=where)
+    return content

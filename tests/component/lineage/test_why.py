@@ -225,6 +225,16 @@ def test_a_request_with_its_own_features_has_nothing_to_compare(flown: Flown, wh
     assert "came with the request" in output
 
 
+def test_what_callers_sent_does_not_write_on_the_terminal(copied: Flown, why: Why) -> None:
+    key = copied.key_of(copied.by_entity)
+    hostile = pl.col("entities").struct.with_fields(origin=pl.lit("\x1b[2J\nanswer 1.0"))
+    change(copied.env, key, lambda frame: frame.with_columns(hostile, writer=pl.lit("\x1b]0;x\x07")))
+    code, output = why(copied.by_entity, store=copied.env.settings.store)
+    assert code == 0
+    assert "\x1b" not in output
+    assert r"origin='\x1b[2J\nanswer 1.0'" in output
+
+
 def test_rows_of_a_batch_are_shown_one_at_a_time(flown: Flown, why: Why) -> None:
     code, output = why(flown.by_features, "--row", "2")
     assert code == 0
@@ -368,7 +378,7 @@ def test_no_broken_file_is_a_traceback(copied: Flown, why: Why) -> None:
     [
         ("verdict", "the verdict was changed after it was written"),
         ("snapshot", "the manifest has digest"),
-        ("ledger", "is no JSON"),
+        ("ledger", "the entry is no JSON object"),
         ("rows", "evaluation.parquet is gone"),
     ],
 )

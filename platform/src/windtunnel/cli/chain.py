@@ -87,9 +87,9 @@ class Chain:
         )
         when = f"for the day {answer.time:%Y-%m-%d}" if answer.role == "batch" else _moment(answer.time)
         took = "" if answer.latency_seconds is None else f", in {answer.latency_seconds * 1000:.2f} ms"
-        self._more(f"{when}{took}, logged by {answer.writer}")
+        self._more(f"{when}{took}, logged by {_plain(answer.writer)}")
         entities = answer.entities[self._row]
-        asked = ", ".join(f"{name}={value}" for name, value in entities.items()) if entities else ""
+        asked = ", ".join(f"{name}={_plain(value)}" for name, value in entities.items()) if entities else ""
         parts = [f"asked for {asked}" if asked else "asked with all features in the request"]
         if answer.key is not None:
             parts.append(f"key {answer.key!r}")
@@ -270,6 +270,12 @@ def _moment_of(text: str) -> str:
         return f"{datetime.fromisoformat(text).astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC"
     except ValueError:
         return text
+
+
+def _plain(value: object) -> str:
+    """What somebody else wrote, without what would move a terminal's cursor."""
+    text = str(value)
+    return text if text.isprintable() else repr(text)
 
 
 def _short(name: str) -> str:

@@ -110,7 +110,7 @@ def trace_version(store: ObjectStore, lifecycle: str, version: str, name: str) -
     folder = bundle_folder(lifecycle, name)
     traced = VersionTrace(version, name, store.uri(folder))
     traced.manifest = _link(traced, "bundle", lambda: _manifest(store, traced))
-    entries = _link(traced, "ledger", lambda: _entries(store, lifecycle)) or []
+    entries = _link(traced, "ledger", Ledger(store, lifecycle).verified_entries) or []
     traced.acts = acts_about(entries, name)
     traced.verdict = _link(traced, "verdict", lambda: read_verdict(store, lifecycle, name, traced.acts))
     promised = (traced.manifest or {}).get("snapshot") or (
@@ -140,19 +140,6 @@ def _manifest(store: ObjectStore, traced: VersionTrace) -> dict[str, Any]:
             where=traced.bundle,
             fix="restore it from a backup to this place; its digest proves that it is the one",
         ) from None
-
-
-def _entries(store: ObjectStore, lifecycle: str) -> list[dict[str, Any]]:
-    ledger = Ledger(store, lifecycle)
-    try:
-        ledger.verify()
-        return ledger.entries()
-    except ValueError as error:
-        raise IntegrityError(
-            f"an entry is no JSON: {error}",
-            where=store.uri(f"{lifecycle}/ledger"),
-            fix="restore the ledger from a backup",
-        ) from error
 
 
 def _snapshot(store: ObjectStore, folder: str, promised: str) -> dict[str, Any]:
