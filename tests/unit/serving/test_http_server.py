@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from windtunnel.serving.http_connection import CALLER_GONE, Answer, HttpError, Limits, Request
+from windtunnel.serving.http_body import HttpError, Limits
+from windtunnel.serving.http_connection import CALLER_GONE, Answer, Request
 from windtunnel.serving.http_server import HttpServer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Coroutine
+    from collections.abc import AsyncIterator, Callable, Coroutine
 
 POST = b"POST /echo HTTP/1.1\r\nHost: x\r\n"
 LIMITS = Limits(body=1000, dropped=5000, head=2000, headers=10)
@@ -91,6 +92,11 @@ async def world(limits: Limits = LIMITS) -> AsyncIterator[World]:
     finally:
         here.hang_up()
         await server.close(5)
+
+
+async def until(good: Callable[[], bool]) -> None:
+    while not good():
+        await asyncio.sleep(0.005)
 
 
 def run(test: Coroutine[None, None, None]) -> None:
@@ -281,6 +287,81 @@ def test_a_body_too_large_is_refused_when_it_has_been_sent(chunked: bool) -> Non
             assert (await caller.answer())[0] == 413
             caller.send(with_body(b"small"))
             assert (await caller.answer())[0] == 200
+
+    run(test())
+
+
+def test_what_all_callers_together_may_leave_here_is_bounded() -> None:
+    """Bodies that nobody ends, one that waits for its answer; who asks for little is still answered."""
+
+    async def test() -> None:
+        limits = Limits(body=1000, head=2000, held=2500, small=100)
+        async with world(limits) as here:
+            hoarders = [await here.call() for _ in range(2)]
+            for hoarder in hoarders:
+                hoarder.send(POST + b"Content-Length: 1000\r\n\r\n" + b"x" * 999)
+            waiting = await here.call()
+            waiting.send(with_body(b"y" * 400, path=b"/wait"))
+            await until(lambda: here.server.held.bytes == 2 * 999 + 400)
+            late = await here.call()
+            late.send(with_body(b"z" * 900))
+            status, headers, said = await late.answer()
+            assert (status, headers["retry-after"]) == (429, "1")
+            assert b"too much at once" in said
+            late.send(with_body(b"small"))
+            assert (await late.answer())[0] == 200
+            hoarders[0].send(b"x")
+            assert (await hoarders[0].answer())[0] == 200
+            hoarders[1].writer.transport.abort()
+            here.echo.released.set()
+            assert (await waiting.answer())[0] == 200
+            await until(lambda: here.server.held.bytes == 0)
+            late.send(with_body(b"z" * 900))
+            assert (await late.answer())[0] == 200
+
+    run(test())
+
+
+def test_a_caller_that_sends_ahead_is_read_no_further_than_one_body() -> None:
+    async def test() -> None:
+        async with world(Limits(body=300_000, held=10**9)) as here:
+            caller = await here.call()
+            caller.send(with_body(b"", path=b"/wait"))
+            caller.send(with_body(b"x" * 300_000) * 100)
+            await asyncio.sleep(0.2)
+            assert here.server.held.bytes < 2_000_000
+            here.echo.released.set()
+            for _ in range(101):
+                assert (await caller.answer())[0] == 200
+            assert here.server.held.bytes == 0
+
+    run(test())
+
+
+def test_nothing_of_a_refused_request_is_kept() -> None:
+    async def test() -> None:
+        async with world() as here:
+            caller = await here.call()
+            caller.send(POST + b"Content-Length: 900\r\n\r\n" + b"x" * 800)
+            await until(lambda: here.server.held.bytes == 800)
+            caller.writer.transport.abort()
+            await until(lambda: bool(here.echo.seen))
+            assert here.echo.seen[0].body == b""
+            assert here.server.held.bytes == 0
+
+    run(test())
+
+
+def test_a_header_that_comes_twice_is_a_list_and_trailers_are_none() -> None:
+    async def test() -> None:
+        async with world() as here:
+            caller = await here.call()
+            twice = b"X-Length: 1\r\nX-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n"
+            caller.send(POST + twice + b"1\r\na\r\n0\r\nX-Other: 3\r\n\r\n")
+            assert (await caller.answer())[0] == 200
+            headers = here.echo.seen[0].headers
+            assert headers["x-length"] == "1, 2"
+            assert "x-other" not in headers
 
     run(test())
 

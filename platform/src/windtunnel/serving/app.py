@@ -11,7 +11,8 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from windtunnel import __version__
 from windtunnel.errors import NotFoundError, RequestError, TemporaryError, WindtunnelError
 from windtunnel.serving import openapi, protocol
-from windtunnel.serving.http_connection import Answer, HttpError
+from windtunnel.serving.http_body import HttpError
+from windtunnel.serving.http_connection import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,17 +9,18 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, cast
 from urllib.parse import unquote
 
 import httptools
 
-from windtunnel.errors import WindtunnelError
+from windtunnel.serving.http_body import Body, HttpError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from windtunnel.serving.http_body import Held, Limits
 
 log = logging.getLogger(__name__)
 
@@ -31,16 +32,6 @@ _LINGER: Final = 2.0
 """Seconds that a caller gets to read the last answer and hang up; what it still sends is dropped. Closing at
 once, with bytes unread, would take the answer from it."""
 _STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
-
-
-class HttpError(WindtunnelError):
-    """An error that is about HTTP itself."""
-
-    def __init__(self, status: int, what: str, fix: str = "", header: tuple[str, str] | None = None) -> None:
-        super().__init__(what, fix=fix)
-        self.status = status
-        self.headers = [header] if header else []
-        """That HTTP wants beside the status."""
 
 
 class Request(NamedTuple):
@@ -71,25 +62,6 @@ class Application(Protocol):
         """Raises nothing."""
 
 
-@dataclass(frozen=True)
-class Limits:
-    """What callers may take."""
-
-    body: int = 4 * 1024 * 1024
-    """Bytes of a body."""
-    dropped: int = 64 * 1024 * 1024
-    """Bytes of an over-large body that are read and dropped, so that a well-behaved caller gets to see the
-    refusal."""
-    head: int = 64 * 1024
-    """Bytes of request line and headers, beside what came at once."""
-    headers: int = 100
-    request_seconds: float = 30.0
-    """For a request to come, and for an answer to be taken."""
-    idle_seconds: float = 620.0
-    """Between requests; longer than load balancers keep theirs (600 s at most), so that it is they who close
-    and no request meets a closing connection."""
-
-
 class Shared(Protocol):
     """What all connections of a server have in common."""
 
@@ -100,6 +72,7 @@ class Shared(Protocol):
     date: str
     """The header, with its line end."""
     connections: set[Connection]
+    held: Held
 
 
 class Connection(asyncio.Protocol):
@@ -111,6 +84,8 @@ class Connection(asyncio.Protocol):
         self._parser = httptools.HttpRequestParser(self)
         self._waiting: deque[tuple[Request, bool]] = deque()
         """Requests to answer, and whether that ends the connection."""
+        self._ahead = 0
+        """Bytes of their bodies."""
         self._woken: asyncio.Future[None] | None = None
         """What the answering task waits for when there is nothing to answer."""
         self._writable: asyncio.Future[None] | None = None
@@ -136,9 +111,10 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, _: Exception | None) -> None:
         self._gone = True
         self._shared.connections.discard(self)
-        self._waiting.clear()
+        self._forget()
         if self._begun is not None and self._head_read:
             self._take(self._request(HttpError(CALLER_GONE, "the caller has gone")), last=True)
+        self._body.drop()
         self._wake(self._woken)
         self._wake(self._writable)
 
@@ -193,8 +169,7 @@ class Connection(asyncio.Protocol):
     def _begin(self) -> None:
         self._url = b""
         self._headers: dict[str, str] = {}
-        self._chunks: list[bytes] = []
-        self._size = 0
+        self._body = Body(self._shared.limits, self._shared.held)
         self._head = 0
         self._head_read = False
 
@@ -208,9 +183,11 @@ class Connection(asyncio.Protocol):
         self._url += part
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        # One more than allowed is kept, to tell by.
-        if len(self._headers) <= self._shared.limits.headers:
-            self._headers[name.decode("latin-1").lower()] = value.decode("latin-1")
+        # One more than allowed is kept, to tell by; what comes behind the body has nothing to say.
+        if len(self._headers) > self._shared.limits.headers or self._head_read:
+            return
+        key, said = name.decode("latin-1").lower(), value.decode("latin-1")
+        self._headers[key] = f"{self._headers[key]}, {said}" if key in self._headers else said
 
     def on_headers_complete(self) -> None:
         self._head_read = True
@@ -218,32 +195,20 @@ class Connection(asyncio.Protocol):
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, chunk: bytes) -> None:
-        self._size += len(chunk)
-        if self._size <= self._shared.limits.body:
-            self._chunks.append(chunk)
-            return
-        self._chunks.clear()
-        if self._size > self._shared.limits.dropped and not self._read_to_end:
-            self._refuse(self._too_large())
+        body = self._body
+        body.add(chunk)
+        if body.problem is not None and body.size > self._shared.limits.dropped and not self._read_to_end:
+            self._refuse(body.problem)
 
     def on_message_complete(self) -> None:
         if self._read_to_end or self._parser.should_upgrade():
             return
-        problem = None
-        if self._size > self._shared.limits.body:
-            problem = self._too_large()
-        elif len(self._headers) > self._shared.limits.headers:
+        problem = self._body.problem
+        if problem is None and len(self._headers) > self._shared.limits.headers:
             problem = HttpError(431, "there are too many headers", "send fewer")
         self._take(self._request(problem), last=not self._parser.should_keep_alive())
 
     # requests
-
-    def _too_large(self) -> HttpError:
-        return HttpError(
-            413,
-            f"the body is larger than {self._shared.limits.body >> 20} MiB",
-            "send fewer rows in a request",
-        )
 
     def _request(self, problem: HttpError | None) -> Request:
         method = self._parser.get_method().decode("latin-1")
@@ -253,7 +218,9 @@ class Connection(asyncio.Protocol):
             path = "/" + path.partition("://")[2].partition("/")[2]
         if "%" in path:
             path = unquote(path)
-        return Request(method, path, self._headers, b"".join(self._chunks), problem)
+        if problem is not None:
+            self._body.drop()
+        return Request(method, path, self._headers, self._body.take(), problem)
 
     def _refuse(self, problem: HttpError) -> None:
         """Answer what was not read to its end, and end."""
@@ -264,10 +231,20 @@ class Connection(asyncio.Protocol):
         self._begun = None
         self._read_to_end = last
         self._waiting.append((request, last))
-        if len(self._waiting) > _PIPELINED and not self._paused:
+        self._ahead += len(request.body)
+        if (len(self._waiting) > _PIPELINED or self._ahead > self._shared.limits.body) and not self._paused:
             self._paused = True
             self._transport.pause_reading()
         self._wake(self._woken)
+
+    def _done_with(self, request: Request) -> None:
+        self._ahead -= len(request.body)
+        self._shared.held.bytes -= len(request.body)
+
+    def _forget(self) -> None:
+        """Answer none of those that wait."""
+        while self._waiting:
+            self._done_with(self._waiting.popleft()[0])
 
     @staticmethod
     def _wake(waiter: asyncio.Future[None] | None) -> None:
@@ -281,7 +258,10 @@ class Connection(asyncio.Protocol):
         try:
             while await self._anything_to_answer():
                 request, last = self._waiting.popleft()
-                answer = await self._shared.application.answer(request)
+                try:
+                    answer = await self._shared.application.answer(request)
+                finally:
+                    self._done_with(request)
                 if not self._gone:
                     hung_up = self._hung_up and not self._waiting
                     self._write(request.method, answer, last or hung_up or self._shared.draining)
@@ -314,7 +294,7 @@ class Connection(asyncio.Protocol):
         ).encode("latin-1")
         self._transport.write(head if method == "HEAD" else head + answer.body)
         if last:
-            self._waiting.clear()
+            self._forget()
             self._read_to_end = True
             if self._hung_up:
                 self._transport.close()

@@ -7,7 +7,8 @@ import time
 from email.utils import formatdate
 from typing import TYPE_CHECKING, Final
 
-from windtunnel.serving.http_connection import Connection, Limits
+from windtunnel.serving.http_body import Held, Limits
+from windtunnel.serving.http_connection import Connection
 
 if TYPE_CHECKING:
     from windtunnel.serving.http_connection import Application
@@ -23,6 +24,7 @@ class HttpServer:
         self.limits = limits or Limits()
         self.draining = False
         self.connections: set[Connection] = set()
+        self.held = Held()
         self.date = _date()
         self._server: asyncio.Server
         self._looking: asyncio.Task[None]
