@@ -103,7 +103,7 @@ def test_what_does_not_fit_is_not_even_read() -> None:
         held.want("demo", [version("1"), version("2")])
         told.wait_for(("1", "NoRoom"), ("2", "Ready"))
         assert load.asked == ["2"]
-        assert "needs up to 208 MiB, and 92 are left" in told.last[0]["message"]
+        assert "needs up to 568 MiB, and 92 are left" in told.last[0]["message"]
 
 
 def test_the_least_wanted_one_goes_when_memory_is_short() -> None:

@@ -76,6 +76,15 @@ BAD = {
     "digest in capitals": ("spec.champion.digest", "sha256:" + "A" * 64, "match pattern"),
     "no replica": ("spec.serving.replicas", 0, "greater than or equal to 1"),
     "too many replicas": ("spec.serving.replicas", 101, "less than or equal to 100"),
+    "fewer pods at most than at least": ("spec.serving", {"replicas": 3, "maxReplicas": 2}, "is below"),
+    "no pod at most": ("spec.serving.maxReplicas", 0, "greater than or equal to 1"),
+    "too many pods at most": ("spec.serving.maxReplicas", 101, "less than or equal to 100"),
+    "no CPU at all": ("spec.serving.targetCpu", 0, "greater than or equal to 1"),
+    "more than the CPU": ("spec.serving.targetCpu", 101, "less than or equal to 100"),
+    "too many warm": ("spec.keepWarm", 4, "less than or equal to 3"),
+    "fewer than none warm": ("spec.keepWarm", -1, "greater than or equal to 0"),
+    "more than all logged": ("spec.predictionLog.sample", 1.5, "less than or equal to 1"),
+    "no share": ("spec.predictionLog.sample", float("nan"), "sample"),
     "no quantity": ("spec.serving.resources.requests", {"cpu": "many"}, "match pattern"),
     "unknown resource": ("spec.serving.resources.limits", {"gpu": "1"}, "'cpu', 'memory'"),
     "another's name": ("metadata.name", "other", "metadata.name must be"),
@@ -98,8 +107,12 @@ def test_the_schema_is_one_that_kubernetes_takes() -> None:
     assert made["metadata"]["name"] == "servedmodels.windtunnel.dev"
     (version,) = made["spec"]["versions"]
     assert version["subresources"] == {"status": {}}
-    columns = [column["name"].upper() for column in version["additionalPrinterColumns"]]
-    assert columns == ["MODEL", "CHAMPION", "CHALLENGER", "TRAFFIC", "GUARD", "PHASE", "READY", "AGE"]
+    columns = version["additionalPrinterColumns"]
+    shown = [column["name"].upper() for column in columns if not column.get("priority")]
+    assert shown == ["MODEL", "CHAMPION", "CHALLENGER", "TRAFFIC", "GUARD", "PHASE", "READY", "AGE"]
+    assert [column["name"].upper() for column in columns if column.get("priority")] == [
+        "ROLLOUT", "WARM", "SCALING"
+    ]  # fmt: skip
 
 
 def _nodes(node: Any) -> list[dict[str, Any]]:

@@ -341,8 +341,8 @@ class ChallengerStatus(_Model):
 class ServedModelStatus(_Model):
     """What serves, as the controller saw it last.
 
-    Conditions: `Available`, `Degraded`, `Recorded` (whether the ledger has every act), and while there is a
-    challenger `ChallengerHealthy`.
+    Conditions: `Available`, `Degraded`, `Recorded` (whether the ledger has every act), while there is a
+    challenger `ChallengerHealthy`, and with maxReplicas `Autoscaling` (whether the autoscaler sees and acts).
     """
 
     phase: Phase = "Pending"
@@ -423,6 +423,11 @@ def crd() -> dict[str, Any]:
         ("Ready", "string", ".status.ready"),
         ("Age", "date", ".metadata.creationTimestamp"),
     ]
+    wide = [
+        ("Rollout", "string", ".spec.rollout.phase"),
+        ("Warm", "string", ".status.warm"),
+        ("Scaling", "string", '.status.conditions[?(@.type=="Autoscaling")].reason'),
+    ]
     return {
         "apiVersion": "apiextensions.k8s.io/v1",
         "kind": "CustomResourceDefinition",
@@ -445,7 +450,9 @@ def crd() -> dict[str, Any]:
                     "storage": True,
                     "subresources": {"status": {}},
                     "additionalPrinterColumns": [
-                        {"name": name, "type": kind, "jsonPath": path} for name, kind, path in columns
+                        {"name": name, "type": kind, "jsonPath": path, **priority}
+                        for which, priority in ((columns, {}), (wide, {"priority": 1}))
+                        for name, kind, path in which
                     ],
                     "schema": {"openAPIV3Schema": schema},
                 }
