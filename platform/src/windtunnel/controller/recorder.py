@@ -59,9 +59,12 @@ class Recorder:
             model = self._with_recorded(ServedModel.model_validate(value))
         except ValidationError:
             return IDLE_SECONDS  # the keeper says what is wrong with it
-        problem = self._tried(name, "Ledger", self._record, model) or self._tried(
-            name, "Alias", self._follow, model
-        )
+        # Neither waits for the other: the next evaluation asks the alias whom to compare with.
+        problems = [
+            self._tried(name, "Ledger", self._record, model),
+            self._tried(name, "Alias", self._follow, model),
+        ]
+        problem = next((one for one in problems if one is not None), None)
         if problem is None:
             self._failures = 0
             self.view = View("True", "Recorded", f"the ledger has all acts up to {self.recorded}")
