@@ -109,7 +109,7 @@ _ALL = (
     Image(
         "controller",
         (_CODE,),
-        _without("airflow", "cli", "features", "local", "registry", "serving", "stages"),
+        _without("airflow", "cli", "features", "local", "serving", "stages"),
         (Lock("images/controller/requirements.lock", ("controller",)),),
     ),
     Image(
