@@ -103,7 +103,7 @@ _ALL = (
     Image(
         "serving",
         (_CODE,),
-        _without("airflow", "cli", "controller", "local", "rollout", "stages", "stats"),
+        _without("airflow", "cli", "controller", "local", "stages", "stats"),
         (Lock("images/serving/requirements.lock", ("serving", "serving-sklearn")),),
     ),
     Image(
