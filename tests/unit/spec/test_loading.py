@@ -36,6 +36,7 @@ def test_a_small_lifecycle_has_sensible_defaults(lifecycle_directory: Path) -> N
     assert lifecycle.spec.sources["orders"].on_bad_rows == "quarantine"
     assert lifecycle.stage("train").stage_class == "small"
     assert lifecycle.stage("train").timeout.total_seconds() == 1800
+    assert lifecycle.stage("train").retries == 1
     features = lifecycle.spec.features
     assert (features.engine, features.freshness, features.materialize_slice_days) == ("asof", {}, 90)
 
@@ -155,4 +156,19 @@ def test_a_name_may_be_bound_in_any_way(lifecycle_directory: Path, code: str) ->
 def test_code_that_is_no_python_is_told(lifecycle_directory: Path) -> None:
     (lifecycle_directory / "train.py").write_text("def train(:\n")
     with pytest.raises(SpecError, match=r"names a file that is no Python: .*train\.py:1"):
+        load_lifecycle(lifecycle_directory)
+
+
+def test_the_rollout_gets_the_time_that_its_steps_may_take(lifecycle_directory: Path) -> None:
+    path = lifecycle_directory / "lifecycle.yaml"
+    before = path.read_text()
+    rollout = load_lifecycle(lifecycle_directory).stage("rollout")
+    assert (rollout.timeout.total_seconds(), rollout.retries) == (4 * 3600 + 1800, 5)
+    path.write_text(before + "  rollout: {shadow: null, steps: [50], stepTimeout: 5s, pauseBefore: champion}\n")
+    assert load_lifecycle(lifecycle_directory).stage("rollout").timeout.total_seconds() == 25 * 3600 - 1200
+    path.write_text(before + "  stages: {rollout: {retries: 0, timeout: 5h}}\n")
+    rollout = load_lifecycle(lifecycle_directory).stage("rollout")
+    assert (rollout.timeout.total_seconds(), rollout.retries) == (5 * 3600, 0)
+    path.write_text(before + "  stages: {rollout: {timeout: 1h}}\n")
+    with pytest.raises(SpecError, match="timeout is 60 min, but the steps of the rollout may take 270 min"):
         load_lifecycle(lifecycle_directory)
