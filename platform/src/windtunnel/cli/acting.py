@@ -32,7 +32,7 @@ def confirm(target: Target, lines: Sequence[str], question: str, yes: bool) -> b
         out.print(f"  {line}", soft_wrap=True)
     if yes:
         return True
-    if not sys.stdin.isatty():
+    if not _can_ask():
         raise PermanentError("there is nobody to ask", where="standard input", fix="add --yes")
     if Confirm.ask(f"[bold]{question}[/]", console=out, default=False):
         return True
@@ -106,6 +106,10 @@ def wait_until_served(target: Target, version: str) -> None:
         f"version {version} is the champion, but does not serve after {WAIT_SECONDS:.0f} s ({state}); "
         f"go on looking with `windtunnel status {target.lifecycle} --watch`"
     )
+
+
+def _can_ask() -> bool:
+    return sys.stdin.isatty()
 
 
 def utc_now() -> datetime:
