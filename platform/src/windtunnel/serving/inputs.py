@@ -28,6 +28,8 @@ REQUEST = "request"
 """Source of a feature that callers send themselves."""
 
 _KEY_TYPES = ("STRING", "INT64", "INT32")
+_VALUE_BYTES = 80
+"""Of a Python object, beside the characters of a text."""
 _NAMED_UNKNOWN = 10
 """Unknown inputs that an error names."""
 
@@ -40,6 +42,15 @@ class Batch:
     """[rows, features], in the model's order; NaN where missing or still to be read online."""
     entities: Mapping[str, Sequence[str | int]] | None = None
     """Join key → one value per row when features are to be read from the online store."""
+
+    @property
+    def nbytes(self) -> int:
+        """What it takes, at most."""
+        columns = self.entities.values() if self.entities else ()
+        return self.matrix.nbytes + sum(
+            _VALUE_BYTES * len(column) + sum(4 * len(value) for value in column if isinstance(value, str))
+            for column in columns
+        )
 
 
 class InputPlan:

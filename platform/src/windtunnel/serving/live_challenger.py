@@ -81,7 +81,9 @@ class LiveChallenger:
     def offer(self, question: Question, rows: Rows) -> None:
         """The champion answered this: a copy to score, where copies are scored."""
         if self._copies is not None:
-            self._copies.offer(Copy(question, rows))
+            read_again = question.batch.entities is not None and not self.shares_inputs
+            kept = question.request.apart(inputs=read_again)
+            self._copies.offer(Copy(question._replace(request=kept), rows))
 
     async def read(self, question: Question) -> Rows:
         """What this version makes of a request that the champion has read, where their inputs differ. Raises

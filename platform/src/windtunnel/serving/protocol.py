@@ -45,6 +45,15 @@ class Tensor(msgspec.Struct):
     data: msgspec.Raw = msgspec.Raw()
     parameters: TensorParameters | None = None
 
+    @property
+    def nbytes(self) -> int:
+        """Of its data as sent."""
+        return len(self.data)
+
+    def apart(self) -> Tensor:
+        """The same, which holds nothing of the body but its data."""
+        return msgspec.structs.replace(self, data=self.data.copy())
+
 
 class BinaryTensor(Tensor, kw_only=True):
     """An input whose data are bytes in the request's binary part."""
@@ -52,6 +61,13 @@ class BinaryTensor(Tensor, kw_only=True):
     raw: memoryview
     nan_is_missing: bool
     """NaN stands for a missing number; else it is refused."""
+
+    @property
+    def nbytes(self) -> int:
+        return len(self.raw)
+
+    def apart(self) -> Tensor:
+        return msgspec.structs.replace(self, raw=memoryview(bytes(self.raw)))
 
 
 class OutputParameters(msgspec.Struct):
@@ -122,6 +138,12 @@ class InferRequest(msgspec.Struct):
                 raise RequestError("classification is not supported", where=where, fix="ask for the numbers")
             if output.parameters.shared_memory_region:
                 raise RequestError("shared memory is not supported", where=where, fix="take it in the answer")
+
+    def apart(self, *, inputs: bool) -> InferRequest:
+        """The same, for keeping: it holds nothing of the body that it came in but, where they are wanted, its
+        inputs. As it was read each of its tensors keeps the whole body, blanks and all."""
+        kept = [tensor.apart() for tensor in self.inputs] if inputs else []
+        return InferRequest(kept, self.id, self.parameters, self.outputs)
 
     def wants_binary(self) -> bool:
         """Whether the answer's tensor is to be raw."""

@@ -29,6 +29,13 @@ class Copy(NamedTuple):
     question: Question
     rows: Rows
 
+    @property
+    def nbytes(self) -> int:
+        """What it takes, at most."""
+        batch, matrix = self.question.batch, self.rows.matrix
+        inputs = sum(tensor.nbytes for tensor in self.question.request.inputs)
+        return batch.nbytes + inputs + (0 if matrix is batch.matrix else matrix.nbytes)
+
 
 class ShadowCopies:
     """A queue of copies, and the one who empties it while `run` runs; on the event loop only.
@@ -45,18 +52,19 @@ class ShadowCopies:
         self._score = score
         self._dropped = dropped
         self.one_by_one = one_by_one
-        self._queue: deque[Copy] = deque()
+        self._queue: deque[tuple[Copy, int]] = deque()
+        """Copies with their bytes."""
         self._bytes = 0
         self._wake = asyncio.Event()
 
     def offer(self, copy: Copy) -> None:
         """Score it when there is time."""
-        size = copy.rows.matrix.nbytes
+        size = copy.nbytes
         if len(self._queue) >= QUEUED or self._bytes + size > _QUEUED_BYTES:
             self._dropped()
             return
         self._bytes += size
-        self._queue.append(copy)
+        self._queue.append((copy, size))
         self._wake.set()
 
     async def run(self) -> None:
@@ -73,10 +81,11 @@ class ShadowCopies:
         rows = 0
         most = 1 if self.one_by_one else _WINDOW
         while self._queue and len(taken) < most:
-            matrix = self._queue[0].rows.matrix
-            if taken and rows + len(matrix) > _WINDOW_ROWS:
+            copy, size = self._queue[0]
+            if taken and rows + len(copy.rows.matrix) > _WINDOW_ROWS:
                 break
-            rows += len(matrix)
-            self._bytes -= matrix.nbytes
-            taken.append(self._queue.popleft())
+            rows += len(copy.rows.matrix)
+            self._bytes -= size
+            taken.append(copy)
+            self._queue.popleft()
         return taken
