@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 import pytest
+from s3_server import s3_server
 from served_bundle import FEATURES, LIFECYCLE, answers, make_version
 
 from windtunnel.cli import main
+from windtunnel.objects import open_store
 from windtunnel.prediction_log.frames import schema
 from windtunnel.prediction_log.ids import derived_id
 from windtunnel.prediction_log.keys import object_key
@@ -67,7 +69,8 @@ def versions(store: ObjectStore) -> list[ModelVersion]:
 @pytest.fixture
 def why(store: ObjectStore, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Why:
     def run(*arguments: str) -> tuple[int, str]:
-        monkeypatch.setattr(sys, "argv", ["windtunnel", "why", ID, *arguments, "--store", store.url])
+        place = [] if "--store" in arguments else ["--store", store.url]
+        monkeypatch.setattr(sys, "argv", ["windtunnel", "why", ID, *arguments, *place])
         with pytest.raises(SystemExit) as leave:
             main()
         output, errors = capsys.readouterr()
@@ -124,3 +127,19 @@ def test_each_row_of_each_role_is_in_the_json(
         ("shadow", 2),
     ]
     assert set(told["versions"]) == {version.digest for version in versions}
+
+
+def test_it_is_the_same_from_s3(
+    store: ObjectStore, versions: list[ModelVersion], why: Why, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log(store, versions[0], "champion", 1.0, 0)
+    here = why("--replay")
+    with s3_server() as server:
+        there = open_store("s3://logs", server.environment)
+        for entry in store.list():
+            there.put(entry.key, store.get(entry.key))
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+        code, output = why("--replay", "--store", "s3://logs")
+    assert code == 0, output
+    assert output == here[1].replace(store.url, "s3://logs")
