@@ -277,6 +277,25 @@ def test_the_controller_reaches_what_serving_pods_count(default_objects):
     } in egress
 
 
+def test_the_controller_holds_the_object_stores_keys_and_no_others(pods):
+    [controller] = [pod for name, pod in pods.items() if short(name) == "controller"]
+    [container] = controller["spec"]["containers"]
+    assert "envFrom" not in container
+    referred = {v["name"] for v in container["env"] if "secretKeyRef" in v.get("valueFrom", {})}
+    assert referred == {"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"}
+    given = {v["name"]: v.get("value", "") for v in container["env"]}
+    assert given["WINDTUNNEL_STORE"].startswith("s3://")
+    assert given["MLFLOW_TRACKING_URI"].endswith(":5000")
+
+
+def test_the_controller_reaches_the_ledger_and_mlflow(render, default_objects):
+    egress = policies(default_objects, "windtunnel")["windtunnel-controller"]["egress"]
+    ports = {port["port"] for rule in egress for port in rule["ports"]}
+    assert {9000, 5000} <= ports
+    external = policies(render(variant="external"), "windtunnel")["windtunnel-controller"]["egress"]
+    assert 9000 not in {port["port"] for rule in external for port in rule["ports"]}
+
+
 def test_stage_pods_cannot_reach_the_database(default_objects):
     ingress = policies(default_objects, "windtunnel")["windtunnel-postgres"]["ingress"]
     peers = [peer for rule in ingress for peer in rule["from"]]

@@ -87,7 +87,8 @@ def has_kubeconfig(environ: Mapping[str, str]) -> bool:
 def connect(context: str | None) -> ClusterApi:
     """By the kubeconfig that KUBECONFIG names, or ~/.kube/config; None: its current context."""
     try:
-        from kubernetes import config
+        import yaml
+        from kubernetes import client, config
         from kubernetes.config.config_exception import ConfigException
     except ImportError as error:
         raise PermanentError(
@@ -101,11 +102,12 @@ def connect(context: str | None) -> ClusterApi:
             raise PermanentError(
                 f"there is no context {context!r}", where="kubeconfig", fix=f"there are {names}"
             )
-        client = config.new_client_from_config(context=chosen["name"])
-    except (ConfigException, OSError, KeyError, TypeError) as error:
+        settings = client.Configuration()
+        settings.retries = False  # who watches sees it, and who writes looks again
+        config.load_kube_config(context=chosen["name"], client_configuration=settings)
+    except (ConfigException, OSError, KeyError, TypeError, yaml.YAMLError) as error:
         raise PermanentError(
             f"it cannot be used: {error}", where="kubeconfig", fix="does `kubectl get pods` work?"
         ) from error
-    client.configuration.retries = False
     namespace = chosen.get("context", {}).get("namespace") or "default"
-    return ClusterApi(client, chosen["name"], namespace)
+    return ClusterApi(client.ApiClient(settings), chosen["name"], namespace)
