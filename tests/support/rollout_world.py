@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from windtunnel.controller.evidence_log import EvidenceLog
-from windtunnel.errors import ConflictError
+from windtunnel.errors import ConflictError, TemporaryError
 from windtunnel.rollout.counters import CHALLENGER, CHAMPION, FAULTS, PREDICTIONS, REQUESTS, SECONDS, Reading
 from windtunnel.rollout.guard import Broken, Guard
 from windtunnel.rollout.taking_back import take_back
@@ -47,6 +47,8 @@ class ApiServer:
         self.calls = 0
         self.kill_at = -1
         """Number of the half call at which the caller dies: 2n before call n, 2n + 1 after it."""
+        self.fault: Callable[[], str] = lambda: ""
+        """Asked at each call: `before` and `after` it is done the server breaks off; empty: it answers."""
         self.specs = [self.model.spec]
         """All that it ever was."""
 
@@ -97,7 +99,12 @@ class ApiServer:
         number, self.calls = self.calls, self.calls + 1
         if self.kill_at == 2 * number:
             raise Killed
+        fault = self.fault()
+        if fault == "before":
+            raise TemporaryError("no answer from the API server")
         answer = act()
+        if fault == "after":
+            raise TemporaryError("the answer broke off")
         if self.kill_at == 2 * number + 1:
             raise Killed
         return answer
@@ -173,10 +180,17 @@ class World:
             verdict = self._guard.look({"pod": Reading(1.0, Counter(self._counts))}, float(self.passed))
             evidence = self._log.tell(model, self._guard.evidence, float(self.passed))
             if isinstance(verdict, Broken) and model.spec.guard.enabled:
-                kill_at, self.api.kill_at = self.api.kill_at, -1
-                calls = self.api.calls
-                take_back(self.api, "demo", model.spec.challenger, verdict.reason, verdict.message, self.now)
-                self.api.kill_at, self.api.calls = kill_at, calls
+                self._take_back(model.spec.challenger, verdict)
+        self._tell(evidence)
+
+    def _take_back(self, challenger: ModelVersion, verdict: Broken) -> None:
+        """By a client of its own: what befalls the stage's does not befall this one."""
+        api, calls, kill_at, fault = self.api, self.api.calls, self.api.kill_at, self.api.fault
+        api.kill_at, api.fault = -1, lambda: ""
+        take_back(api, "demo", challenger, verdict.reason, verdict.message, self.now)
+        api.calls, api.kill_at, api.fault = calls, kill_at, fault
+
+    def _tell(self, evidence: RolloutEvidence | None) -> None:
         model = self.api.model
         challenger = None
         if model.spec.challenger is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -10,10 +11,11 @@ import pytest
 from rollout_world import ApiServer, Killed, World, version
 
 from windtunnel.errors import ConflictError
+from windtunnel.rollout import steps
 from windtunnel.rollout.driving import Driver, Refused
 from windtunnel.rollout.moves import Plan
 from windtunnel.rollout.promotion import Candidate, Promoted
-from windtunnel.spec.servedmodel import ServingSettings
+from windtunnel.spec.servedmodel import GuardSettings, ServingSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -123,7 +125,8 @@ def test_it_pauses_until_somebody_approves(before: Any) -> None:
     }
 
 
-def test_a_pause_that_nobody_ends_is_a_refusal() -> None:
+def test_a_pause_that_nobody_ends_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(steps, "LONGEST_PAUSE", timedelta(minutes=5))
     world = World(ApiServer(), requests=100)
     done = driver(world, shadow=None, steps=(), pause_before="champion").drive()
     assert isinstance(done, Refused)
@@ -149,6 +152,7 @@ def test_a_pod_may_die_before_and_after_each_call(ending: str) -> None:
         "shadow": 20,
         "steps": (10, 50),
         "step_timeout": timedelta(seconds=40),
+        "settings": {"guard": GuardSettings(error_margin=0.05)},
     }
     deaths = 0
     for half_call in range(100_000):
@@ -263,6 +267,44 @@ def test_a_rollout_that_somebody_ends_by_hand_is_refused() -> None:
     assert world.api.model.spec.challenger is None
 
 
+def test_a_challenger_that_somebody_puts_in_its_place_stays_there() -> None:
+    world = World(ApiServer(), requests=100)
+    interrupt(
+        world,
+        lambda: world.api.model.spec.traffic == 25,
+        lambda: world.api.change(challenger=version(9)),
+    )
+    done = driver(world).drive()
+    assert isinstance(done, Refused)
+    assert done.reason == "ChallengerChanged: somebody made version 9 the challenger"
+    spec = world.api.model.spec
+    assert (spec.challenger, spec.traffic, spec.rollout) == (version(9), 25, None)
+
+
+def test_a_step_that_somebody_ends_by_hand_does_not_wait_for_evidence() -> None:
+    world = World(ApiServer(), requests=0)
+
+    def approve() -> None:
+        rollout = world.api.model.spec.rollout
+        assert rollout is not None
+        world.api.change(rollout=rollout.model_copy(update={"approved": True, "approved_by": "ann"}))
+
+    interrupt(world, lambda: world.passed == 10, approve)
+    done = driver(world, steps=(), step_timeout=timedelta(minutes=5)).drive()
+    assert isinstance(done, Promoted)
+    assert world.passed < 20
+    assert "shadow is ended by ann" in world.api.model.spec.history[-1].reason
+
+
+def test_what_was_taken_back_and_still_stands_there_is_refused_to_a_new_run() -> None:
+    world = World(ApiServer(), challenger=lambda asked: asked)
+    driver(world).drive()
+    done = driver(world, 2, "run-3").drive()
+    assert isinstance(done, Refused)
+    assert done.reason.startswith("TakenBack: version 2 was taken back at")
+    assert world.api.model.spec.challenger == version(2)
+
+
 def test_a_champion_that_changes_under_it_ends_the_rollout() -> None:
     world = World(ApiServer(), requests=100)
     interrupt(
@@ -289,3 +331,78 @@ def test_a_guard_that_is_off_takes_nothing_back_but_the_rollout_refuses() -> Non
     assert isinstance(done, Refused)
     assert done.reason.startswith("Worse: shown to be worse than allowed in: faults")
     assert promotions(world.api) == []
+
+
+class Rough:
+    """A world in which pods die, the API server breaks off and the controller is away, by a seed."""
+
+    def __init__(self, seed: int) -> None:
+        self.random = random.Random(seed)
+        self.world = World(ApiServer(), requests=self.random.choice((0, 20, 100)))
+        if self.random.random() < 0.3:
+            self.world.challenger = lambda asked: sum(self.random.random() < 0.2 for _ in range(asked))
+        self.world.api.fault = lambda: self.random.choice(("before", "after")) if self.happens(0.1) else ""
+        self._slept = self.world.sleep
+        self.world.sleep = self._sleep  # type: ignore[method-assign]
+        self.ended: dict[str, Promoted | Refused | ConflictError] = {}
+        self._begun = {"run-2"}
+
+    def happens(self, chance: float) -> bool:
+        return self.random.random() < chance
+
+    def _sleep(self, seconds: float) -> None:
+        if self.happens(0.05):
+            self.world.is_looked_after = not self.world.is_looked_after
+        self._slept(seconds)
+        for number in (3, 4):
+            if f"run-{number}" not in self._begun and self.happens(0.004):
+                self._begun.add(f"run-{number}")
+                self.run(number)
+
+    def run(self, number: int) -> None:
+        """Until it has ended, however often its pod dies."""
+        api, run_id = self.world.api, f"run-{number}"
+        plan: dict[str, Any] = {
+            "when_quiet": self.random.choice(("promote", "refuse")),
+            "step_timeout": timedelta(seconds=self.random.choice((20, 120))),
+            "requests": 20,
+            "shadow": self.random.choice((None, 20)),
+            "steps": self.random.choice(((), (10, 50), (5, 25, 50))),
+        }
+        for _ in range(1_000):
+            api.kill_at = 2 * api.calls + self.random.randrange(60)
+            try:
+                self.ended[run_id] = driver(self.world, number, run_id, **plan).drive()
+                break
+            except Killed:
+                self.world.second()
+            except ConflictError as error:
+                self.ended[run_id] = error
+                break
+            finally:
+                api.kill_at = -1
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_whatever_happens_each_run_ends_once_and_the_history_agrees(seed: int) -> None:
+    rough = Rough(seed)
+    rough.run(2)
+    spec = rough.world.api.model.spec
+    acts: dict[str, list[str]] = {run: [] for run in rough.ended}
+    for act in spec.history:
+        if act.run_id:
+            acts[act.run_id].append(act.action)
+    for run, ended in rough.ended.items():
+        if isinstance(ended, Promoted):
+            assert acts[run] == ["promotion"], (run, acts)
+        elif isinstance(ended, Refused):
+            assert len(acts[run]) == 1, (run, acts)
+            assert acts[run][0] in ("refusal", "taken_back")
+        else:
+            assert acts[run] in ([], ["promotion"]), (run, acts)  # or overtaken since
+    assert spec.rollout is None
+    assert not spec.traffic
+    assert not spec.shadow
+    promoted = promotions(rough.world.api)
+    assert spec.champion.version == (promoted[-1] if promoted else "1")
+    assert len(promoted) == len(set(promoted))

@@ -89,7 +89,8 @@ class Driver:
         """Write down that the version is refused before its rollout has begun."""
         while True:
             current = self._served_models.get(self._name)
-            assert current is not None, "there is a ServedModel before anything is refused"
+            if current is None:
+                raise ConflictError("it was deleted in between", where=f"ServedModel {self._name}")
             refused = self._write_refusal(current, refuse(current, self._plan, reason, message, self._now()))
             if refused is not None:
                 return refused

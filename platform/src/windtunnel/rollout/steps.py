@@ -56,7 +56,7 @@ def next_move(model: ServedModel, plan: Plan, now: datetime) -> Move:
         message = (
             f"version {spec.champion.version} serves, the verdict compares with {plan.expected_champion}"
         )
-        return refuse(model, plan, "ChampionChanged", message, now, ends=True)
+        return refuse(model, plan, "ChampionChanged", message, now, _NOBODY)
     return _go_on(model, plan, now) if ours else _begin(model, plan, now)
 
 
@@ -70,11 +70,16 @@ def is_new(model: ServedModel, plan: Plan) -> bool:
 
 
 def refuse(
-    model: ServedModel, plan: Plan, reason: str, message: str, now: datetime, *, ends: bool = False
+    model: ServedModel,
+    plan: Plan,
+    reason: str,
+    message: str,
+    now: datetime,
+    changes: Mapping[str, Any] | None = None,
 ) -> Refuse:
-    """With `ends` the challenger is taken out; without, what stands there is not this run's."""
-    changes = with_act(
-        _NOBODY if ends else {},
+    """With `changes` of the spec; without, what stands there is not this run's."""
+    told = with_act(
+        changes or {},
         model,
         "refusal",
         plan.challenger,
@@ -84,7 +89,7 @@ def refuse(
         reason=f"{reason}: {message}",
         evidence=plan.evidence,
     )
-    return Refuse(reason, message, changes)
+    return Refuse(reason, message, told)
 
 
 def _end_of(model: ServedModel, plan: Plan) -> Act | None:
@@ -164,19 +169,19 @@ def _go_on(model: ServedModel, plan: Plan, now: datetime) -> Move:
     assert state is not None, "asked for a rollout that has begun"
     if spec.challenger != plan.challenger:
         message = f"somebody made version {_name(spec.challenger)} the challenger"
-        return refuse(model, plan, "ChallengerChanged", message, now)
+        return refuse(model, plan, "ChallengerChanged", message, now, {"rollout": None})
     if state.phase != "Paused" and not (spec.traffic or spec.shadow):
-        return refuse(model, plan, "StoppedByHand", "somebody took its requests away", now, ends=True)
+        return refuse(model, plan, "StoppedByHand", "somebody took its requests away", now, _NOBODY)
     against = _against(model, plan)
     if against is not None:
-        return refuse(model, plan, *against, now, ends=True)
+        return refuse(model, plan, *against, now, _NOBODY)
     waited = now - state.since
     if state.phase == "Paused":
         if state.approved:
             return _advance(model, plan, now, f"approved by {_approver(state)}")
         if waited >= LONGEST_PAUSE:
             return refuse(
-                model, plan, "NotApproved", f"nobody approved it within {_words(waited)}", now, ends=True
+                model, plan, "NotApproved", f"nobody approved it within {_words(waited)}", now, _NOBODY
             )
         return Hold(
             "Paused", f"paused for {_words(waited)}: `windtunnel promote {model.metadata.name}` goes on"
@@ -199,7 +204,7 @@ def _step(model: ServedModel, plan: Plan, now: datetime, waited: timedelta) -> M
             else "the controller has not told yet what the pods count"
         )
         if waited >= longest:
-            return refuse(model, plan, "NotReady", f"after {_words(longest)} {lacks}", now, ends=True)
+            return refuse(model, plan, "NotReady", f"after {_words(longest)} {lacks}", now, _NOBODY)
         return Hold(f"{where}: {lacks}", f"{where}, {_words(waited)}: {lacks}")
     missing = _missing(model, plan, evidence)
     if not missing:
@@ -209,7 +214,7 @@ def _step(model: ServedModel, plan: Plan, now: datetime, waited: timedelta) -> M
         if plan.when_quiet == "promote":
             return _advance(model, plan, now, f"{where} ends after {_words(waited)}, though it lacks {lacks}")
         message = f"{where} has lasted {_words(waited)} and lacks {lacks}"
-        return refuse(model, plan, "TooLittleEvidence", message, now, ends=True)
+        return refuse(model, plan, "TooLittleEvidence", message, now, _NOBODY)
     return Hold(where, f"{where}, {_words(waited)}: {_count(evidence)}; lacks {lacks}")
 
 
