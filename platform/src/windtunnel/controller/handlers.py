@@ -108,8 +108,8 @@ class _AllKept:
     def end(self) -> None:
         for one in self._by_name.values():
             one.end()
-        for one in self._threads.values():
-            one.shutdown(wait=False, cancel_futures=True)
+        for threads in self._threads.values():
+            threads.shutdown(wait=False, cancel_futures=True)
 
 
 class _Threads(dict[str, "Executor"]):
