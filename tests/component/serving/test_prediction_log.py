@@ -164,9 +164,17 @@ def logged(tmp_path: Path, server: S3Server) -> Iterator[Logged]:
         yield logged
 
 
+@pytest.fixture
+def shared(logged_for_long: Logged) -> Logged:
+    """One that lives through several tests, which look at their own predictions only; nothing stands beside
+    its champion."""
+    logged_for_long.want()
+    logged_for_long.settle()
+    return logged_for_long
+
+
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Logged]:
-    """One that lives through several tests: they look at their own predictions only."""
+def logged_for_long(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Logged]:
     with s3_server() as own, running(Logged(tmp_path_factory.mktemp("logged"), own)) as logged:
         yield logged
 
