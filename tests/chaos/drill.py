@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from load import steady
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 DAG: Final = f"{LIFECYCLE}__train"
 RATE: Final = 50.0
+_LAST_DAYS: Final = (END - timedelta(days=1), END)
+"""Each gives a version of its own once; runs take turns, so that the other one serves."""
 _LONGEST_RUN: Final = 900.0
 
 
@@ -54,12 +57,18 @@ class Drill:
 
 
 def drill(
-    platform: Platform, model: Served, bodies: Sequence[dict[str, Any]], faults: Sequence[Fault]
+    platform: Platform,
+    model: Served,
+    bodies: Sequence[dict[str, Any]],
+    faults: Sequence[Fault],
+    number: int,
 ) -> Drill:
-    """Train anew and roll out what comes of it, with these faults; returns when it is over and judged."""
+    """Run the train DAG, from the cache as far as it knows the days, and roll out what comes of it, with
+    these faults; returns when it is over and judged."""
     platform.api.unpause(DAG)
     with steady(model.address(), model.infer, bodies, RATE) as load:
-        run = Drill(platform.api.trigger(DAG, {"end": END.isoformat(), "from_stage": "train"}), time.time())
+        end = _LAST_DAYS[number % 2].isoformat()
+        run = Drill(platform.api.trigger(DAG, {"end": end}), time.time())
         watch = _Watch(platform, run.run_id)
         injector = Injector(platform.kubectl, model.name)
         threads = [threading.Thread(target=_hit, args=(injector, fault, watch, run)) for fault in faults]

@@ -81,9 +81,9 @@ def test_a_challenger_that_dies_is_taken_back_and_no_request_fails(
     canary.patch({"challenger": twin(canary), "traffic": 50})
     canary.wait("the challenger is ready", lambda: canary.state() == "Ready")
     asked(client, request_body, 20)
-    (pod,) = canary.pod_names()
-    killed = canary.kubectl.run("exec", pod, "-n", NAMESPACE, "--", "python", "-c", KILL_CHALLENGER)
-    assert killed.strip() == "killed"
+    for pod in canary.pod_names():
+        killed = canary.kubectl.run("exec", pod, "-n", NAMESPACE, "--", "python", "-c", KILL_CHALLENGER)
+        assert killed.strip() == "killed"
 
     def taken_back() -> bool:
         asked(client, request_body, 5)

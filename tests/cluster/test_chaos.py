@@ -45,7 +45,7 @@ def test_every_rollout_ends_well_whatever_dies(
     print()
     while sum(len(run.injected) for run in drills) < wanted:
         faults = faults_of(seed + len(drills))
-        drills.append(drill(platform, model, bodies, faults))
+        drills.append(drill(platform, model, bodies, faults, len(drills)))
         print(f"seed {seed + len(drills) - 1}: {drills[-1]}", flush=True)
         if not drills[-1].injected:
             pytest.fail(f"no fault hit anything: {drills[-1]}")
