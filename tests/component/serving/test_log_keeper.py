@@ -181,6 +181,32 @@ def test_what_no_file_can_hold_takes_nothing_else_with_it(place: str) -> None:
     run(act)
 
 
+def test_the_buffer_holds_its_bound_whatever_comes(place: str) -> None:
+    """Entities weigh as much as features."""
+
+    async def act() -> None:
+        world = World(place, most=MIB)
+        world.log.sample(1)
+        keyed = version("1", carrier="STRING")
+        large: dict[str, Any] = {"carrier": ["x" * 1000] * 2000}
+        wide = version("2", tuple(f"f{number}" for number in range(100)))
+        for number in range(5):
+            record(world.log, question(NOON, number, large), keyed, rows=2000)
+            record(world.log, question(NOON, number), wide, rows=2000)
+        assert world.metric("drops_total", reason="buffer_full") == 20_000
+        assert world.metric("buffered_bytes") == 0
+        for number in range(20):
+            record(world.log, question(NOON, number, {"carrier": ["x" * 1000] * 100}), keyed, rows=100)
+        assert 0.8 * MIB < world.metric("buffered_bytes") <= MIB
+        await world.log.close(20)
+        dropped = world.metric("drops_total", reason="buffer_full") - 20_000
+        assert world.metric("rows_total") == 2000 - dropped
+        assert world.metric("drops_total", reason="unfit") == 0
+        assert len(keys(world.store)) == 1
+
+    run(act)
+
+
 def test_a_writer_that_stands_still_fills_the_buffer_and_no_more(place: str) -> None:
     async def act() -> None:
         world = World(place, most=MIB)

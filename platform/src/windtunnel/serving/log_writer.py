@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-FILE_BYTES: Final = 8 * 1024 * 1024
+FILE_BYTES: Final = 4 * 1024 * 1024
 """Bytes of chunks that are written without waiting, and about how many are written together."""
 _STORE_PATIENCE: Final = 5.0
 """Seconds that the object store's client goes on trying by itself."""

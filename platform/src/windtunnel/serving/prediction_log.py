@@ -37,8 +37,6 @@ CHUNK_BYTES: Final = 64 * 1024
 """From here on a chunk is sent."""
 _CHUNK_SECONDS: Final = 0.25
 """After that it is sent whatever its size."""
-_RECORD_BYTES: Final = 200
-"""About what a record takes beside its numbers."""
 
 
 class _Chunk:
@@ -107,11 +105,11 @@ class PredictionLog:
         if self._closed:
             self._metrics.dropped("shutdown", len(answers))
             return
-        if self._bytes() + rows.matrix.nbytes + _RECORD_BYTES * len(answers) > self._most:
-            self._metrics.dropped("buffer_full", len(answers))
-            return
         try:
-            self._add(version, question, rows, answers, role, seconds)
+            # what surely does not fit need not be tried
+            fits = self._bytes() + rows.matrix.nbytes <= self._most
+            if not fits or not self._add(version, question, rows, answers, role, seconds):
+                self._metrics.dropped("buffer_full", len(answers))
         except Exception:  # whatever it is, no answer must fail for its record
             log.exception("cannot log prediction %s", question.id)
             self._metrics.dropped("unfit", len(answers))
@@ -136,7 +134,8 @@ class PredictionLog:
         answers: Sequence[float],
         role: Role,
         seconds: float,
-    ) -> None:
+    ) -> bool:
+        """Whether there was room for it."""
         chunk = self._open.get(version.digest)
         prediction_id = question.id
         if (
@@ -167,11 +166,16 @@ class PredictionLog:
             # half a record would spoil all that come after it
             del buffer[before:]
             raise
-        self._open_bytes += len(buffer) - before
+        size = len(buffer) - before
+        if self._bytes() + size > self._most:
+            del buffer[before:]
+            return False
+        self._open_bytes += size
         chunk.records += 1
         chunk.rows += len(answers)
         if len(buffer) >= CHUNK_BYTES:
             self._send(version.digest)
+        return True
 
     def _begin(self, version: VersionInterface, prediction_id: str) -> _Chunk:
         hour = int(prediction_id[:8] + prediction_id[9:13], 16) // HOUR_MS
@@ -190,13 +194,14 @@ class PredictionLog:
     def _send(self, digest: str) -> None:
         chunk = self._open.pop(digest)
         self._open_bytes -= len(chunk.buffer)
-        self._keeper.send(chunk_payload(chunk.head, chunk.records, chunk.buffer), chunk.rows)
+        if chunk.records:
+            self._keeper.send(chunk_payload(chunk.head, chunk.records, chunk.buffer), chunk.rows)
 
 
 def _entities(
     entities: Mapping[str, Sequence[str | int]] | None, join_keys: Mapping[str, str]
 ) -> list[Sequence[str | int]] | None:
-    """One column for each of the version's join keys; None where they are not among those that were asked for."""
+    """One column for each of the version's join keys; None where not all of them were asked for."""
     if entities is None or not join_keys.keys() <= entities.keys():
         return None
     return [_column(entities[name], kind) for name, kind in join_keys.items()]
