@@ -119,6 +119,17 @@ def test_the_least_wanted_one_goes_when_memory_is_short() -> None:
         assert held.take(version("2")) is None
 
 
+def test_one_that_did_not_fit_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("windtunnel.serving.warm._ROOM", 0.01)
+    taken = [200 * MIB]
+    told = Told()
+    with warm(Loading(), told, Room(512 * MIB, 256 * MIB, lambda _: 0, lambda: taken[0])) as held:
+        held.want("demo", [version("1")])
+        told.wait_for(("1", "NoRoom"))
+        taken[0] = 100 * MIB
+        told.wait_for(("1", "Ready"))
+
+
 def test_nothing_is_loaded_before_anything_is_wanted() -> None:
     load = Loading()
     with warm(load, Told()):

@@ -35,6 +35,8 @@ _PAUSE: Final = 1.0
 """Seconds before a load: requests that waited for the champion come first."""
 _RETRY: Final = (1.0, 5.0, 15.0, 60.0)
 """Seconds before a load is tried again after a temporary error, by failures."""
+_ROOM: Final = 600.0
+"""Seconds before one that did not fit in is tried again."""
 _NICENESS: Final = 10
 
 
@@ -114,7 +116,8 @@ class WarmVersions:
     def run(self) -> None:
         """Load what is wanted until stopped."""
         with contextlib.suppress(OSError):
-            # on Linux a thread has a niceness of its own
+            # On Linux a thread has a niceness of its own. Most of a load is onnxruntime's work, which holds no
+            # lock that the event loop could want.
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
         while (place := self._next()) is not None:
             self._try(place)
@@ -123,7 +126,7 @@ class WarmVersions:
         """The place to fill next, when it is due; None at the end."""
         with self._changed:
             while not self._stopped:
-                empty = [place for place in self._places if place.state == "Loading"]
+                empty = [place for place in self._places if place.state in ("Loading", "NoRoom")]
                 first = min(empty, key=lambda place: place.due, default=None)
                 if first is not None and first.due <= time.monotonic():
                     return first
@@ -149,7 +152,7 @@ class WarmVersions:
         if loaded is None:
             self._count("NoRoom")
             log.warning("version %s is not kept warm: %s", version.version, refusal)
-            self._became(place, "NoRoom", refusal)
+            self._became(place, "NoRoom", refusal, _ROOM)
             return
         self._count("ok")
         log.info("version %s is warm, loaded in %.2f s", version.version, time.monotonic() - started)
@@ -183,6 +186,7 @@ class WarmVersions:
             if place.loaded is not None:
                 self._let_go(place)
                 place.state, place.message = "NoRoom", "it was let go: the container's memory is short"
+                place.due = time.monotonic() + _ROOM
                 log.warning("version %s is not kept warm: %s", place.wanted.version, place.message)
                 return
 
