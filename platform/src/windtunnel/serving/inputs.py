@@ -74,6 +74,9 @@ class InputPlan:
         """Features that callers send even when they ask by entity."""
         self._request = frozenset(self.asked)
         self._entity_inputs = self._request | join_keys.keys()
+        by_entity = ", ".join([*join_keys, *sorted(self._request)])
+        choice = f", or by entity: {by_entity}" if join_keys else ""
+        self._forms = f"send one tensor {MATRIX!r}, or one per feature{choice}"
 
     def read(self, request: InferRequest) -> Batch:
         """Raises RequestError when the inputs are not one of the three forms, or don't agree on the rows."""
@@ -86,7 +89,7 @@ class InputPlan:
         if not inputs.keys().isdisjoint(self.join_keys):
             _check_names(inputs, self._entity_inputs, "asked by entity")
             return self._by_entity(inputs)
-        _check_names(inputs, self._columns.keys(), f"send {self._forms()}")
+        _check_names(inputs, self._columns.keys(), self._forms)
         return Batch(self._by_column(inputs, self._columns.keys(), _rows(request.inputs[0])))
 
     def describe(self) -> list[dict[str, Any]]:
@@ -126,7 +129,8 @@ class InputPlan:
         for name in names:
             tensor = inputs[name]
             _check_column(tensor, rows)
-            matrix[:, self._columns[name]] = tensors.numbers(tensor).reshape(rows)
+            column = tensors.numbers(tensor)
+            matrix[:, self._columns[name]] = column if column.ndim == 1 else column[:, 0]
         return matrix
 
     def _by_entity(self, inputs: Mapping[str, Tensor]) -> Batch:
@@ -138,11 +142,6 @@ class InputPlan:
                 tensors.strings(inputs[name]) if kind == "STRING" else tensors.integers(inputs[name], kind)
             )
         return Batch(self._by_column(inputs, self._request, rows), entities)
-
-    def _forms(self) -> str:
-        by_entity = ", ".join([*self.join_keys, *sorted(self._request)])
-        choice = f", or by entity: {by_entity}" if self.join_keys else ""
-        return f"one tensor {MATRIX!r}, or one per feature{choice}"
 
 
 def _rows(tensor: Tensor) -> int:

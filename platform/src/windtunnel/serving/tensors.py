@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from windtunnel.errors import RequestError
-from windtunnel.serving.protocol import MAX_TEXT, BinaryTensor
+from windtunnel.serving.protocol import MAX_TEXT, BinaryTensor, ShortText
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -60,7 +60,7 @@ _NUMBER_DECODERS: Final = {
     "BOOL": _decoders(bool | None),
     **dict.fromkeys(RANGES, _decoders(int | None)),
 }
-_STRING_DECODERS: Final = _decoders(str)
+_STRING_DECODERS: Final = _decoders(ShortText)
 _INTEGER_DECODERS: Final = _decoders(int)
 _NESTED: Final = re.compile(rb"\s*\[\s*\[")
 _FP32_MAX: Final = float(np.finfo(np.float32).max)
@@ -81,18 +81,17 @@ def numbers(tensor: Tensor) -> FloatArray:
     array = np.array(values, dtype=np.float64)
     if tensor.datatype == "FP32" and np.any(np.abs(array) > _FP32_MAX):
         raise _unfit(tensor, "a number is out of range for FP32", "send it as FP64")
-    return array.reshape(tensor.shape)
+    return array if len(tensor.shape) == 1 else array.reshape(tensor.shape)
 
 
 def strings(tensor: Tensor) -> list[str]:
     """The values of a BYTES tensor of one column; null is refused. Raises RequestError."""
     if tensor.datatype != "BYTES":
         raise _unfit(tensor, f"this is text, not {tensor.datatype[:80]}", "send datatype BYTES")
-    if type(tensor) is BinaryTensor:
-        texts = list(_raw_texts(tensor))
-        _check_count(tensor, len(texts))
-    else:
-        texts = _decode(tensor, _STRING_DECODERS, "send JSON strings")
+    if type(tensor) is not BinaryTensor:
+        return _decode(tensor, _STRING_DECODERS, f"send JSON strings of up to {MAX_TEXT} characters")
+    texts = list(_raw_texts(tensor))
+    _check_count(tensor, len(texts))
     if max(map(len, texts)) > MAX_TEXT:
         raise _unfit(tensor, "a text is too long", f"send up to {MAX_TEXT} characters")
     return texts
@@ -179,7 +178,9 @@ def _decode(tensor: Tensor, decoders: _Decoders, fix: str) -> list[Any]:
         if len(tensor.shape) == 1 or not _NESTED.match(tensor.data):
             raise _unfit(tensor, _place(error), fix) from error
         values = _flattened(tensor, nested, fix)
-    _check_count(tensor, len(values))
+    shape = tensor.shape
+    if len(shape) != 1 or len(values) != shape[0]:
+        _check_count(tensor, len(values))
     return values
 
 
