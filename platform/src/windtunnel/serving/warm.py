@@ -116,8 +116,8 @@ class WarmVersions:
     def run(self) -> None:
         """Load what is wanted until stopped."""
         with contextlib.suppress(OSError):
-            # On Linux a thread has a niceness of its own. Most of a load is the work of onnxruntime, which holds
-            # no lock that the event loop could want.
+            # On Linux a thread has a niceness of its own. Most of a load is the work of onnxruntime, which
+            # holds no lock that the event loop could want.
             os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
         while (place := self._next()) is not None:
             self._try(place)
