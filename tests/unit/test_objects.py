@@ -182,3 +182,22 @@ def test_a_directory_that_cannot_be_made_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(PermanentError, match="cannot make the directory"):
         open_store(str(tmp_path / "file" / "store"), {})
+
+
+def test_an_object_knows_when_it_was_written(store: ObjectStore) -> None:
+    assert store.modified("a/b") is None
+    store.put("a/b", b"1")
+    written = store.modified("a/b")
+    assert written is not None
+    assert written.tzinfo is not None
+    assert store.put_new("a/b", b"2") is False
+    assert store.modified("a/b") == written
+
+
+def test_a_listing_may_begin_behind_a_key(store: ObjectStore) -> None:
+    for key in ("a/1", "a/2", "a/3", "b/1"):
+        store.put(key, b"x")
+    assert [entry.key for entry in store.list("a", after="a/1")] == ["a/2", "a/3"]
+    assert [entry.key for entry in store.list("a", after="a/15")] == ["a/2", "a/3"]
+    assert store.list("a", after="a/3") == []
+    assert [entry.key for entry in store.list(after="a/2")] == ["a/3", "b/1"]

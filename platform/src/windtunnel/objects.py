@@ -99,14 +99,18 @@ class ObjectStore:
         return True
 
     def exists(self, key: str) -> bool:
+        return self.modified(key) is not None
+
+    def modified(self, key: str) -> datetime | None:
+        """When it was written last, by the store's clock; None for what is not there."""
         import obstore
 
         try:
             with _mapped(self.url, key):
-                obstore.head(self._backend, check_key(key))
+                found: datetime = obstore.head(self._backend, check_key(key))["last_modified"]
         except NotFoundError:
-            return False
-        return True
+            return None
+        return found
 
     def folders(self, prefix: str = "") -> list[str]:
         """Names of the folders right below `prefix`, sorted."""

@@ -17,7 +17,7 @@ def elapsed(seconds: float) -> str:
     """Such as `3 h 12 min`, or `12 s`: the largest unit and what is over in the next."""
     whole = max(0, int(seconds))
     place = next((place for place, (size, _) in enumerate(_UNITS) if whole >= size), len(_UNITS) - 1)
-    parts = []
+    parts: list[str] = []
     for size, unit in _UNITS[place : place + 2]:
         if whole >= size or not parts:
             parts.append(f"{whole // size} {unit}")

@@ -27,6 +27,7 @@ from windtunnel.stats.metrics import quality
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from windtunnel.objects import ObjectStore
     from windtunnel.registry.bundle import Bundle
     from windtunnel.registry.models import RegisteredVersion
     from windtunnel.registry.snapshots import Snapshot
@@ -196,16 +197,16 @@ def _write(
     content = canonical_json(_finite(verdict))
     name = digest(content)
     key = f"{env.lifecycle.name}/verdicts/{name.removeprefix('sha256:')}.json"
-    env.store.put(key, content)
+    # Not written anew: its age says how far back the ledger may tell of it.
+    if not env.store.put_new(key, content) and env.store.get(key) != content:
+        env.store.put(key, content)
     if result.decision == "refuse":
-        record_refusal(
-            Ledger(env.store, env.lifecycle.name), verdict, env.store.uri(key), name, request.run_id
-        )
+        record_refusal(env.store, verdict, env.store.uri(key), name, request.run_id)
     meta = {"decision": result.decision, "champion_version": contest.champion_version}
     return Reference("verdict", env.store.uri(key), name, rows=result.rows, bytes=len(content), meta=meta)
 
 
-def record_refusal(ledger: Ledger, verdict: dict[str, Any], uri: str, name: str, run_id: str) -> None:
+def record_refusal(store: ObjectStore, verdict: dict[str, Any], uri: str, name: str, run_id: str) -> None:
     """One ledger entry per verdict, whoever is first: after a refusal Airflow skips the rollout stage."""
     entry = {
         "action": "refusal",
@@ -216,7 +217,8 @@ def record_refusal(ledger: Ledger, verdict: dict[str, Any], uri: str, name: str,
         "verdict": uri,
         "reasons": verdict["reasons"],
     }
-    ledger.append(entry, identity=f"refusal:{name}")
+    ledger = Ledger(store, verdict["lifecycle"])
+    ledger.append(entry, identity=f"refusal:{name}", since=store.modified(store.key(uri)))
 
 
 def _named(version: str | None, bundle: Bundle | None) -> dict[str, Any] | None:

@@ -65,10 +65,9 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
     verdict = _read_verdict(request, env)
     version = str(request.inputs["model"].meta["version"])
     bundle = request.inputs["bundle"]
-    ledger = Ledger(env.store, env.lifecycle.name)
     uri, name = request.inputs["verdict"].uri, request.inputs["verdict"].digest
     if verdict["decision"] != "promote":
-        record_refusal(ledger, verdict, uri, name, request.run_id)
+        record_refusal(env.store, verdict, uri, name, request.run_id)
         env.log.info("the verdict refuses version %s: nothing is promoted", version)
         reason = "; ".join(verdict["reasons"])
         champion = _champion_of(verdict)
@@ -80,7 +79,7 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
     refused = _preflight(served_models, candidate, plan, driver, env)
     done = refused or _drive(driver, served_models, candidate, env)
     serves = done.served_model.spec.champion.version
-    _tell(served_models, done.served_model, ledger, env)
+    _tell(served_models, done.served_model, env)
     if isinstance(done, Refused):
         env.log.warning("version %s is refused, version %s goes on serving: %s", version, serves, done.reason)
         return _result(env, version, bundle.digest, promoted=False, champion=serves, reason=done.reason)
@@ -89,11 +88,11 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
     return _result(env, version, bundle.digest, promoted=True, champion=version)
 
 
-def _tell(served_models: ServedModels, model: ServedModel, ledger: Ledger, env: StageEnv) -> None:
+def _tell(served_models: ServedModels, model: ServedModel, env: StageEnv) -> None:
     """Let the ledger and MLflow's alias follow. In a cluster the controller does so, too, and goes on until
     they answer: there an outage fails nothing."""
     try:
-        number = record(model, ledger)
+        number = record(model, Ledger(env.store, env.lifecycle.name))
         served_models.note_recorded(model.metadata.name, number)
         _follow(env.lifecycle.name, model.spec.champion.version, env)
     except StoreError as error:
