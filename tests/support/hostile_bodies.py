@@ -12,6 +12,7 @@ import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from binary_request import DTYPES, HEADER, raw
+from hostile_values import DATATYPES, FIELDS, NAMES, NUMBERS, OTHERS, SHAPES, TARGETS, TEXTS
 from served_bundle import FEATURES, tensor
 
 if TYPE_CHECKING:
@@ -42,47 +43,6 @@ class Doubled(NamedTuple):
     whole: dict[str, Any]
     key: str
     again: Any
-
-
-_NUMBERS = [
-    *("0", "-0", "1", "-1", "0.5", "1e-400", "1e400", "-1e400", "3.5e38", "1e308", "9007199254740993"),
-    *(str(2**31), str(2**63), str(2**64), str(-(2**63) - 1), "9" * 400, "9" * 5000, "1" + "0" * 4299),
-    *("NaN", "Infinity", "-Infinity", "nan", "01", "1.", ".5", "+1", "0x10", "1e", "--1", "1_000", "½"),
-]
-_TEXTS = [
-    *('""', '"5"', '"\\ud800"', '"\\udc00x"', '"\\ud800\\ud800"', '"\\u0000"', '"a\\"b"', '"\\x41"'),
-    *('"\u202e"', '"' + "x" * 1001 + '"', '"' + "é" * 5000 + '"', '"NaN"', '"null"', "'a'"),
-]
-_OTHERS = [
-    *("null", "true", "false", "[]", "{}", "[[]]", "[null]", "[[[1]]]", "[" * 2000, "undefined", "", ","),
-    *(
-        "[" * 900 + "]" * 900,
-        '{"a":' * 500 + "1" + "}" * 500,
-        "/* */ 1",
-        "[1,]",
-        '{"a":1,}',
-        "\x00",
-        "\ufeff1",
-    ),
-]
-_NAMES = [
-    *FEATURES,
-    "features",
-    "carrier",
-    "route_id",
-    "inputs",
-    "data",
-    "shape",
-    "__proto__",
-    "",
-    "Features",
-]
-_DATATYPES = [*DTYPES, "BYTES", "BF16", "STRING", "fp64", "", "FP64 "]
-_SHAPES = [
-    *([], [0], [-1], [1], [5], [1, 5], [5, 1], [0, 5], [1, 0], [2, 5], [1, 5, 1], [-1, 5], [-1, -5]),
-    *([2**32, 5], [2**63, 5], [2**62, 4], [3, 2**64], [10**40, 10**40], [10_000, 5], [10_001, 5]),
-    *([1] * 100, [1.5, 5], [True, 5], ["1", 5], [None], [[1, 5]]),
-]
 
 
 def good(rng: random.Random) -> dict[str, Any]:
@@ -138,7 +98,7 @@ def _beside(rng: random.Random) -> dict[str, Any]:
 
 
 def _hostile(rng: random.Random) -> Any:
-    return Token(rng.choice(rng.choice([_NUMBERS, _TEXTS, _OTHERS])))
+    return Token(rng.choice(rng.choice([NUMBERS, TEXTS, OTHERS])))
 
 
 def _mutate(rng: random.Random, value: Any) -> Any:
@@ -162,11 +122,11 @@ def _mutate_object(rng: random.Random, value: dict[str, Any]) -> Any:
     if change == 3:
         return {(key + "s" if name == key else name): item for name, item in value.items()}
     if key == "shape" and change < 6:
-        return {**value, "shape": rng.choice(_SHAPES)}
+        return {**value, "shape": rng.choice(SHAPES)}
     if key == "datatype":
-        return {**value, "datatype": rng.choice(_DATATYPES)}
+        return {**value, "datatype": rng.choice(DATATYPES)}
     if key == "name":
-        return {**value, "name": rng.choice(_NAMES)}
+        return {**value, "name": rng.choice(NAMES)}
     return {**value, key: _mutate(rng, value[key])}
 
 
@@ -306,56 +266,12 @@ def _compressed(rng: random.Random) -> Request:
     return Request("POST", PATH, [("Content-Encoding", kind)] if rng.random() < 0.8 else [], packed)
 
 
-_TARGETS = [
-    *("/", "//", "/v2", "/v2/", "/v2/models", "/v2/models/", "/v2/models//infer", "/v2/models/flight_delay"),
-    *(
-        "/v2/models/flight_delay/versions/1",
-        "/v2/models/flight_delay/versions/1/infer",
-        "/metrics",
-        "/v2/openapi.json",
-    ),
-    *("/v2/models/flight_delay/versions/%ff/infer", "/v2/models/%00/infer", "/v2/models/..%2f..%2f/infer"),
-    *(
-        "/v2/models/flight_delay/infer?x=%zz&y",
-        "/v2/models/flight_delay/infer/",
-        "/v2/health/ready",
-        "/v2/health/live",
-    ),
-    *(
-        "/v2/models/" + "x" * 5000,
-        "/%",
-        "/%e0%80%80",
-        "/v2/models/" + "%f0%9f%9b%a9" * 50 + "/infer",
-        "/v3/models",
-    ),
-    *(
-        "/v2/models/flight_delay/ready",
-        "/v2/models/flight_delay/config",
-        "/v2/repository/index",
-        "/infer",
-        "/..;/v2",
-    ),
-]
-_FIELDS = [
-    *(
-        ("Content-Type", value)
-        for value in ("text/plain", "application/octet-stream", "x" * 3000, "", "\xff")
-    ),
-    *(
-        (HEADER, value)
-        for value in ("0", "1", "99999999999", "-1", "+1", "1.0", " ", "\xb2", "0" * 3000, "a")
-    ),
-    *(("Accept-Encoding", "gzip"), ("Accept", "nothing/at-all"), ("Host", ""), ("Range", "bytes=0-0")),
-    *(("X-Odd", "\x80\xfe"), ("Cookie", "a" * 7000), ("Content-MD5", "wrong"), ("TE", "trailers")),
-]
-
-
 def _odd(rng: random.Random) -> Request:
     """Odd methods, targets and headers."""
     method = rng.choice(["GET", "GET", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "HEAD", "TRACE"])
-    headers = [rng.choice(_FIELDS) for _ in range(rng.choice([0, 1, 2, 5]))]
+    headers = [rng.choice(FIELDS) for _ in range(rng.choice([0, 1, 2, 5]))]
     body = b"" if method in {"GET", "HEAD", "TRACE"} else render(good(rng)).encode()
-    return Request(method, rng.choice([PATH, *_TARGETS]), headers, body)
+    return Request(method, rng.choice([PATH, *TARGETS]), headers, body)
 
 
 _MAKERS = [(mutated, 50), (_binary, 24), (_bytes, 10), (_odd, 12), (_compressed, 2), (_large, 2)]
