@@ -67,7 +67,7 @@ def key_request(
     platform: Platform, lifecycle: str, client: httpx.Client, moment: datetime, *, unknown: bool = False
 ) -> dict[str, Any]:
     """The join keys and request-time features of one known row; the rest is read from the online store."""
-    row = example_row(platform, lifecycle)
+    (row,) = example_rows(platform, lifecycle, 1)
     inputs = []
     for tensor in _metadata(client, lifecycle)["inputs"]:
         told = tensor.get("parameters", {})
@@ -79,17 +79,25 @@ def key_request(
 
 def vector_request(platform: Platform, lifecycle: str, client: httpx.Client) -> dict[str, Any]:
     """Every feature of one known row, one tensor per feature."""
-    row = example_row(platform, lifecycle)
-    inputs = [
-        _tensor(tensor, row[tensor["name"]])
+    (request,) = vector_requests(platform, lifecycle, client, 1)
+    return request
+
+
+def vector_requests(
+    platform: Platform, lifecycle: str, client: httpx.Client, count: int
+) -> list[dict[str, Any]]:
+    """So many requests of one known row each."""
+    features = [
+        tensor
         for tensor in _metadata(client, lifecycle)["inputs"]
         if "source" in tensor.get("parameters", {})
     ]
-    return {"inputs": inputs}
+    rows = example_rows(platform, lifecycle, count)
+    return [{"inputs": [_tensor(tensor, row[tensor["name"]]) for tensor in features]} for row in rows]
 
 
-def example_row(platform: Platform, lifecycle: str) -> dict[str, Any]:
-    """The last row of the evaluation set of the snapshot that the champion was trained from."""
+def example_rows(platform: Platform, lifecycle: str, count: int) -> list[dict[str, Any]]:
+    """The last rows of the evaluation set of the snapshot that the champion was trained from."""
     served = platform.kubectl.json(
         "get", "servedmodel", lifecycle.replace("_", "-"), "-n", platform.namespace
     )
@@ -99,7 +107,7 @@ def example_row(platform: Platform, lifecycle: str) -> dict[str, Any]:
     )
     snapshot = manifest["snapshot"].removeprefix("sha256:")
     data = store.get(f"{lifecycle}/snapshots/{snapshot}/evaluation.parquet")
-    return pl.read_parquet(io.BytesIO(data)).tail(1).to_dicts()[0]
+    return pl.read_parquet(io.BytesIO(data)).tail(count).to_dicts()
 
 
 def _metadata(client: httpx.Client, lifecycle: str) -> Any:

@@ -43,6 +43,11 @@ class Served:
         found: dict[str, Any] = self.get()["spec"]
         return found
 
+    @property
+    def status(self) -> dict[str, Any]:
+        found: dict[str, Any] = self.get().get("status", {})
+        return found
+
     def create(self, champion: ModelVersion, **spec: Any) -> None:
         value = {
             "apiVersion": "windtunnel.dev/v1alpha1",
@@ -60,6 +65,10 @@ class Served:
     def patch(self, spec: dict[str, Any]) -> None:
         change = json.dumps({"spec": spec})
         self.kubectl.run("patch", "servedmodel", self.name, "-n", NAMESPACE, "--type=merge", "-p", change)
+
+    def annotate(self, name: str, value: str) -> None:
+        pair = f"{name}={value}"
+        self.kubectl.run("annotate", "servedmodel", self.name, "-n", NAMESPACE, pair, "--overwrite")
 
     def canary(self, challenger: ModelVersion, traffic: int, **spec: Any) -> None:
         """Give a challenger traffic once every pod has it."""

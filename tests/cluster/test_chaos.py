@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from dev.demo.ask import vector_request
-from tests.chaos.drill import Drill, drill
+from dev.demo.ask import vector_requests
+from tests.chaos.drill import Drill, drill, older_version
 from tests.chaos.plan import PER_ROLLOUT, faults_of
 from tests.chaos.reaching import reach_directly
 from tests.cluster.release import LIFECYCLE, Thread
@@ -40,12 +40,13 @@ def test_every_rollout_ends_well_whatever_dies(
     model = Served(platform.kubectl, LIFECYCLE)
     host, port = model.address()
     with httpx.Client(base_url=f"http://{host}:{port}", timeout=30) as client:
-        bodies = [vector_request(platform, LIFECYCLE, client)]
+        bodies = vector_requests(platform, LIFECYCLE, client, 500)
+    older = older_version(platform, model)
     drills: list[Drill] = []
     print()
     while sum(len(run.injected) for run in drills) < wanted:
         faults = faults_of(seed + len(drills))
-        drills.append(drill(platform, model, bodies, faults, len(drills)))
+        drills.append(drill(platform, model, bodies, faults, older))
         print(f"seed {seed + len(drills) - 1}: {drills[-1]}", flush=True)
         if not drills[-1].injected:
             pytest.fail(f"no fault hit anything: {drills[-1]}")
