@@ -19,8 +19,8 @@ _UNLIMITED: Final = 1 << 40
 _RESERVE: Final = 64 * MIB
 """For requests, and for the process that writes the prediction log."""
 _OF_FILES: Final = 14
-"""A model takes up to this many times the bytes of its files while it is loaded (tree ensembles of 2 to 14 MiB
-in ONNX: 13 times, of which 11.6 stay)."""
+"""A model takes up to this many times the bytes of its files while it is loaded (tree ensembles of 2 to 14
+MiB in ONNX: 13 times, of which 11.6 stay)."""
 _BESIDES: Final = 8 * MIB
 
 
