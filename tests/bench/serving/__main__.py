@@ -26,6 +26,7 @@ from tests.bench.serving.servers import (
     FASTAPI_PATH,
     INFER,
     MLFLOW_BODY,
+    MLFLOW_ONNX_BODY,
     MLFLOW_PATH,
     RATE,
     Contestant,
@@ -43,7 +44,8 @@ SECONDS = 2.0
 CALM_ROUNDS = 3
 CALM_SECONDS = 4.0
 OURS, ENTITY = "windtunnel, one matrix tensor", "windtunnel, by entity key (Redis)"
-FASTAPI, MLFLOW, KSERVE = "FastAPI + onnxruntime", "mlflow models serve", "KServe SDK"
+FASTAPI, KSERVE = "FastAPI + onnxruntime", "KServe SDK"
+MLFLOW, MLFLOW_ONNX = "mlflow models serve, scikit-learn", "mlflow models serve, ONNX"
 _BUSY = 0.9
 """Share of its core from which on the load generator is itself what is measured."""
 
@@ -72,7 +74,8 @@ def _contestants(directory: Path, stack: ExitStack) -> list[Contestant]:
     """All of them, running."""
     bench = BenchModel(open_store(str(directory / "store"), {}))
     file = directory / "model.onnx"
-    bench.save(file)
+    pickled = directory / "model.pickle"
+    bench.save(file, pickled)
     redis_port = stack.enter_context(redis_process())
     fill_redis(redis_port)
     champion, challenger = bench.version("1"), bench.version("2")
@@ -89,7 +92,13 @@ def _contestants(directory: Path, stack: ExitStack) -> list[Contestant]:
         Contestant(FASTAPI, theirs, INFER, by_vector()),
         Contestant("FastAPI, the smallest body", theirs, FASTAPI_PATH, FASTAPI_BODY),
         Contestant(KSERVE, stack.enter_context(kserve(file)), INFER, by_vector()),
-        Contestant(MLFLOW, stack.enter_context(mlflow(file)), MLFLOW_PATH, MLFLOW_BODY),
+        Contestant(
+            MLFLOW_ONNX,
+            stack.enter_context(mlflow(file, MLFLOW_ONNX_BODY)),
+            MLFLOW_PATH,
+            MLFLOW_ONNX_BODY,
+        ),
+        Contestant(MLFLOW, stack.enter_context(mlflow(pickled, MLFLOW_BODY)), MLFLOW_PATH, MLFLOW_BODY),
     ]
 
 
@@ -108,7 +117,7 @@ def report(contestants: list[Contestant]) -> None:
     by_name = {one.name: one for one in contestants}
     ours, entity = by_name[OURS], by_name[ENTITY]
     print("\n| aim | requests/s | CPU |\n|---|---:|---:|")
-    for name, aim in ((FASTAPI, 2.7), (KSERVE, None), (MLFLOW, 40)):
+    for name, aim in ((FASTAPI, 2.7), (KSERVE, None), (MLFLOW, 40), (MLFLOW_ONNX, 40)):
         peer = by_name[name]
         print(
             f"| {name}{f': {aim} times' if aim else ''} | {ours.rate / peer.rate:.2f} | "

@@ -4,6 +4,7 @@ which Windtunnel can also read from Redis."""
 from __future__ import annotations
 
 import json
+import pickle
 import struct
 import time
 from typing import TYPE_CHECKING, Any
@@ -57,6 +58,7 @@ class BenchModel:
         ).fit(pd.DataFrame(self._inputs, columns=list(FEATURES)), labels)
         self._converted = convert(estimator, "binary", list(FEATURES), self._inputs)
         assert self._converted.runtime == "onnx", self._converted.refused
+        self._estimator = estimator
         golden = self._inputs[:20]
         self._golden = (golden, predict_estimator(estimator, "binary", list(FEATURES), golden))
 
@@ -75,9 +77,10 @@ class BenchModel:
         written = write_bundle(self._store, description, self._converted.model, self._golden, {})
         return ModelVersion(version=version, bundle=written.uri, digest=written.digest)
 
-    def save(self, path: Path) -> None:
-        """The ONNX alone, as the peers take it."""
-        path.write_bytes(self._converted.model)
+    def save(self, onnx: Path, pickled: Path) -> None:
+        """What the peers take: the ONNX alone, or the estimator as it was trained."""
+        onnx.write_bytes(self._converted.model)
+        pickled.write_bytes(pickle.dumps(self._estimator))
 
 
 def fill_redis(port: int) -> None:

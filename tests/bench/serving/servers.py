@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import statistics
 import subprocess
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from served_bundle import LIFECYCLE, served_model, write_served_model
 from serving_process import ServingProcess, free_port
 from tests.bench.load import Load, load, steady
-from tests.bench.serving.model import ROW, by_vector, encoded
+from tests.bench.serving.model import FEATURES, ROW, by_vector, encoded
 from tests.bench.serving.venvs import python_of
 
 if TYPE_CHECKING:
@@ -62,7 +63,8 @@ class Server:
         pids = [self.pid]
         for pid in pids:
             for task in Path(f"/proc/{pid}/task").iterdir():
-                pids += map(int, (task / "children").read_text().split())
+                with contextlib.suppress(FileNotFoundError):  # a thread that has just ended
+                    pids += map(int, (task / "children").read_text().split())
         return pids
 
 
@@ -169,15 +171,18 @@ def kserve(model: Path) -> Iterator[Server]:
         yield server
 
 
-MLFLOW_PATH, MLFLOW_BODY = "/invocations", encoded({"inputs": [ROW]})
+MLFLOW_PATH = "/invocations"
+MLFLOW_ONNX_BODY = encoded({"inputs": [ROW]})
+MLFLOW_BODY = encoded({"dataframe_split": {"columns": list(FEATURES), "data": [ROW]}})
 FASTAPI_PATH, FASTAPI_BODY = "/predict", encoded({"features": [ROW]})
 
 
 @contextmanager
-def mlflow(model: Path) -> Iterator[Server]:
+def mlflow(model: Path, body: bytes) -> Iterator[Server]:
+    """Serve ONNX, or a pickled estimator."""
     port = free_port()
     python = python_of("mlflow")
-    saved = model.with_name("mlflow-model")
+    saved = model.with_name(f"mlflow-{model.stem}-{model.suffix[1:]}")
     save = [str(python), str(_PEERS / "mlflow_save.py"), str(model), str(saved)]
     subprocess.run(save, check=True, capture_output=True)
     command = [
@@ -186,7 +191,7 @@ def mlflow(model: Path) -> Iterator[Server]:
     ]  # fmt: skip
     # it starts its server by a shell
     path = f"{python.parent}:{os.environ['PATH']}"
-    with _peer(command, port, MLFLOW_PATH, MLFLOW_BODY, {"PATH": path}) as server:
+    with _peer(command, port, MLFLOW_PATH, body, {"PATH": path}) as server:
         yield server
 
 
