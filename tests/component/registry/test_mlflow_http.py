@@ -88,10 +88,13 @@ def test_a_server_that_is_not_there_is_a_reason_to_try_again() -> None:
         MlflowServer.at("http://127.0.0.1:9", {}, timeout=1).champion_version(NAME)
 
 
-@pytest.mark.parametrize("uri", ["sqlite:///mlflow.db", "mlruns", "", "http://"])
+@pytest.mark.parametrize(
+    "uri", ["sqlite:///mlflow.db", "mlruns", "", "http://", "http://me:se/cret@host:5000"]
+)
 def test_other_addresses_are_refused(uri: str) -> None:
-    with pytest.raises(PermanentError, match="no address of an MLflow server"):
+    with pytest.raises(PermanentError, match="no address of an MLflow server") as raised:
         MlflowServer.at(uri, {})
+    assert "'se'" not in str(raised.value)  # no piece of a password
 
 
 class _Odd(BaseHTTPRequestHandler):

@@ -225,6 +225,20 @@ def test_the_challenger_gets_the_seat_at_once(home: Home, aliases: Aliases) -> N
     assert "already" in run("promote", "demo", "4", "--yes").output
 
 
+def test_who_promotes_undoes_no_setting_that_somebody_else_makes_meanwhile(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rolling_out(home)
+
+    def meanwhile() -> bool:
+        edit(home, serving=ServingSettings(replicas=6))
+        return True
+
+    monkeypatch.setattr(acting, "_can_ask", meanwhile)
+    assert run("promote", "demo", "4", answer="y\n").exit_code == 0
+    assert (model(home).spec.champion, model(home).spec.serving.replicas) == (version(4), 6)
+
+
 def test_a_registered_version_gets_the_seat(home: Home, aliases: Aliases) -> None:
     aliases.registered["7"] = version(7)
     run("promote", "demo", "7", "--yes", "--reason", "holidays")

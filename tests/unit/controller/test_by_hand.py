@@ -17,6 +17,8 @@ from windtunnel.rollout.rollback import ANNOTATION
 from windtunnel.spec.servedmodel import Metadata, ModelVersion, ServedModel, ServedModelSpec, ServingSettings
 
 if TYPE_CHECKING:
+    from datetime import tzinfo
+
     from windtunnel.spec.servedmodel import Act
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -161,6 +163,26 @@ def test_an_api_server_that_is_away_is_asked_again(models: MemoryModels, by_hand
     assert by_hand.look(before) == RETRY_SECONDS
     by_hand.look(value(models))
     assert champion(models) == "2"
+
+
+def test_a_lost_answer_is_no_second_rollback_however_long_the_outage_was(
+    models: MemoryModels, by_hand: ByHand, events: Events, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Later(datetime):
+        """Beyond what counts as the same alarm."""
+
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Later:
+            return cls.fromtimestamp(datetime.now(tz).timestamp() + 600, tz)
+
+    models.annotate("demo", **{ANNOTATION: "previous"})
+    before = value(models)  # all that a watch that is away has told
+    models.lose = True
+    assert by_hand.look(before) == RETRY_SECONDS
+    monkeypatch.setattr("windtunnel.controller.by_hand.datetime", Later)
+    assert by_hand.look(before) == IDLE_SECONDS
+    assert champion(models) == "2"
+    assert events.told == [("Normal", "RolledBack", "version 2 serves already")]
 
 
 def test_events_that_cannot_be_written_keep_nobody_from_rolling_back(

@@ -14,7 +14,7 @@ from windtunnel.errors import ConflictError
 from windtunnel.rollout import steps
 from windtunnel.rollout.driving import Driver, Refused
 from windtunnel.rollout.moves import Plan
-from windtunnel.rollout.promotion import Candidate, Promoted
+from windtunnel.rollout.promotion import Candidate, Promoted, promote
 from windtunnel.spec.servedmodel import GuardSettings, ServingSettings
 
 if TYPE_CHECKING:
@@ -279,6 +279,35 @@ def test_a_challenger_that_somebody_puts_in_its_place_stays_there() -> None:
     assert done.reason == "ChallengerChanged: somebody made version 9 the challenger"
     spec = world.api.model.spec
     assert (spec.challenger, spec.traffic, spec.rollout) == (version(9), 25, None)
+
+
+def test_who_has_shown_nothing_gets_no_seat_because_the_model_was_deleted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = World(ApiServer(), requests=100)
+    there = world.api.get
+    monkeypatch.setattr(
+        world.api, "get", lambda name: None if world.api.model.spec.traffic == 5 else there(name)
+    )
+    with pytest.raises(ConflictError, match="deleted in between"):
+        driver(world).drive()  # ApiServer.create would say if it had made one
+
+
+def test_a_rollout_that_begins_anew_at_its_end_may_still_end_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody takes spec.rollout out in the moment before the promotion."""
+    world = World(ApiServer(), requests=100)
+    tries: list[str] = []
+
+    def late(*of_what: Any) -> Promoted:
+        tries.append(world.api.model.spec.champion.version)
+        if len(tries) == 1:
+            world.api.change(rollout=None)
+        return promote(*of_what)
+
+    monkeypatch.setattr("windtunnel.rollout.driving.promote", late)
+    assert isinstance(driver(world).drive(), Promoted)
+    assert tries == ["1", "1"]
+    assert promotions(world.api) == ["2"]
 
 
 def test_a_step_that_somebody_ends_by_hand_does_not_wait_for_evidence() -> None:

@@ -221,6 +221,17 @@ def test_a_restored_model_is_not_recorded_a_second_time() -> None:
     assert Ledger(world.store, "demo").entries() == before
 
 
+def test_an_act_of_a_clock_that_is_hours_ahead_is_recorded_once() -> None:
+    world = World(1)
+    world.run(5, recording=0.5)
+    ahead = datetime.now(UTC) + timedelta(hours=5)
+    model = world.models.models["demo"]
+    told = with_act({}, model, "refusal", version(9), at=ahead, by="stage/rollout")
+    model = model.model_copy(update={"spec": model.spec.model_copy(update=told)})
+    assert record(model, Ledger(world.store, "demo")) == record(model, Ledger(world.store, "demo"))
+    assert sum(entry["version"] == "9" for entry in Ledger(world.store, "demo").entries()) == 1
+
+
 def test_nothing_to_record_asks_nobody() -> None:
     world = World(2)
     world.run(5, recording=0.0)

@@ -145,6 +145,14 @@ def test_a_second_script_of_the_same_alarm_has_to_name_its_version(models: Memor
     assert spec(models).champion == version(1)
 
 
+def test_an_alarm_told_by_a_clock_that_is_hours_ahead_holds_up_no_other(models: MemoryModels) -> None:
+    back(models, minutes=600)
+    with pytest.raises(ConflictError, match=r"0 s ago"):
+        back(models, minutes=599)
+    back(models, minutes=60)
+    assert spec(models).champion == version(1)
+
+
 def test_a_promotion_that_was_faster_is_not_undone_unseen(models: MemoryModels) -> None:
     models.before_write = lambda: promote(models, candidate(4), NOW) and None
     with pytest.raises(ConflictError, match=r"version 3 was to be replaced, but version 4 serves by now"):

@@ -73,7 +73,6 @@ def promote_version(target: Target, version: str, reason: str, yes: bool) -> Non
             lifecycle=target.lifecycle,
             champion=wanted,
             expected_champion=model.spec.champion.version,
-            serving=model.spec.serving,
             run_id="",
             by=target.by,
             reason=reason or "by hand",

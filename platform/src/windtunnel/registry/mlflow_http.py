@@ -58,16 +58,21 @@ class MlflowServer:
     def at(cls, uri: str, environ: Mapping[str, str], *, timeout: float = 10.0) -> MlflowServer:
         """By an http(s) tracking URI; credentials in it or, as MLflow itself takes them, in
         MLFLOW_TRACKING_USERNAME and _PASSWORD, or _TOKEN."""
-        parts = urlsplit(uri)
+        wrong = PermanentError(
+            "this is no address of an MLflow server",
+            where="MLFLOW_TRACKING_URI",
+            fix="use http(s)://host[:port]; write / @ : in a password as %2F %40 %3A",
+        )
+        try:
+            parts = urlsplit(uri)
+            given = parts.port
+        except ValueError:
+            raise wrong from None  # what Python says shows a piece of the password
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise PermanentError(
-                "this is no address of an MLflow server",
-                where="MLFLOW_TRACKING_URI",
-                fix="use http(s)://host[:port]",
-            )
+            raise wrong
         https = parts.scheme == "https"
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-        port = parts.port or (443 if https else 80)
+        port = given or (443 if https else 80)
         return cls(
             shown=f"{parts.scheme}://{host}:{port}{parts.path.rstrip('/')}",
             https=https,

@@ -64,6 +64,8 @@ class Driver:
         self._now = now
         self._told = ("", 0.0)
         self._lost: ConflictError | None = None
+        self._found = False
+        """Whether there was a ServedModel to look at."""
 
     def drive(self) -> Promoted | Refused:
         """Until the version has the seat or is refused.
@@ -90,18 +92,27 @@ class Driver:
         while True:
             current = self._served_models.get(self._name)
             if current is None:
-                raise ConflictError("it was deleted in between", where=f"ServedModel {self._name}")
+                raise self._deleted()
             refused = self._write_refusal(current, refuse(current, self._plan, reason, message, self._now()))
             if refused is not None:
                 return refused
             self._sleep(_CROWDED_SECONDS)
 
+    def _deleted(self) -> ConflictError:
+        """Who has shown nothing yet gets no seat because the ServedModel went."""
+        return ConflictError(
+            "it was deleted in between", where=f"ServedModel {self._name}", fix="start a new run"
+        )
+
     def _move(self) -> Promoted | Refused | None:
         """One look, one move; None: look again."""
         current = self._served_models.get(self._name)
+        if current is None and self._found:
+            raise self._deleted()
         if current is None:
             # the first champion: nobody is there to be compared with
             return promote(self._served_models, self._candidate, self._now())
+        self._found = True
         move = next_move(current, self._plan, self._now())
         if isinstance(move, Over):
             return Refused(move.act.reason, current)
@@ -109,6 +120,7 @@ class Driver:
             return self._write_refusal(current, move)
         if isinstance(move, Promote):
             return self._promote(move)
+        self._lost = None
         if isinstance(move, Hold):
             self._tell(move.state, move.says)
             self._sleep(POLL_SECONDS)

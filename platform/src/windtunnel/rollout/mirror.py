@@ -8,7 +8,7 @@ ServedModel was restored from a backup.
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol
 
 from windtunnel.digests import canonical_json, digest
@@ -38,9 +38,11 @@ def record(model: ServedModel, ledger: Ledger) -> int:
     if not waiting:
         return recorded(model)
     lifecycle = model.spec.lifecycle
+    since = min(act.at for act in waiting)
     ledger.append_all(
         [(identity_of(lifecycle, act), entry_of(act)) for act in waiting],
-        since=min(act.at for act in waiting),
+        # whoever acted with a clock that is ahead: his entries may have been written "before" it
+        since=since if since <= datetime.now(UTC) else None,
     )
     return waiting[-1].number
 

@@ -36,7 +36,6 @@ class Candidate:
     champion: ModelVersion
     expected_champion: str | None
     """Version that the verdict compared with; None: nothing served."""
-    serving: ServingSettings
     run_id: str
     """Empty: by hand."""
     by: str
@@ -45,8 +44,9 @@ class Candidate:
     reason: str = ""
     evidence: str = ""
     """URI of what the decision rests on."""
-    guard: GuardSettings | None = None
+    serving: ServingSettings | None = None
     """This and the next ones: None leaves what is there."""
+    guard: GuardSettings | None = None
     keep_warm: int | None = None
     prediction_log: PredictionLogSettings | None = None
 
@@ -54,12 +54,12 @@ class Candidate:
     def settings(self) -> dict[str, Any]:
         """What the lifecycle says about serving, as fields of the spec."""
         optional = {
+            "serving": self.serving,
             "guard": self.guard,
             "keep_warm": self.keep_warm,
             "prediction_log": self.prediction_log,
         }
-        given = {name: value for name, value in optional.items() if value is not None}
-        return {"serving": self.serving, **given}
+        return {name: value for name, value in optional.items() if value is not None}
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,8 @@ def roll_back(
 ) -> RolledBack:
     """Give a former champion the seat, in one compare-and-swap with the act that tells of it.
 
-    `expected` is the version of the champion that the caller has seen, `annotation` one that goes with it.
+    `expected` is the version of the champion that the caller has seen, `annotation` one that asks for it and
+    goes with it: once that is gone, nothing is done.
     Raises NotFoundError (no such former champion, or what `check` raises), ConflictError (another champion
     serves by now, or the same alarm rang twice), TemporaryError (others write all the time): nothing was
     changed then.
@@ -98,6 +99,8 @@ def roll_back(
 
     def decide(current: ServedModel) -> dict[str, Any] | None:
         nonlocal goal, seen
+        if annotation and annotation not in (current.metadata.annotations or {}):
+            return None  # done already, though the answer was lost; or somebody thought better of it
         _expect(current, goal.version if goal else to, seen)
         if goal is None:
             if to is None and expected is None:
@@ -173,11 +176,11 @@ def _expect(current: ServedModel, to: str | None, expected: str | None) -> None:
 
 def _same_alarm(current: ServedModel, now: datetime) -> None:
     act = seat(current)
-    if act is None or act.action != "rollback" or now - act.at > SAME_ALARM:
+    if act is None or act.action != "rollback" or abs(now - act.at) > SAME_ALARM:  # clocks may differ
         return
     raise ConflictError(
         f"{act.by or 'somebody'} rolled back from version {act.replaced} to {act.version} "
-        f"{max(0, (now - act.at).seconds)} s ago; nothing was changed",
+        f"{max(0, round((now - act.at).total_seconds()))} s ago; nothing was changed",
         where=f"ServedModel {current.metadata.name}",
         fix="if version "
         + (f"{act.version} is bad as well, name where to go" if current.spec.previous else "it")
