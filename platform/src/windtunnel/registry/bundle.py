@@ -134,7 +134,10 @@ def read_bundle(store: ObjectStore, uri: str, expected: str) -> Bundle:
 
 
 def read_manifest(store: ObjectStore, uri: str, expected: str) -> dict[str, Any]:
-    """What a bundle is and where it comes from, verified. Raises IntegrityError, NotFoundError, StoreError."""
+    """What a bundle is and where it comes from, verified.
+
+    Raises IntegrityError, NotFoundError, StoreError.
+    """
     content = store.get(f"{store.key(uri.rstrip('/'))}/{MANIFEST}")
     _verify(content, expected, f"{uri}/{MANIFEST}")
     manifest: dict[str, Any] = json.loads(content)
