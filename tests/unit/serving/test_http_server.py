@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from windtunnel.serving.http_body import HttpError, Limits
-from windtunnel.serving.http_connection import CALLER_GONE, Answer, Request
+from windtunnel.serving.http_connection import CALLER_GONE
+from windtunnel.serving.http_messages import Answer, Request
 from windtunnel.serving.http_server import HttpServer
 
 if TYPE_CHECKING:
@@ -474,5 +475,121 @@ def test_draining_ends_connections_with_an_answer_and_waits_for_those_under_way(
             assert (await asked.answer())[1]["connection"] == "close"
             await closing
             assert await idle.rest() == b""
+
+    run(test())
+
+
+@pytest.mark.parametrize("endless", [b"0\r\nx: ", b"1;x="], ids=["trailer", "chunk extension"])
+def test_what_surrounds_a_body_is_bounded_as_the_head_is(endless: bytes) -> None:
+    async def test() -> None:
+        async with world() as here:
+            caller = await here.call()
+            caller.send(POST + b"Transfer-Encoding: chunked\r\n\r\n1\r\nx\r\n" + endless)
+            for _ in range(6):
+                caller.send(b"x" * 1000)
+                await asyncio.sleep(0.01)
+            assert (await caller.answer())[0] == 431
+
+    run(test())
+
+
+def test_no_more_small_requests_are_parsed_ahead_than_a_few() -> None:
+    async def test() -> None:
+        async with world(Limits()) as here:
+            caller = await here.call()
+            caller.send(b"GET /wait HTTP/1.1\r\n\r\n" + b"GET /a HTTP/1.1\r\n\r\n" * 10_000)
+            await until(lambda: bool(here.echo.seen))
+            await asyncio.sleep(0.05)
+            (connection,) = here.server.connections
+            assert len(connection._waiting) < 1000
+            here.echo.released.set()
+            for _ in range(10_001):
+                assert (await caller.answer())[0] == 200
+            assert here.server.held.bytes == 0
+
+    run(test())
+
+
+def test_callers_that_hoard_what_is_not_parsed_yet_are_the_first_to_go() -> None:
+    async def test() -> None:
+        async with world(Limits(held=100_000)) as here:
+            callers = [await here.call() for _ in range(5)]
+            for caller in callers:
+                caller.send(b"GET /wait HTTP/1.1\r\n\r\n" + b"GET /a HTTP/1.1\r\n\r\n" * 20_000)
+            await until(lambda: len(here.server.connections) < 5)
+            other = await here.call()
+            other.send(with_body(b"x"))
+            assert (await other.answer())[0] == 200
+            here.hang_up()
+            await until(lambda: not here.server.connections)
+            assert here.server.held.bytes == 0
+
+    run(test())
+
+
+def test_what_is_half_read_behind_the_last_answer_holds_nothing_up() -> None:
+    async def test() -> None:
+        async with world() as here:
+            caller = await here.call()
+            caller.send(with_body(b"", path=b"/wait") + POST + b"Content-Length: 9\r\n\r\n123")
+            await until(lambda: bool(here.echo.seen))
+            here.server.draining = True
+            here.echo.released.set()
+            assert (await caller.answer())[1]["connection"] == "close"
+            (connection,) = here.server.connections
+            assert not connection.busy
+            assert here.server.held.bytes == 0
+
+    run(test())
+
+
+@pytest.mark.parametrize("last", [b"", b"Connection: close\r\n"], ids=["kept", "last"])
+def test_the_end_of_an_answer_that_nobody_takes_is_dropped(last: bytes) -> None:
+    """Less of it waits than makes the server wait."""
+
+    async def test() -> None:
+        async with world(Limits(request_seconds=0.2)) as here:
+            caller = await here.call()
+            await until(lambda: bool(here.server.connections))
+            (connection,) = here.server.connections
+            connection._transport.set_write_buffer_limits(high=100_000_000)
+            caller.send(b"GET /large HTTP/1.1\r\n" + last + b"\r\n")
+            await until(lambda: bool(here.echo.seen) and not here.server.connections)
+
+    run(test())
+
+
+def test_new_callers_find_room_in_the_place_of_those_who_ask_for_nothing() -> None:
+    async def test() -> None:
+        async with world(Limits(connections=4)) as here:
+            asked = await here.call()
+            asked.send(with_body(b"", path=b"/wait"))
+            await until(lambda: bool(here.echo.seen))
+            others = [await here.call() for _ in range(3)]
+            others[0].send(POST)
+            await until(lambda: any(one.busy and not one.answering for one in here.server.connections))
+            late = await here.call()
+            late.send(with_body(b"x"))
+            assert (await late.answer())[0] == 200
+            assert len(here.server.connections) <= 4
+            here.echo.released.set()
+            assert (await asked.answer())[0] == 200
+
+    run(test())
+
+
+def test_where_all_are_being_answered_one_more_is_refused() -> None:
+    async def test() -> None:
+        async with world(Limits(connections=2)) as here:
+            callers = [await here.call() for _ in range(2)]
+            for caller in callers:
+                caller.send(with_body(b"", path=b"/wait"))
+            await until(lambda: len(here.echo.seen) == 2)
+            late = await here.call()
+            status, headers, _ = await late.answer()
+            assert (status, headers["connection"]) == (503, "close")
+            here.echo.released.set()
+            for caller in callers:
+                assert (await caller.answer())[0] == 200
 
     run(test())

@@ -12,13 +12,13 @@ from windtunnel import __version__
 from windtunnel.errors import NotFoundError, RequestError, TemporaryError, WindtunnelError
 from windtunnel.serving import openapi, protocol
 from windtunnel.serving.http_body import HttpError
-from windtunnel.serving.http_connection import Answer
+from windtunnel.serving.http_messages import Answer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from windtunnel.serving.dataplane import Dataplane
-    from windtunnel.serving.http_connection import Request
+    from windtunnel.serving.http_messages import Request
     from windtunnel.serving.metrics import Metrics
 
 log = logging.getLogger(__name__)

@@ -31,10 +31,11 @@ class Limits:
     """Bytes of a refused body that are read and dropped, so that a well-behaved caller gets to see the
     refusal."""
     head: int = 64 * 1024
-    """Bytes of request line and headers, beside what came at once."""
+    """Bytes of request line and headers, beside what came at once; of trailers, too."""
     headers: int = 100
     request_seconds: float = 30.0
     """For a request to come, and for an answer to be taken."""
+    connections: int = 4096
     idle_seconds: float = 620.0
     """Between requests; longer than load balancers keep theirs (600 s at most), so that it is they who close
     and no request meets a closing connection."""

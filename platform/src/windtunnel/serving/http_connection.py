@@ -9,18 +9,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, NamedTuple, Protocol, cast
-from urllib.parse import unquote
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 import httptools
 
 from windtunnel.serving.http_body import Body, HttpError
+from windtunnel.serving.http_messages import Request, encode_head, read_path
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from windtunnel.serving.http_body import Held, Limits
+    from windtunnel.serving.http_messages import Answer, Application
 
 log = logging.getLogger(__name__)
 
@@ -28,38 +26,11 @@ CALLER_GONE: Final = 499
 """Not sent, only counted: the caller hung up before the answer. It says nothing of the model."""
 _PIPELINED: Final = 16
 """Requests read ahead of the one that is answered, before the caller has to wait."""
+_PIECE: Final = 16 * 1024
+"""Bytes that are parsed at a time: small requests come by the thousand, and grow when parsed."""
 _LINGER: Final = 2.0
 """Seconds that a caller gets to read the last answer and hang up; what it still sends is dropped. Closing at
 once, with bytes unread, would take the answer from it."""
-_STATUS_LINES: Final = {status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n" for status in HTTPStatus}
-
-
-class Request(NamedTuple):
-    """One request, read to its end."""
-
-    method: str
-    path: str
-    """Percent-decoded, without the query."""
-    headers: dict[str, str]
-    """Names in lower case."""
-    body: bytes
-    problem: HttpError | None = None
-    """Why it is not whole; it is to be refused with that."""
-
-
-class Answer(NamedTuple):
-    """What is sent back; content-length, date and connection are added to the headers."""
-
-    status: int
-    headers: Sequence[tuple[str, str]]
-    body: bytes
-
-
-class Application(Protocol):
-    """Who answers."""
-
-    async def answer(self, request: Request) -> Answer:
-        """Raises nothing."""
 
 
 class Shared(Protocol):
@@ -73,6 +44,9 @@ class Shared(Protocol):
     """The header, with its line end."""
     connections: set[Connection]
     held: Held
+
+    def make_room(self) -> bool:
+        """Whether there is room for one more connection, if need be in the place of another."""
 
 
 class Connection(asyncio.Protocol):
@@ -92,6 +66,8 @@ class Connection(asyncio.Protocol):
         """What it waits for when the caller does not read."""
         self._paused = False
         """Nothing is read, for too much waits."""
+        self._unread = b""
+        """What had come by then."""
         self._read_to_end = False
         """No further request is taken."""
         self._hung_up = False
@@ -105,13 +81,17 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
+        room = self._shared.make_room()
         self._shared.connections.add(self)
         self._answering = self._loop.create_task(self._answer_all())
+        if not room:
+            self._refuse(HttpError(503, "there are too many connections", "try again", ("retry-after", "1")))
 
     def connection_lost(self, _: Exception | None) -> None:
         self._gone = True
         self._shared.connections.discard(self)
         self._forget()
+        self._keep_unread(b"")
         if self._begun is not None and self._head_read:
             self._take(self._request(HttpError(CALLER_GONE, "the caller has gone")), last=True)
         self._body.drop()
@@ -124,7 +104,16 @@ class Connection(asyncio.Protocol):
         return self.answering
 
     def data_received(self, data: bytes) -> None:
-        self._head += len(data)
+        for at in range(0, len(data), _PIECE):
+            if self._read_to_end:
+                return
+            if self._paused:
+                self._keep_unread(data[at:])
+                return
+            self._read_piece(data[at : at + _PIECE])
+
+    def _read_piece(self, data: bytes) -> None:
+        self._bare += len(data)
         try:
             while data and not self._read_to_end:
                 data = self._read(data)
@@ -132,8 +121,15 @@ class Connection(asyncio.Protocol):
             # after the last request anything may come
             if not self._read_to_end:
                 self._refuse(HttpError(400, f"this is no HTTP/1.1: {error}"))
-        if self._begun is not None and not self._head_read and self._head > self._shared.limits.head:
+        if self._begun is not None and self._bare > self._shared.limits.head:
             self._refuse(HttpError(431, "the headers are too large", "send fewer"))
+
+    def _keep_unread(self, data: bytes) -> None:
+        self._shared.held.bytes += len(data) - len(self._unread)
+        self._unread = data
+        if data and self._shared.held.bytes > self._shared.limits.held:
+            # who sends ahead that much is the first to go
+            self._transport.abort()
 
     def _read(self, data: bytes) -> bytes:
         """What is left to read. Raises HttpParserError."""
@@ -170,7 +166,8 @@ class Connection(asyncio.Protocol):
         self._url = b""
         self._headers: dict[str, str] = {}
         self._body = Body(self._shared.limits, self._shared.held)
-        self._head = 0
+        self._bare = 0
+        """Bytes that came without any of the body: of the head, of trailers, of a chunk's extensions."""
         self._head_read = False
 
     # what llhttp calls
@@ -197,6 +194,7 @@ class Connection(asyncio.Protocol):
     def on_body(self, chunk: bytes) -> None:
         body = self._body
         body.add(chunk)
+        self._bare = 0
         if body.problem is not None and body.size > self._shared.limits.dropped and not self._read_to_end:
             self._refuse(body.problem)
 
@@ -212,15 +210,9 @@ class Connection(asyncio.Protocol):
 
     def _request(self, problem: HttpError | None) -> Request:
         method = self._parser.get_method().decode("latin-1")
-        path = self._url.partition(b"?")[0].decode("latin-1")
-        if not path.startswith("/") and "://" in path:
-            # as it is sent to a proxy
-            path = "/" + path.partition("://")[2].partition("/")[2]
-        if "%" in path:
-            path = unquote(path)
         if problem is not None:
             self._body.drop()
-        return Request(method, path, self._headers, self._body.take(), problem)
+        return Request(method, read_path(self._url), self._headers, self._body.take(), problem)
 
     def _refuse(self, problem: HttpError) -> None:
         """Answer what was not read to its end, and end."""
@@ -276,26 +268,35 @@ class Connection(asyncio.Protocol):
 
     async def _anything_to_answer(self) -> bool:
         """Wait for a request; False when the caller has gone."""
+        if self._paused and not self._waiting and not self._gone:
+            self._read_on()
         if not self._waiting and not self._gone:
-            if self._paused:
-                self._paused = False
-                self._transport.resume_reading()
             self._since = self._loop.time()
             self._woken = self._loop.create_future()
             await self._woken
             self._woken = None
         return bool(self._waiting)
 
+    def _read_on(self) -> None:
+        self._paused = False
+        self._transport.resume_reading()
+        if self._begun is not None:
+            # it was not the caller who took that long
+            self._begun = self._loop.time()
+        unread = self._unread
+        self._keep_unread(b"")
+        self.data_received(unread)
+
     def _write(self, method: str, answer: Answer, last: bool) -> None:
-        fields = "".join([f"{name}: {value}\r\n" for name, value in answer.headers])
-        head = (
-            f"{_STATUS_LINES[answer.status]}{fields}content-length: {len(answer.body)}\r\n{self._shared.date}"
-            f"connection: {'close' if last else 'keep-alive'}\r\n\r\n"
-        ).encode("latin-1")
+        head = encode_head(answer, self._shared.date, last)
         self._transport.write(head if method == "HEAD" else head + answer.body)
         if last:
             self._forget()
+            self._keep_unread(b"")
             self._read_to_end = True
+            # what was half read is not answered any more
+            self._begun = None
+            self._body.drop()
             if self._hung_up:
                 self._transport.close()
             else:
@@ -313,20 +314,37 @@ class Connection(asyncio.Protocol):
         """It has a request that is read or answered."""
         return self._begun is not None or self.answering
 
+    @property
+    def rank(self) -> tuple[bool, float]:
+        """Who has to make room first: those without a request, then those whose request takes longest to
+        come."""
+        return self._begun is not None, self._since if self._begun is None else self._begun
+
     def look(self, now: float) -> None:
         """End what takes too long; called each second."""
         limits = self._shared.limits
         if self._writable is not None:
             if now - self._since > limits.request_seconds:
                 self._transport.abort()
-        elif self._begun is not None:
+        elif self._begun is not None and not self._paused:
             if now - self._begun > limits.request_seconds:
                 late = f"the request did not come within {limits.request_seconds:.0f} s"
                 self._refuse(HttpError(408, late, "send it at once"))
         elif not self.answering:
-            patience = _LINGER if self._read_to_end else limits.idle_seconds
+            if self._transport.get_write_buffer_size():
+                patience = limits.request_seconds
+            else:
+                patience = _LINGER if self._read_to_end else limits.idle_seconds
             if now - self._since > patience:
-                self._transport.close()
+                self.end()
+
+    def end(self) -> None:
+        """At once; what the caller has not read by now is lost."""
+        if self._transport.get_write_buffer_size():
+            # closing would wait for the caller to read it, for ever
+            self._transport.abort()
+        else:
+            self._transport.close()
 
     def close(self) -> None:
         """As soon as what was written is sent."""
