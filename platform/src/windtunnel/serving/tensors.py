@@ -8,6 +8,7 @@ little-endian, one byte for a BOOL, and for BYTES each text behind its length in
 from __future__ import annotations
 
 import re
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -63,6 +64,7 @@ _NUMBER_DECODERS: Final = {
 _STRING_DECODERS: Final = _decoders(ShortText)
 _INTEGER_DECODERS: Final = _decoders(int)
 _NESTED: Final = re.compile(rb"\s*\[\s*\[")
+_TEXT: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
 _FP32_MAX: Final = float(np.finfo(np.float32).max)
 _LENGTH_BYTES: Final = 4
 """Of the length before each text of a binary BYTES tensor."""
@@ -90,7 +92,11 @@ def strings(tensor: Tensor) -> list[str]:
         raise _unfit(tensor, f"this is text, not {tensor.datatype[:80]}", "send datatype BYTES")
     if type(tensor) is not BinaryTensor:
         return _decode(tensor, _STRING_DECODERS, f"send JSON strings of up to {MAX_TEXT} characters")
-    texts = list(_raw_texts(tensor))
+    size = _size(tensor)
+    # a body may hold a million texts: no more are read than it takes to know that there are too many
+    texts = list(islice(_raw_texts(tensor), size + 1))
+    if len(texts) > size:
+        raise _unfit(tensor, f"shape is {brief(tensor.shape)} but there are more texts", "make them agree")
     _check_count(tensor, len(texts))
     if max(map(len, texts)) > MAX_TEXT:
         raise _unfit(tensor, "a text is too long", f"send up to {MAX_TEXT} characters")
@@ -186,6 +192,11 @@ def _decode(tensor: Tensor, decoders: _Decoders, fix: str) -> list[Any]:
 
 def _flattened(tensor: Tensor, nested: msgspec.json.Decoder[list[list[Any]]], fix: str) -> list[Any]:
     _size(tensor)
+    if _lists(bytes(tensor.data), 1 + tensor.shape[0]) > 1 + tensor.shape[0]:
+        # told by a look: a list for each of a million rows takes a second to make
+        raise _unfit(
+            tensor, f"data has more rows, or deeper ones, than shape {brief(tensor.shape)}", "make them agree"
+        )
     try:
         rows = nested.decode(tensor.data)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
@@ -198,6 +209,13 @@ def _flattened(tensor: Tensor, nested: msgspec.json.Decoder[list[list[Any]]], fi
             "make them agree",
         )
     return [value for row in rows for value in row]
+
+
+def _lists(data: bytes, enough: int) -> int:
+    """Lists that begin in JSON; a text may hold brackets, too, so that they are counted only where there are
+    more of them."""
+    begun = data.count(b"[")
+    return begun if begun <= enough else _TEXT.sub(b"", data).count(b"[")
 
 
 def _size(tensor: Tensor) -> int:
