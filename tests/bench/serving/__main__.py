@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import os
 import platform
+import signal
 import sys
 import tempfile
 from contextlib import ExitStack
@@ -53,6 +54,8 @@ _BUSY = 0.9
 def main() -> None:
     if not BINARY:
         raise SystemExit(MISSING)
+    # ended from outside, it ends what it started
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     os.sched_setaffinity(0, {CLIENT_CORE})
     asyncio.set_event_loop_policy(uvloop.EventLoopPolicy())
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -12,6 +13,8 @@ from windtunnel.errors import ConflictError, IntegrityError, StoreError, Tempora
 from windtunnel.ledger import Ledger
 from windtunnel.registry.models import ModelRegistry
 from windtunnel.rollout import driving
+from windtunnel.rollout.mirror import record
+from windtunnel.rollout.rollback import roll_back
 from windtunnel.rollout.served_models import DirectoryServedModels
 from windtunnel.spec.servedmodel import (
     ChallengerStatus,
@@ -119,6 +122,21 @@ def test_a_promotion_stands_in_the_ledger_also_when_mlflow_does_not_answer(
     with pytest.raises(StoreError):
         shop.promoted()
     assert [entry["version"] for entry in Ledger(shop.store, "shop").entries()] == ["1"]
+
+
+def test_the_alias_follows_a_rollback_that_came_before_it(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.promoted(seed=0, run_id="run-1")
+
+    def record_while_somebody_rolls_back(model: ServedModel, ledger: Ledger) -> int:
+        roll_back(DirectoryServedModels(shop.root / "served"), "shop", None, "anna", datetime.now(UTC))
+        return record(model, ledger)
+
+    monkeypatch.setattr(rollout, "record", record_while_somebody_rolls_back)
+    shop.promoted(seed=1, run_id="run-2")
+    assert serving(shop).spec.champion.version == "1"
+    assert champion(shop) == "1"
 
 
 def test_a_verdict_about_another_bundle_is_refused(shop: Shop) -> None:

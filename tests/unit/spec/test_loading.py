@@ -164,7 +164,9 @@ def test_the_rollout_gets_the_time_that_its_steps_may_take(lifecycle_directory: 
     before = path.read_text()
     rollout = load_lifecycle(lifecycle_directory).stage("rollout")
     assert (rollout.timeout.total_seconds(), rollout.retries) == (4 * 3600 + 1800, 5)
-    path.write_text(before + "  rollout: {shadow: null, steps: [50], stepTimeout: 5s, pauseBefore: champion}\n")
+    path.write_text(
+        before + "  rollout: {shadow: null, steps: [50], stepTimeout: 5s, pauseBefore: champion}\n"
+    )
     assert load_lifecycle(lifecycle_directory).stage("rollout").timeout.total_seconds() == 25 * 3600 - 1200
     path.write_text(before + "  stages: {rollout: {retries: 0, timeout: 5h}}\n")
     rollout = load_lifecycle(lifecycle_directory).stage("rollout")

@@ -21,7 +21,6 @@ from windtunnel.errors import (
     ConflictError,
     IntegrityError,
     PermanentError,
-    StoreError,
     TemporaryError,
     WindtunnelError,
 )
@@ -94,8 +93,10 @@ def _tell(served_models: ServedModels, model: ServedModel, env: StageEnv) -> Non
     try:
         number = record(model, Ledger(env.store, env.lifecycle.name))
         served_models.note_recorded(model.metadata.name, number)
-        _follow(env.lifecycle.name, model.spec.champion.version, env)
-    except StoreError as error:
+        # Somebody may have rolled back meanwhile.
+        serves = served_models.get(model.metadata.name) or model
+        _follow(env.lifecycle.name, serves.spec.champion.version, env)
+    except TemporaryError as error:
         if not served_models.settles:
             raise
         env.log.warning("the controller will record this when it can: %s", error)
