@@ -24,7 +24,7 @@ from windtunnel.rollout.driving import Driver, Refused
 from windtunnel.rollout.moves import Plan
 from windtunnel.rollout.promotion import Candidate, Promoted, promote
 from windtunnel.rollout.served_models import DirectoryServedModels
-from windtunnel.spec.servedmodel import GuardSettings, ServingSettings
+from windtunnel.spec.servedmodel import GuardSettings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -134,7 +134,13 @@ class Rollout:
 
     @staticmethod
     def candidate(version: ModelVersion, expected: str | None) -> Candidate:
-        return Candidate(LIFECYCLE, version, expected, ServingSettings(), f"run-{version.version}", "tests")
+        return Candidate(
+            lifecycle=LIFECYCLE,
+            champion=version,
+            expected_champion=expected,
+            run_id=f"run-{version.version}",
+            by="tests",
+        )
 
     def drive(self, version: ModelVersion) -> Promoted | Refused:
         # a busy machine must not decide: the latency has tests of its own

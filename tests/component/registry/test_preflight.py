@@ -38,6 +38,12 @@ def test_a_sound_bundle_is_measured(store: ObjectStore) -> None:
     assert "2 golden requests answered as trained" in str(flight)
 
 
+def test_what_the_caller_holds_is_not_counted(store: ObjectStore) -> None:
+    held = b"x" * (400 * 2**20)
+    flight = flown(store, make_version(store, "1", 1.0))
+    assert flight.memory < len(held)
+
+
 def test_other_answers_than_the_trained_model_gave_are_refused(store: ObjectStore) -> None:
     with pytest.raises(IntegrityError, match="golden requests are answered differently"):
         flown(store, make_version(store, "1", 1.0, golden=[0.1, 0.9]))

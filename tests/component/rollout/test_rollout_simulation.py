@@ -18,7 +18,6 @@ from windtunnel.rollout.driving import Driver
 from windtunnel.rollout.evidence import Bound
 from windtunnel.rollout.moves import Plan
 from windtunnel.rollout.promotion import Candidate, Promoted
-from windtunnel.spec.servedmodel import ServingSettings
 
 if TYPE_CHECKING:
     from many_rollouts import Ends, Failing
@@ -70,7 +69,9 @@ def alone(world: World, fails: np.ndarray, seconds: int) -> None:
 
 
 def driver(world: World, step_timeout: timedelta) -> Driver:
-    candidate = Candidate("demo", version(2), "1", ServingSettings(), "run-2", "stage/rollout")
+    candidate = Candidate(
+        lifecycle="demo", champion=version(2), expected_champion="1", run_id="run-2", by="stage/rollout"
+    )
     plan = Plan(version(2), "1", "run-2", step_timeout=step_timeout)
     return Driver(
         world.api,

@@ -208,7 +208,8 @@ def test_it_waits_until_the_version_serves_and_tells_how_it_goes(
     shop: Shop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    wait_for(shop, monkeypatch, [None, PENDING, READY])
+    # the first look is at who serves by then, for MLflow's alias
+    wait_for(shop, monkeypatch, [None, None, PENDING, READY])
     assert "the controller has not seen it yet" in caplog.text
     assert "Progressing, 0/1 ready" in caplog.text
     assert "version 1 serves after" in caplog.text

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     )
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Candidate:
     """What shall be promoted, and against which champion it was judged."""
 
