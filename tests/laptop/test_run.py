@@ -92,7 +92,7 @@ def test_nothing_is_written_outside_the_home(laptop: Laptop, first_run: str) -> 
 def test_status_tells_the_run_and_the_champion(laptop: Laptop, first_run: str) -> None:
     code, output = laptop.run("status", "shop")
     assert code == 0
-    assert "Champion: version 1, promoted by run local-" in output
+    assert "Champion: version 1, promoted by stage/rollout in run local-" in output
     assert "Verdict: promote" in output
     assert re.search(r"customer_history .* (hours|days?) +2 days: kept", output)
     assert all(step.partition(".")[0] in output for step in STEPS)

@@ -108,6 +108,7 @@ def _champion(name: str, home: Home) -> str:
         return "none yet"
     act = seat(model)
     run = f" in run {act.run_id}" if act and act.run_id else ""
-    since = f", {act.action} by {act.by}{run} at {act.at:%Y-%m-%d %H:%M:%S}" if act else ""
+    got = "rolled back to" if act and act.action == "rollback" else "promoted"
+    since = f", {got} by {act.by}{run} at {act.at:%Y-%m-%d %H:%M:%S}" if act else ""
     before = f"; before it: version {model.spec.previous.version}" if model.spec.previous else ""
     return f"version {model.spec.champion.version}{since}{before}"
