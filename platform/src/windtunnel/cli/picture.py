@@ -70,7 +70,7 @@ def _facts(model: ServedModel, now: datetime) -> Table:
 def _rows(model: ServedModel, now: datetime) -> list[tuple[str, RenderableType]]:
     spec, status = model.spec, model.status
     act = seat(model)
-    since = f"{_by(act)}, {ago(act.at, now)}" if act else "nobody told how it came there"
+    since = f"{told_by(act)}, {ago(act.at, now)}" if act else "nobody told how it came there"
     rows: list[tuple[str, RenderableType]] = [
         ("champion", _seat(spec.champion.version, 100 - spec.traffic, "green", since))
     ]
@@ -206,6 +206,7 @@ def _acts(told: Sequence[Act], now: datetime) -> Table:
     return table
 
 
-def _by(act: Act) -> str:
+def told_by(act: Act) -> str:
+    """Such as `promoted by stage/rollout in run manual__2013`."""
     run = f" in run {act.run_id}" if act.run_id else ""
     return f"{_ACTIONS[act.action][0]} by {act.by or 'unknown'}{run}"

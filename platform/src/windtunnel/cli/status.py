@@ -11,6 +11,7 @@ from rich.text import Text
 
 from windtunnel.cli.console import out
 from windtunnel.cli.freshness import tell_freshness
+from windtunnel.cli.picture import told_by
 from windtunnel.cli.verdict import tell_verdict
 from windtunnel.features.freshness import read_freshness
 from windtunnel.ledger import Ledger
@@ -107,8 +108,6 @@ def _champion(name: str, home: Home) -> str:
     if model is None:
         return "none yet"
     act = seat(model)
-    run = f" in run {act.run_id}" if act and act.run_id else ""
-    got = "rolled back to" if act and act.action == "rollback" else "promoted"
-    since = f", {got} by {act.by}{run} at {act.at:%Y-%m-%d %H:%M:%S}" if act else ""
+    since = f", {told_by(act)} at {act.at:%Y-%m-%d %H:%M:%S}" if act else ""
     before = f"; before it: version {model.spec.previous.version}" if model.spec.previous else ""
     return f"version {model.spec.champion.version}{since}{before}"
