@@ -253,7 +253,7 @@ def test_one_that_is_still_loading_ends_with_the_serving_process(
     child = canary.child()
     canary.process.process.kill()
     canary.process.process.wait(10)
-    wait_for_end(child, 3.0)
+    wait_for_end(child)
     assert not is_alive(child)
 
 

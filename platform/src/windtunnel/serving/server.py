@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_FINISH: Final = 20.0
+_FINISH: Final = 15.0
 """Seconds that requests in flight get after the drain period."""
 _LOG_SECONDS: Final = 8.0
 """Seconds that the rest of the prediction log gets to be stored; within the pod's grace with all else."""
