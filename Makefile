@@ -94,5 +94,5 @@ lock: venv ## Resolve every lock file anew
 
 generate: venv ## Write the files that are derived from the code (CRD, JSON schema)
 	$(PYTHON) -m windtunnel.spec.schema > docs/lifecycle.schema.json
-	$(PYTHON) -m windtunnel.spec.servedmodel > charts/windtunnel/files/servedmodel-crd.yaml
+	$(PYTHON) -m windtunnel.spec.servedmodel_crd > charts/windtunnel/files/servedmodel-crd.yaml
 	$(PYTHON) charts/values_schema.py > charts/windtunnel/values.schema.json

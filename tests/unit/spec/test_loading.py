@@ -39,6 +39,9 @@ def test_a_small_lifecycle_has_sensible_defaults(lifecycle_directory: Path) -> N
     assert lifecycle.stage("train").retries == 1
     features = lifecycle.spec.features
     assert (features.engine, features.freshness, features.materialize_slice_days) == ("asof", {}, 90)
+    monitoring = lifecycle.spec.monitoring
+    assert (monitoring.schedule, monitoring.rows, monitoring.window.days) == (None, None, 1)
+    assert not monitoring.retrain.on_drift, "nothing trains by itself unless the lifecycle says so"
 
 
 @pytest.mark.parametrize("directory", EXAMPLES, ids=lambda directory: directory.name)
@@ -90,6 +93,11 @@ def test_the_digest_is_of_the_meaning(lifecycle_directory: Path) -> None:
         ("service: demo", "service: demo, freshness: {product: soon}", "lifecycle.yaml:7: product: 'soon' is no duration"),
         ("service: demo", "service: demo, engine: flink", "lifecycle.yaml:7: 'engine' cannot be 'flink'"),
         ("service: demo", "service: demo, materializeSliceDays: 0", "lifecycle.yaml:7: 'materializeSliceDays' should be greater than or equal to 1"),
+        ("  label:", "  monitoring: {seasons: week}\n  label:", "lifecycle.yaml:8: 'seasons' cannot be 'week'; did you mean 'weekday'?"),
+        ("  label:", "  monitoring: {retrain: {onDrfit: true}}\n  label:", "lifecycle.yaml:8: unknown field 'onDrfit' in spec.monitoring.retrain; did you mean 'onDrift'?"),
+        ("  label:", "  monitoring: {schedule: hourly}\n  label:", "lifecycle.yaml:8: schedule: 'hourly' has 1 fields, cron has 5"),
+        ("  label:", "  monitoring: {embedding: 'train:embed'}\n  label:", "lifecycle.yaml:8: 'train:embed' names what train.py does not define; define embed there"),
+        ("  label:", "  monitoring: {minRows: 0}\n  label:", "lifecycle.yaml:8: 'minRows' should be greater than or equal to 1, not 0"),
         ("spec:", "spec: {", "lifecycle.yaml:"),
     ],
 )  # fmt: skip

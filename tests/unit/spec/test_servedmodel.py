@@ -11,7 +11,8 @@ import yaml
 from kubernetes_validate import validate
 from pydantic import ValidationError
 
-from windtunnel.spec.servedmodel import ServedModel, crd, object_name
+from windtunnel.spec.servedmodel import ServedModel, object_name
+from windtunnel.spec.servedmodel_crd import crd
 
 VERSION = {"version": "3", "bundle": "s3://windtunnel/a/bundles/b", "digest": "sha256:" + "0" * 64}
 OBJECT: dict[str, Any] = {

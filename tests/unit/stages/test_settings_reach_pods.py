@@ -14,7 +14,8 @@ from windtunnel.controller.reconcile import desired
 from windtunnel.rollout.promotion import promote
 from windtunnel.rollout.served_models import DirectoryServedModels
 from windtunnel.spec.lifecycle import Guard, PredictionLog, Rollout, Serving
-from windtunnel.spec.servedmodel import ServedModel, crd
+from windtunnel.spec.servedmodel import ServedModel
+from windtunnel.spec.servedmodel_crd import crd
 from windtunnel.stages.rollout import _candidate
 
 if TYPE_CHECKING:
