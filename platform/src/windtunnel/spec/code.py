@@ -32,7 +32,12 @@ def _references(value: Any) -> Iterator[tuple[Path, str]]:
     places: list[Path] = [
         ("sources", name, "schema") for name in (sources if isinstance(sources, dict) else ())
     ]
-    places += [("features", "transform"), ("label", "rows"), ("training", "function")]
+    places += [
+        ("features", "transform"),
+        ("label", "rows"),
+        ("training", "function"),
+        ("monitoring", "embedding"),
+    ]
     for place in places:
         found = spec
         for part in place:

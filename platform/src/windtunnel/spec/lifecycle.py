@@ -11,6 +11,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 
 from windtunnel.digests import canonical_json, digest
 from windtunnel.spec.model import SpecModel
+from windtunnel.spec.monitoring import Monitoring
 from windtunnel.spec.stages import STAGES, StageName
 from windtunnel.spec.values import Cron, Duration, FunctionRef, check_cron
 
@@ -118,6 +119,9 @@ class Label(SpecModel):
     kind: Literal["binary", "regression"]
     delay_days: Annotated[int, Field(ge=0, le=365)] = 1
     """Days until the label of a day is known; fresher rows never enter a snapshot."""
+    key: Column | None = None
+    """Column of entity_rows that holds the `key` of the request for each row, where callers send one: labels
+    then find their predictions by it; null: by join keys, event timestamp and request columns."""
 
 
 class Training(SpecModel):
@@ -127,6 +131,9 @@ class Training(SpecModel):
     """`features`: after every materialization; a cron expression; or null: by hand."""
     window_days: Days = 28
     """Days of the training set."""
+    warm_start: bool = False
+    """Train twice, once on from the champion: `train(features, label, champion)`; that model is taken only
+    where it is not worse than the cold one on the last days of the training window."""
 
 
 class Gate(SpecModel):
@@ -295,6 +302,7 @@ class LifecycleSpec(SpecModel):
     rollout: Rollout = Rollout()
     serving: Serving = Serving()
     prediction_log: PredictionLog = PredictionLog()
+    monitoring: Monitoring = Monitoring()
     scoring: Scoring = Scoring()
     stages: dict[StageName, StageSettings] = Field(default_factory=dict)
 
