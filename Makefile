@@ -59,6 +59,7 @@ conformance: venv ## Both engines, asof and Spark, against the stated point-in-t
 	$(PYTHON) -m pytest tests/conformance
 
 chart: venv ## The chart: rendering, schema, policies
+	dev/promtool.sh
 	$(PYTHON) dev/cluster/cluster.py build helm
 	$(PYTHON) -m pytest tests/chart
 
