@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from windtunnel.objects import ObjectStore
+    from windtunnel.spec.failures import Reason
     from windtunnel.spec.stages import StageResult
 
 
@@ -76,6 +77,8 @@ class StageRecord:
     code_version: str
     view: str = ""
     """The feature view that the stage was about, where it is about one."""
+    reason: Reason | None = None
+    """Why it failed, in one word; None when it did not."""
 
     def key(self, lifecycle: str) -> str:
         parts = [self.stage, self.view, "" if self.map_index is None else str(self.map_index)]
@@ -99,6 +102,7 @@ class StageRecord:
             "bytes": sum(output.bytes for output in outputs.values()),
             "outcome": "success" if self.result else "failed",
             "cached": bool(self.result and self.result.cached),
+            "reason": str(self.reason or ""),
             "error": self.error,
             "pod": self.pod,
             "spec_digest": self.spec_digest,

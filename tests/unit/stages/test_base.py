@@ -114,21 +114,21 @@ def test_what_has_no_identity_is_never_cached(stage: CountingStage, stage_env: S
 
 
 @pytest.mark.parametrize(
-    ("failure", "said"),
+    ("failure", "said", "reason"),
     [
-        (DataError("no rows", where="orders"), "orders: no rows"),
-        (ZeroDivisionError("oh"), "ZeroDivisionError: oh"),
-        (SystemExit(143), "ended from outside"),
+        (DataError("no rows", where="orders"), "orders: no rows", "data_error"),
+        (ZeroDivisionError("oh"), "ZeroDivisionError: oh", "platform_error"),
+        (SystemExit(143), "ended from outside", "stopped"),
     ],
 )
-def test_a_failure_leaves_a_record_and_no_cache(
-    stage: CountingStage, stage_env: StageEnv, failure: BaseException, said: str
+def test_a_failure_leaves_a_record_with_its_reason_and_no_cache(
+    stage: CountingStage, stage_env: StageEnv, failure: BaseException, said: str, reason: str
 ) -> None:
     stage.failure = failure
     with pytest.raises(type(failure)):
         execute("extract", request(), stage_env)
     [record] = read_records(stage_env.store, "demo")
-    assert (record["outcome"], record["error"]) == ("failed", said)
+    assert (record["outcome"], record["error"], record["reason"]) == ("failed", said, reason)
     assert stage_env.store.list("demo/cache") == []
 
 

@@ -27,6 +27,7 @@ import windtunnel
 from windtunnel.digests import canonical_json, digest, digest_directory, digest_files
 from windtunnel.errors import SpecError, WindtunnelError
 from windtunnel.records import StageRecord, Usage, write_record
+from windtunnel.spec.failures import reason_of
 from windtunnel.spec.stages import STAGES, Reference, StageRequest, StageResult
 
 if TYPE_CHECKING:
@@ -78,18 +79,12 @@ def execute(name: str, request: StageRequest, env: StageEnv) -> StageResult:
     usage = Usage()
     started = datetime.now(UTC)
     result: StageResult | None = None
-    error = ""
+    error, reason = "", None
     try:
         result = _cached_or_run(load_stage(name), request, env)
         return result
-    except WindtunnelError as problem:
-        error = str(problem)
-        raise
-    except SystemExit:
-        error = "ended from outside"
-        raise
     except BaseException as problem:
-        error = f"{type(problem).__name__}: {problem}"
+        error, reason = _in_words(problem), reason_of(problem, env.directory)
         raise
     finally:
         record = StageRecord(
@@ -106,8 +101,15 @@ def execute(name: str, request: StageRequest, env: StageEnv) -> StageResult:
             spec_digest=env.lifecycle.digest,
             code_version=env.code_version,
             view=str(request.params.get("view", "")),
+            reason=reason,
         )
         write_record(env.store, env.lifecycle.name, record, env.log)
+
+
+def _in_words(error: BaseException) -> str:
+    if isinstance(error, WindtunnelError):
+        return str(error)
+    return "ended from outside" if isinstance(error, SystemExit) else f"{type(error).__name__}: {error}"
 
 
 def _cached_or_run(module: StageModule, request: StageRequest, env: StageEnv) -> StageResult:
