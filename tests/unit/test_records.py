@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 
 from windtunnel.errors import StoreError
 from windtunnel.objects import check_key
-from windtunnel.records import StageRecord, Usage, read_records, run_folder, write_record
+from windtunnel.records import Measured, StageRecord, Usage, read_records, run_folder, write_record
 from windtunnel.spec.stages import Reference, StageResult
 
 if TYPE_CHECKING:
@@ -107,3 +108,13 @@ def test_a_record_that_cannot_be_written_fails_nothing(
 @given(st.text())
 def test_any_run_id_is_one_segment_of_a_key(run_id: str) -> None:
     assert "/" not in check_key(run_folder(run_id)[:800])
+
+
+def test_a_record_says_what_the_try_cost_at_the_price_of_then() -> None:
+    priced = replace(record(), usage=Measured(1800.0, 900.0, 1), stage_class="large", price_per_hour=0.5)
+    told = priced.to_json()
+    assert (told["class"], told["price_per_hour"], told["cost"]) == ("large", 0.5, 0.25)
+
+
+def test_without_a_price_there_is_no_cost() -> None:
+    assert record().to_json()["cost"] is None

@@ -79,6 +79,19 @@ class StageRecord:
     """The feature view that the stage was about, where it is about one."""
     reason: Reason | None = None
     """Why it failed, in one word; None when it did not."""
+    because: str = ""
+    """Why the run was started, where somebody said so."""
+    stage_class: str = ""
+    """The class of its pod; empty on a laptop."""
+    price_per_hour: float | None = None
+    """What an hour of that class cost when it ran, in the currency of the chart's values; None: not known."""
+
+    @property
+    def cost(self) -> float | None:
+        """What the try cost; None without a price."""
+        if self.price_per_hour is None:
+            return None
+        return round(self.usage.seconds / 3600 * self.price_per_hour, 6)
 
     def key(self, lifecycle: str) -> str:
         parts = [self.stage, self.view, "" if self.map_index is None else str(self.map_index)]
@@ -98,12 +111,16 @@ class StageRecord:
             "seconds": self.usage.seconds,
             "cpu_seconds": self.usage.cpu_seconds,
             "max_memory_bytes": self.usage.max_memory_bytes,
+            "class": self.stage_class,
+            "price_per_hour": self.price_per_hour,
+            "cost": self.cost,
             "rows": sum(output.rows for output in outputs.values()),
             "bytes": sum(output.bytes for output in outputs.values()),
             "outcome": "success" if self.result else "failed",
             "cached": bool(self.result and self.result.cached),
             "reason": str(self.reason or ""),
             "error": self.error,
+            "because": self.because,
             "pod": self.pod,
             "spec_digest": self.spec_digest,
             "code_version": self.code_version,

@@ -39,6 +39,10 @@ class Settings:
     """What stamps models and records; empty means the digest of the lifecycle's files."""
     spark_conf: str = field(default="", repr=False)
     """Spark's configuration for lifecycles with `engine: spark`: a JSON object; empty means local[*]."""
+    stage_class: str = ""
+    """The class of the pod that a stage runs in; empty on a laptop."""
+    price_per_hour: float | None = None
+    """What an hour of that pod costs; None where the platform's values don't say."""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Settings:
@@ -59,4 +63,18 @@ class Settings:
             served_models=environ.get("WINDTUNNEL_SERVED_MODELS", ""),
             code_version=environ.get("WINDTUNNEL_CODE_VERSION", ""),
             spark_conf=environ.get("WINDTUNNEL_SPARK_CONF", ""),
+            stage_class=environ.get("WINDTUNNEL_STAGE_CLASS", ""),
+            price_per_hour=price(environ.get("WINDTUNNEL_PRICE_PER_HOUR", "")),
         )
+
+
+def price(text: str) -> float | None:
+    """A price as an environment variable holds it; None when it is empty. Raises PermanentError."""
+    try:
+        return float(text) if text else None
+    except ValueError:
+        raise PermanentError(
+            f"{text!r} is no price",
+            where="WINDTUNNEL_PRICE_PER_HOUR",
+            fix="give the stage class a number as pricePerHour in the chart's values",
+        ) from None

@@ -102,6 +102,9 @@ def execute(name: str, request: StageRequest, env: StageEnv) -> StageResult:
             code_version=env.code_version,
             view=str(request.params.get("view", "")),
             reason=reason,
+            because=str(request.params.get("reason") or ""),
+            stage_class=env.settings.stage_class,
+            price_per_hour=env.settings.price_per_hour,
         )
         write_record(env.store, env.lifecycle.name, record, env.log)
 
