@@ -258,6 +258,11 @@ def measures_folder(lifecycle: str) -> str:
     return f"{lifecycle}/measures"
 
 
+def measure_key(measure: Measure) -> str:
+    """Where it stands in the object store."""
+    return f"{measures_folder(measure.lifecycle)}/{measure.name}.json"
+
+
 def report_key(measure: Measure) -> str:
     """Where the report of the run stands, beside its measure."""
     return f"{measures_folder(measure.lifecycle)}/{measure.name}.html"
@@ -265,7 +270,7 @@ def report_key(measure: Measure) -> str:
 
 def write_measure(store: ObjectStore, measure: Measure) -> str:
     """Write once; the key. What is there already stands: it is of an earlier try of the same run."""
-    key = f"{measures_folder(measure.lifecycle)}/{measure.name}.json"
+    key = measure_key(measure)
     store.put_new(key, canonical_json(measure.to_json()))
     return key
 

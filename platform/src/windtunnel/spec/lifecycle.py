@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from datetime import timedelta
+from datetime import date, timedelta
 from functools import cached_property
 from typing import Annotated, Literal
 
@@ -358,6 +358,11 @@ class Lifecycle(SpecModel):
     def digest(self) -> str:
         """`sha256:<hex>` of the meaning: comments, key order and spelled-out defaults do not change it."""
         return digest(canonical_json(self.model_dump(mode="json", by_alias=True)))
+
+    def cutoff(self, end: date) -> date:
+        """The first day that a model has seen nothing of when it is trained on the data up to `end`: its
+        evaluation window begins with it."""
+        return end - timedelta(days=self.spec.label.delay_days + self.spec.evaluation.window_days - 1)
 
     def stage(self, name: str) -> StageSettings:
         """Settings of a stage, or the defaults; the rollout's follow from its steps."""

@@ -58,8 +58,7 @@ class Windows:
     def of(cls, lifecycle: Lifecycle, end: date) -> Windows:
         spec = lifecycle.spec
         delay = timedelta(days=spec.label.delay_days)
-        evaluation_end = end - delay
-        evaluation_start = evaluation_end - timedelta(days=spec.evaluation.window_days - 1)
+        evaluation_end, evaluation_start = end - delay, lifecycle.cutoff(end)
         training_end = evaluation_start - timedelta(days=1) - delay
         training_start = training_end - timedelta(days=spec.training.window_days - 1)
         return cls(days_between(training_start, training_end), days_between(evaluation_start, evaluation_end))
