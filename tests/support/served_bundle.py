@@ -95,7 +95,7 @@ def write_version(
         "features": [{"name": name, "source": source} for name, source in features.items()],
         "online": {"project": lifecycle, "views": list(views)},
     }
-    written = write_bundle(store, description, model, (inputs, outputs), {})
+    written = write_bundle(store, description, model, (inputs, outputs))
     return ModelVersion(version=version, bundle=written.uri, digest=written.digest)
 
 

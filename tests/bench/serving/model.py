@@ -74,7 +74,7 @@ class BenchModel:
             "online": {"project": LIFECYCLE, "views": _VIEWS},
             "version": version,
         }
-        written = write_bundle(self._store, description, self._converted.model, self._golden, {})
+        written = write_bundle(self._store, description, self._converted.model, self._golden)
         return ModelVersion(version=version, bundle=written.uri, digest=written.digest)
 
     def save(self, onnx: Path, pickled: Path) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from windtunnel.errors import IntegrityError, NotFoundError, PermanentError, RequestError
 from windtunnel.objects import ObjectStore, open_store
-from windtunnel.registry.bundle import WrittenBundle, read_bundle, write_bundle
+from windtunnel.registry.bundle import WrittenBundle, profile_key, read_bundle, write_bundle
 from windtunnel.registry.runtimes import load_predictor
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ GOLDEN = (np.array([[0.0, 1.0], [np.nan, 1.0]]), np.array([0.5, 0.25]))
 
 
 def write(store: ObjectStore, **changes: Any) -> WrittenBundle:
-    return write_bundle(store, {**DESCRIPTION, **changes}, onnx_model(), GOLDEN, {"rows": 2})
+    return write_bundle(store, {**DESCRIPTION, **changes}, onnx_model(), GOLDEN)
 
 
 def test_what_is_written_is_read_and_predicts(store: ObjectStore) -> None:
@@ -61,7 +61,6 @@ def test_what_is_written_is_read_and_predicts(store: ObjectStore) -> None:
     bundle = read_bundle(store, written.uri, written.digest)
     assert bundle.features == ["a", "b"]
     assert bundle.predict(np.array([[0.2, 0.4]])) == pytest.approx([0.3])
-    assert bundle.profile == {"rows": 2}
 
 
 def test_golden_requests_keep_their_missing_values(store: ObjectStore) -> None:
@@ -76,13 +75,22 @@ def test_equal_content_has_one_name(store: ObjectStore) -> None:
     assert write(store).digest != write(store, code="other").digest
 
 
-@pytest.mark.parametrize("file", ["manifest.json", "model.onnx", "golden.json", "profile.json"])
+@pytest.mark.parametrize("file", ["manifest.json", "model.onnx", "golden.json"])
 def test_a_changed_file_is_refused_by_name(store: ObjectStore, file: str) -> None:
     written = write(store)
     key = store.key(written.uri) + "/" + file
     store.put(key, store.get(key) + b" ")
     with pytest.raises(IntegrityError, match=file):
         read_bundle(store, written.uri, written.digest)
+
+
+def test_a_reference_profile_beside_it_is_no_part_of_the_bundle(store: ObjectStore) -> None:
+    written = write(store)
+    key = profile_key("demo", written.digest)
+    assert key.startswith(store.key(written.uri) + "/")
+    for content in (b"first", b"second"):
+        store.put(key, content)
+        assert read_bundle(store, written.uri, written.digest).digest == written.digest
 
 
 def test_another_bundle_than_promised_is_refused(store: ObjectStore) -> None:
@@ -105,10 +113,10 @@ def test_a_wrong_shape_is_refused(store: ObjectStore) -> None:
 
 
 def test_an_unknown_runtime_and_broken_bytes_are_refused(store: ObjectStore) -> None:
-    model = write_bundle(store, DESCRIPTION, b"no model", GOLDEN, {})
+    model = write_bundle(store, DESCRIPTION, b"no model", GOLDEN)
     with pytest.raises(IntegrityError, match="onnxruntime"):
         read_bundle(store, model.uri, model.digest)
-    written = write_bundle(store, {**DESCRIPTION, "runtime": "skops"}, b"no model", GOLDEN, {})
+    written = write_bundle(store, {**DESCRIPTION, "runtime": "skops"}, b"no model", GOLDEN)
     with pytest.raises(IntegrityError, match="skops"):
         read_bundle(store, written.uri, written.digest)
     with pytest.raises(PermanentError, match="unknown"):

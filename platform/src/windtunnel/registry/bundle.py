@@ -5,10 +5,11 @@ reading.
     file
                               model.onnx | model.skops
                               golden.json     requests with the answers that the trained model gave
-                              profile.json    the reference profile
+                              reference.json  the reference profile; written later, by the evaluation
 
-Equal content gives equal bytes, so a bundle's digest names the model. The serving runtime imports this
-module: numpy, onnxruntime and the object store, nothing heavier.
+Equal content gives equal bytes, so a bundle's digest names the model. The reference profile is no part of
+that: it tells of rows that the model was judged on, and its digest stands in the verdict. The serving runtime
+imports this module: numpy, onnxruntime and the object store, nothing heavier.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from windtunnel.registry.runtimes import Predictor
 
 API_VERSION = "windtunnel.dev/v1alpha1"
-MANIFEST, GOLDEN, PROFILE = "manifest.json", "golden.json", "profile.json"
+MANIFEST, GOLDEN = "manifest.json", "golden.json"
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,6 @@ class Bundle:
     manifest: dict[str, Any]
     golden: tuple[NDArray[np.float64], NDArray[np.float64]]
     """Inputs [G, F] (NaN = missing) and the answers [G] of the model that was trained."""
-    profile: dict[str, Any]
     predictor: Predictor
 
     @property
@@ -82,7 +82,6 @@ def write_bundle(
     description: Mapping[str, Any],
     model: bytes,
     golden: tuple[NDArray[np.float64], NDArray[np.float64]],
-    profile: Mapping[str, Any],
 ) -> WrittenBundle:
     """Write a bundle, the manifest last, so that a manifest that can be read is a bundle that is whole.
 
@@ -92,7 +91,6 @@ def write_bundle(
     files = {
         MODEL_FILES[description["runtime"]]: model,
         GOLDEN: canonical_json({"inputs": _to_json(inputs), "outputs": [float(value) for value in outputs]}),
-        PROFILE: canonical_json(profile),
     }
     manifest = {
         "apiVersion": API_VERSION,
@@ -128,7 +126,6 @@ def read_bundle(store: ObjectStore, uri: str, expected: str) -> Bundle:
             _from_json(golden["inputs"], len(manifest["features"])),
             np.asarray(golden["outputs"], np.float64),
         ),
-        profile=json.loads(files[PROFILE]),
         predictor=load_predictor(manifest, files[MODEL_FILES[manifest["runtime"]]], uri),
     )
 
@@ -147,6 +144,13 @@ def read_manifest(store: ObjectStore, uri: str, expected: str) -> dict[str, Any]
 def bundle_folder(lifecycle: str, name: str) -> str:
     """The key of a bundle's folder, by its digest."""
     return f"{lifecycle}/bundles/{name.removeprefix('sha256:')}"
+
+
+def profile_key(lifecycle: str, name: str) -> str:
+    """The key of the reference profile of a bundle, by the bundle's digest. (Bundles of older releases hold a
+    `profile.json` of another form, which is sealed with them.)
+    """
+    return f"{bundle_folder(lifecycle, name)}/reference.json"
 
 
 def _verify(data: bytes, promised: str, where: str) -> None:

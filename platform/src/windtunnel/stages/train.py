@@ -20,7 +20,6 @@ from windtunnel.registry.conversion import check_estimator, convert, predict_est
 from windtunnel.registry.models import DIGEST_TAG, ModelRegistry
 from windtunnel.registry.snapshots import Snapshot, read_snapshot
 from windtunnel.stages.base import Reference, StageResult
-from windtunnel.stats.reference_profile import reference_profile
 from windtunnel.usercode import load_object
 
 if TYPE_CHECKING:
@@ -120,7 +119,6 @@ def _write(
 ) -> WrittenBundle:
     kind, names = env.lifecycle.spec.label.kind, snapshot.train.names
     golden = _golden(snapshot.evaluation.inputs(), allow_missing=converted.input["missing"] == "allowed")
-    trained = snapshot.train.inputs()
     description = {
         "lifecycle": env.lifecycle.name,
         "runtime": converted.runtime,
@@ -141,7 +139,6 @@ def _write(
         description,
         converted.model,
         (golden, predict_estimator(estimator, kind, names, golden)),
-        reference_profile(names, trained, predict_estimator(estimator, kind, names, trained)),
     )
 
 
