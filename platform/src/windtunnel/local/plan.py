@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from windtunnel.spec.stages import Dag
 
 
+_WHOLE_RUN = tuple(stage for stage in STAGES.values() if stage.dag != "monitor")
+
+
 @dataclass(frozen=True)
 class Step:
     """One child process to be. `name` is what users see: the stage, for materialize the view, and of several
@@ -41,10 +44,12 @@ class Step:
 
 
 def plan(lifecycle: Lifecycle, days: Days, dag: Dag | None = None) -> list[Step]:
-    """Steps in order, of one DAG (`features` is a backfill), or of all: then scoring takes the last day."""
+    """Steps in order, of one DAG (`features` is a backfill), or of a whole run: then scoring takes the last
+    day, and nothing is monitored that was not asked yet.
+    """
     steps: list[Step] = []
     for stage in STAGES.values():
-        if dag in (None, stage.dag):
+        if stage.dag == dag or (dag is None and stage in _WHOLE_RUN):
             steps += _steps(stage, lifecycle, days, dag)
     return steps
 
@@ -53,7 +58,7 @@ def forced_stages(first: str | None) -> set[str]:
     """Stages that are done anew: `first` and what follows; none without it. Raises RequestError."""
     if first is None:
         return set()
-    names: list[str] = list(STAGES)
+    names: list[str] = [stage.name for stage in _WHOLE_RUN]
     if first not in names:
         raise RequestError(f"there is no stage {first!r}", fix=f"the stages are {', '.join(names)}")
     return set(names[names.index(first) :])

@@ -12,9 +12,18 @@ from typing import TYPE_CHECKING, Any, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Dag = Literal["features", "train", "score"]
+Dag = Literal["features", "train", "score", "monitor"]
 StageName = Literal[
-    "extract", "transform", "materialize", "publish", "snapshot", "train", "evaluate", "rollout", "score"
+    "extract",
+    "transform",
+    "materialize",
+    "publish",
+    "snapshot",
+    "train",
+    "evaluate",
+    "rollout",
+    "score",
+    "monitor",
 ]
 Mapped = Literal["slice", "view_slice", "shard"]
 
@@ -60,9 +69,10 @@ STAGES: dict[str, Stage] = {
             ("promotion",),
         ),
         Stage("score", "score", outputs=("scores",), mapped="shard"),
+        Stage("monitor", "monitor", outputs=("measure",)),
     )
 }
-"""In the order in which a whole run goes through them."""
+"""In the order in which a whole run goes through them; `monitor` comes after it, again and again."""
 
 
 @dataclass(frozen=True)
