@@ -95,6 +95,12 @@ DEFINITIONS: dict[str, Any] = {
         {
             "image": text("Another stage image, with its tag, for this class; empty is images.stage.", **TAG),
             "resources": RESOURCES,
+            "pricePerHour": {
+                "description": "What an hour of one of its pods costs, in a currency of yours: stage records, metrics "
+                "and reports then tell what a lifecycle costs. Absent: they tell seconds only.",
+                "type": "number",
+                "minimum": 0,
+            },
             "scratch": text(
                 "Size of a temporary disk at /scratch (TMPDIR); empty keeps temporary files in /dev/shm, which "
                 "starts 0.25 s faster but holds 64 MiB.",

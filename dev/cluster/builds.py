@@ -71,12 +71,14 @@ KUBE = Program("kube", "./")
 PAUSE = Program("pause", "./pause")
 HELM = Program("helm", "helm.sh/helm/v4/cmd/helm@v4.3.1")
 VERSITYGW = Program("versitygw", "github.com/versity/versitygw/cmd/versitygw@v1.8.0")
+STATSD_EXPORTER = Program("statsd_exporter", "github.com/prometheus/statsd_exporter@v0.28.0")
 
 # What `cluster.py build NAME` makes.
 TARGETS: Mapping[str, tuple[Program, ...]] = {
     "kube": (PAUSE, KUBE),
     "helm": (HELM,),
     "versitygw": (VERSITYGW,),
+    "statsd_exporter": (STATSD_EXPORTER,),
 }
 
 

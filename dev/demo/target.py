@@ -56,7 +56,8 @@ def dev_cluster() -> Target:
     run_labelled("prepare", _cluster("prepare"))
 
     def images() -> None:
-        run_labelled("tools", _cluster("build", "versitygw"))
+        for program in ("versitygw", "statsd_exporter"):
+            run_labelled("tools", _cluster("build", program))
         run_labelled("images", _images("build", "--registry", LOCAL_REGISTRY))
         run_labelled("tools", _cluster("build", "helm"))
 

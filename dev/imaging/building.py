@@ -88,22 +88,21 @@ class Contexts:
         """Raises ImageError if a program that belongs into the image can't be built."""
         if image.name not in self._made:
             needs = {argument: self.of(IMAGES[name]).reference for argument, name in image.needs.items()}
-            extra = {"images/versitygw/versitygw": self._versitygw()} if image.name == "versitygw" else None
+            extra = {f"images/{image.name}/{image.program}": self._program(image)} if image.program else None
             self._made[image.name] = context(image, needs or {"BASE_IMAGE": self._root}, extra)
         return self._made[image.name]
 
     def made(self) -> list[Context]:
         return list(self._made.values())
 
-    def _versitygw(self) -> File:
-        """The S3 gateway's binary, built from its Go module once and then cached."""
+    def _program(self, image: Image) -> File:
+        """The binary of an image's Go program, built from its module once and then cached."""
         tool = [sys.executable, str(ROOT / "dev/cluster/cluster.py")]
-        done = subprocess.run(
-            [*tool, "build", "versitygw"], stdout=sys.stderr, check=False, env=self._environ
-        )
+        name = image.program
+        done = subprocess.run([*tool, "build", name], stdout=sys.stderr, check=False, env=self._environ)
         if done.returncode != 0:
-            raise ImageError("versitygw could not be built; the reason stands above")
-        path = capture([*tool, "path", "versitygw"], "cluster.py path versitygw", self._environ)
+            raise ImageError(f"{name} could not be built; the reason stands above")
+        path = capture([*tool, "path", name], f"cluster.py path {name}", self._environ)
         return File(0o755, Path(path.strip()))
 
 

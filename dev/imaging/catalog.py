@@ -42,7 +42,9 @@ class Image:
     without: tuple[str, ...] = ()
     locks: tuple[Lock, ...] = ()
     store: bool = False
-    """An embedded store: only for clusters that can't pull the upstream image."""
+    """An upstream's program, such as an embedded store: only for clusters that can't pull its image."""
+    program: str = ""
+    """The Go program that its Containerfile copies beside its own files: what `cluster.py build` calls it."""
     on: str = "base"
     """The image of ours that it stands on."""
     optional: bool = False
@@ -113,12 +115,19 @@ _ALL = (
         (Lock("images/controller/requirements.lock", ("controller",)),),
     ),
     Image(
+        "exporter",
+        (_CODE,),
+        _without("airflow", "cli", "controller", "local", "report", "serving", "stages", "stats"),
+        (Lock("images/exporter/requirements.lock", ("exporter",)),),
+    ),
+    Image(
         "mlflow",
         locks=(Lock("images/mlflow/requirements.lock", (), "images/mlflow/requirements.in"),),
     ),
     Image("postgres", store=True),
     Image("valkey", store=True),
-    Image("versitygw", store=True),
+    Image("versitygw", store=True, program="versitygw"),
+    Image("statsd-exporter", store=True, program="statsd_exporter"),
     Image("prometheus", store=True),
 )
 
@@ -133,10 +142,12 @@ ORDER = (
     "mlflow",
     "serving",
     "controller",
+    "exporter",
     "postgres",
     "prometheus",
     "valkey",
     "versitygw",
+    "statsd-exporter",
 )
 GROUPS = {
     "platform": tuple(

@@ -4,7 +4,7 @@
   dev/images.py build --push --registry registry.example.com/team
                                           and push them there
   dev/images.py build --push --registry 127.0.0.1:5000
-                                          for a cluster on this machine: also the embedded stores,
+                                          for a cluster on this machine: also the upstreams' images,
                                           on a base made here from Debian packages
   dev/images.py values --registry 127.0.0.1:5000 > images.yaml
                                           what `helm install -f` needs to use them
@@ -12,8 +12,8 @@
 
 An image's tag is a key of all that it is made from: Containerfile, lock, code, base. So a change gives
 another tag (and the pods that run it are replaced), and what is built or pushed already costs nothing.
-Images: base, airflow, stage, serving, controller, mlflow (group `platform`), and, for clusters that can't
-pull upstream's, postgres, valkey, versitygw, prometheus (group `stores`); `all` is both groups.
+Images: base, airflow, stage, serving, controller, exporter, mlflow (group `platform`), and, for clusters that
+can't pull upstream's, postgres, valkey, versitygw, prometheus, statsd-exporter (group `stores`); `all`: both.
 
 Environment:
   XDG_CACHE_HOME     layers, package caches and logs lie in its windtunnel/ (default /var/cache/windtunnel)

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from dev.imaging.catalog import Image
 
 # The chart's keys, where they are not the image's name.
-_KEYS = {"versitygw": "objectStore"}
+_KEYS = {"versitygw": "objectStore", "statsd-exporter": "statsdExporter"}
 
 
 def values(images: Sequence[Image], target: Target, contexts: Contexts) -> str:

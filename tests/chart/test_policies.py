@@ -12,7 +12,7 @@ from windtunnel.settings import Settings
 
 SECRETIVE = re.compile("PASSWORD|SECRET|FERNET|_KEY$|_KEY_ID$|TOKEN")
 CALLS_KUBERNETES = {
-    "airflow-api-server", "airflow-scheduler", "controller", "prometheus", "stage/rollout",
+    "airflow-api-server", "airflow-scheduler", "controller", "exporter", "prometheus", "stage/rollout",
 }  # fmt: skip
 STAGES = "windtunnel-stages"
 

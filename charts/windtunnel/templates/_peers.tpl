@@ -95,3 +95,20 @@
 {{- end -}}
 {{- end -}}
 {{- end }}
+
+{{/* Where the control plane sends its metrics. */}}
+{{- define "windtunnel.egress.statsd" -}}
+{{- if .Values.statsdExporter.enabled -}}
+- to: {{- include "windtunnel.peers" (list . "statsd-exporter") | nindent 4 }}
+  ports: [{protocol: UDP, port: 9125}]
+{{- end -}}
+{{- end }}
+
+{{/* Ingress of what the release's Prometheus scrapes: (list $ port). Another one is let in by `monitoring`. */}}
+{{- define "windtunnel.ingress.scrape" -}}
+{{- $root := index . 0 -}}
+{{- if $root.Values.prometheus.enabled -}}
+- from: {{- include "windtunnel.peers" (list $root "prometheus") | nindent 4 }}
+  ports: [{protocol: TCP, port: {{ index . 1 }}}]
+{{- end -}}
+{{- end }}

@@ -23,14 +23,21 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # The package that each image is for.
-_ENTRY = {"airflow": "airflow", "stage": "stages", "serving": "serving", "controller": "controller"}
+_ENTRY = {
+    "airflow": "airflow",
+    "stage": "stages",
+    "serving": "serving",
+    "controller": "controller",
+    "exporter": "exporter",
+}
 BASE = {"BASE_IMAGE": "windtunnel/base:1"}
 
 
 @pytest.mark.parametrize("name", IMAGES)
 def test_every_image_has_its_containerfile_and_what_it_copies(name: str) -> None:
     image = IMAGES[name]
-    present = {str(path.relative_to(ROOT)) for path in own_files(image)} | {"images/versitygw/versitygw"}
+    present = {str(path.relative_to(ROOT)) for path in own_files(image)}
+    present |= {f"images/{name}/{image.program}"} if image.program else set()
     for line in (ROOT / image.containerfile).read_text().splitlines():
         if line.startswith("COPY "):
             *sources, _ = [word for word in line.split()[1:] if not word.startswith("--")]
@@ -119,6 +126,7 @@ def test_groups_leave_out_what_no_pod_runs() -> None:
         "mlflow",
         "serving",
         "controller",
+        "exporter",
     ]
     assert {image.name for image in select(["all"])} == set(catalog.IMAGES) - {"base", "installer", "spark"}
 

@@ -83,6 +83,16 @@ AIRFLOW__API__BASE_URL: {{ .Values.airflow.baseUrl }}
 AIRFLOW__LOGGING__REMOTE_LOGGING: "True"
 AIRFLOW__LOGGING__REMOTE_BASE_LOG_FOLDER: {{ include "windtunnel.objectStore.url" . }}/logs
 AIRFLOW__LOGGING__COLORED_CONSOLE_LOG: "False"
+{{- if .Values.statsdExporter.enabled }}
+AIRFLOW__METRICS__STATSD_ON: "True"
+AIRFLOW__METRICS__STATSD_HOST: {{ printf "%s.%s" (include "windtunnel.name" (list . "statsd-exporter")) .Release.Namespace }}
+AIRFLOW__METRICS__STATSD_PORT: "9125"
+AIRFLOW__METRICS__STATSD_PREFIX: airflow
+# Tags in place of names that hold the DAG's; files/statsd-mapping.yaml says what becomes of each metric.
+AIRFLOW__METRICS__STATSD_INFLUXDB_ENABLED: "True"
+AIRFLOW__METRICS__LEGACY_NAMES_ON: "False"
+AIRFLOW__METRICS__STATSD_DISABLED_TAGS: job_id,run_id,run_type,queue,team_name,executor_class_name,file_path,file_name,bundle_name
+{{- end }}
 {{ include "windtunnel.objectStore.env" . }}
 WINDTUNNEL_LIFECYCLES: /opt/windtunnel/dags/lifecycles
 {{- end }}

@@ -64,6 +64,11 @@ spec:
         {{- end }}
         - name: POD_NAME
           valueFrom: {fieldRef: {fieldPath: metadata.name}}
+        # For the stage's record.
+        - {name: WINDTUNNEL_STAGE_CLASS, value: {{ $class }}}
+        {{- if not (kindIs "invalid" $spec.pricePerHour) }}
+        - {name: WINDTUNNEL_PRICE_PER_HOUR, value: {{ $spec.pricePerHour | quote }}}
+        {{- end }}
         # Threads as the class has CPU, or each library starts one per core of the node.
         {{- range list "OMP_NUM_THREADS" "POLARS_MAX_THREADS" }}
         - name: {{ . }}
