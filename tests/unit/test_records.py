@@ -11,7 +11,16 @@ from hypothesis import strategies as st
 
 from windtunnel.errors import StoreError
 from windtunnel.objects import check_key
-from windtunnel.records import Measured, StageRecord, Usage, read_records, run_folder, write_record
+from windtunnel.records import (
+    Measured,
+    StageRecord,
+    Usage,
+    read_records,
+    record_death,
+    run_folder,
+    write_record,
+)
+from windtunnel.spec.failures import Reason
 from windtunnel.spec.stages import Reference, StageResult
 
 if TYPE_CHECKING:
@@ -84,6 +93,33 @@ def test_records_are_never_overwritten(store: ObjectStore) -> None:
     write_record(store, "demo", record(), LOG)
     write_record(store, "demo", record(result=StageResult()), LOG)
     assert read_records(store, "demo")[0]["outcome"] == "failed"
+
+
+def death(reason: Reason, error: str = "seen from outside") -> StageRecord:
+    return replace(record(), reason=reason, error=error)
+
+
+def test_a_try_that_could_not_tell_how_it_failed_gets_a_record_by_who_saw_it(store: ObjectStore) -> None:
+    assert record_death(store, "demo", death(Reason.OUT_OF_MEMORY))
+    assert not record_death(store, "demo", death(Reason.CRASHED))
+    [written] = read_records(store, "demo")
+    assert (written["outcome"], written["reason"]) == ("failed", "out_of_memory")
+
+
+def test_what_a_stage_said_of_itself_stays(store: ObjectStore) -> None:
+    write_record(store, "demo", record(result=StageResult()), LOG)
+    assert not record_death(store, "demo", death(Reason.EVICTED))
+    assert read_records(store, "demo")[0]["outcome"] == "success"
+
+
+def test_who_knows_why_a_stage_was_asked_to_end_may_say_so(store: ObjectStore) -> None:
+    stopped = replace(death(Reason.STOPPED), usage=Measured(9.0, 8.0, 7))
+    write_record(store, "demo", stopped, LOG)
+    assert not record_death(store, "demo", death(Reason.UNKNOWN))
+    assert record_death(store, "demo", death(Reason.TIMEOUT, "ran longer than 1 min"))
+    [written] = read_records(store, "demo")
+    assert (written["reason"], written["error"]) == ("timeout", "ran longer than 1 min")
+    assert written["cpu_seconds"] == 8.0, "what the stage measured is kept"
 
 
 def test_records_come_in_the_order_of_their_start(store: ObjectStore) -> None:

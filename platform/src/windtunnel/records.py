@@ -1,4 +1,6 @@
-"""Stage records: when a stage ran, how long, how much it took, what came out. Immutable, in the object store.
+"""Stage records: when a stage ran, how long, how much it took, what came out, in the object store.
+
+Written once, by the stage's own process or, where that died without a word, by who saw it die.
 
 `<lifecycle>/runs/<run_id>/<stage>[.<view>][.<map_index>].<try>.json`
 """
@@ -15,13 +17,13 @@ from typing import TYPE_CHECKING, Any
 
 from windtunnel.digests import canonical_json
 from windtunnel.errors import WindtunnelError
+from windtunnel.spec.failures import Reason
 
 if TYPE_CHECKING:
     import logging
     from datetime import datetime
 
     from windtunnel.objects import ObjectStore
-    from windtunnel.spec.failures import Reason
     from windtunnel.spec.stages import StageResult
 
 
@@ -141,6 +143,22 @@ def write_record(store: ObjectStore, lifecycle: str, record: StageRecord, log: l
             log.info("there is a record of this try already: %s", record.key(lifecycle))
     except WindtunnelError as error:
         log.warning("no stage record was written: %s", error)
+
+
+def record_death(store: ObjectStore, lifecycle: str, record: StageRecord) -> bool:
+    """Record a failure that the stage's own process could not tell, or could not tell rightly.
+
+    What the process wrote stays, but `stopped`, which is all that one knows who is asked to end, gives way to
+    who knows why it was asked. False when nothing was changed. Raises StoreError.
+    """
+    key = record.key(lifecycle)
+    if store.put_new(key, canonical_json(record.to_json())):
+        return True
+    found = json.loads(store.get(key))
+    if found.get("reason") != Reason.STOPPED or record.reason in (Reason.STOPPED, Reason.UNKNOWN):
+        return False
+    store.put(key, canonical_json({**found, "reason": str(record.reason), "error": record.error}))
+    return True
 
 
 def read_records(store: ObjectStore, lifecycle: str, run_id: str | None = None) -> list[dict[str, Any]]:

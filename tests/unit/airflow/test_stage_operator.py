@@ -26,8 +26,13 @@ from windtunnel.airflow import stage_operator
 from windtunnel.airflow.plan_operator import PlanOperator
 from windtunnel.airflow.run_params import params_of
 from windtunnel.airflow.stage_operator import StageOperator
+from windtunnel.records import read_records
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from windtunnel.objects import ObjectStore
+
     from .conftest import StagePython
 
 RESULT = {"outputs": {}, "facts": {}, "cached": False}
@@ -218,14 +223,16 @@ def test_more_slices_than_airflow_takes_are_refused_with_the_setting_that_helps(
     ("code", "error", "words"),
     [
         (
-            "answer({'error': {'kind': 'DataError', 'what': 'no rows', 'fix': 'add some'}}); sys.exit(2)",
+            "answer({'error': {'kind': 'DataError', 'what': 'no rows', 'fix': 'add some', "
+            "'reason': 'data_error'}}); sys.exit(2)",
             AirflowFailException,
-            "extract: data error: no rows; add some",
+            "data_error: extract: no rows; add some",
         ),
         (
-            "answer({'error': {'kind': 'StoreError', 'what': 'no answer'}}); sys.exit(75)",
+            "answer({'error': {'kind': 'StoreError', 'what': 'no answer', 'reason': 'platform_error'}}); "
+            "sys.exit(75)",
             AirflowException,
-            "extract: StoreError: no answer",
+            "platform_error: extract: StoreError: no answer",
         ),
         ("1 / 0", AirflowException, "ZeroDivisionError: division by zero"),
         ("os.kill(os.getpid(), 9)", AirflowException, "was killed from outside"),
@@ -246,7 +253,7 @@ def test_running_out_of_memory_is_named(stage_python: StagePython, monkeypatch: 
     monkeypatch.setattr(stage_operator.cgroup, "oom_kills", lambda: next(kills))
     monkeypatch.setattr(stage_operator.cgroup, "memory_limit", lambda: 256 << 20)
     stage_python.does("os.kill(os.getpid(), 9)")
-    with pytest.raises(AirflowException, match="out of memory: extract used its limit of 256 MiB"):
+    with pytest.raises(AirflowException, match="out_of_memory: extract used its limit of 256 MiB"):
         operator("extract").execute(context())
 
 
@@ -274,7 +281,7 @@ def test_a_task_that_is_ended_ends_its_stage(stage_python: StagePython) -> None:
     before = signal.signal(signal.SIGTERM, lambda *_: task.on_kill())
     try:
         threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM)).start()
-        with pytest.raises(AirflowException, match="extract was stopped"):
+        with pytest.raises(AirflowException, match="stopped: extract was stopped"):
             task.execute(context())
     finally:
         signal.signal(signal.SIGTERM, before)
@@ -321,3 +328,68 @@ def test_an_answer_from_the_cache_is_told(
     stage_python.does("answer({'outputs': {}, 'facts': {}, 'cached': True})")
     operator("extract").execute(context())
     assert "had this result already" in "".join(capfd.readouterr())
+
+
+@pytest.fixture
+def recorded(
+    store: ObjectStore, lifecycles: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[..., dict[str, Any]]:
+    """Runs a failing task and gives the one record that it left."""
+    monkeypatch.setenv("WINDTUNNEL_STORE", store.url)
+    monkeypatch.setenv("WINDTUNNEL_STAGE_CLASS", "small")
+    monkeypatch.setenv("WINDTUNNEL_PRICE_PER_HOUR", "0.5")
+
+    def run(task: StageOperator, run_context: Any, words: str) -> dict[str, Any]:
+        task.lifecycles = str(lifecycles)
+        with pytest.raises(AirflowException, match=words):
+            task.execute(run_context)
+        [record] = read_records(store, "wind")
+        return record
+
+    return run
+
+
+def test_a_stage_that_dies_without_a_word_gets_a_record(
+    stage_python: StagePython, recorded: Callable[..., dict[str, Any]]
+) -> None:
+    stage_python.does("bytearray(64 << 20); os.kill(os.getpid(), 11)")
+    task = operator("materialize", view="tower", stage_params={"start": "2013-01-01", "end": "2013-01-02"})
+    record = recorded(task, context(map_index=3), "crashed: materialize crashed in native code")
+    named = {
+        name: record[name] for name in ("stage", "view", "map_index", "try", "outcome", "reason", "class")
+    }
+    assert named == {
+        "stage": "materialize", "view": "tower", "map_index": 3, "try": 2, "outcome": "failed",
+        "reason": "crashed", "class": "small",
+    }  # fmt: skip
+    assert "crashed in native code" in record["error"]
+    assert record["spec_digest"].startswith("sha256:")
+    assert record["max_memory_bytes"] > 64 << 20
+    assert record["cost"] is not None
+
+
+def test_a_time_limit_is_the_reason_although_the_stage_knew_only_that_it_was_stopped(
+    stage_python: StagePython, recorded: Callable[..., dict[str, Any]]
+) -> None:
+    stage_python.does("import time; time.sleep(60)")
+    task = operator("extract", execution_timeout=timedelta(minutes=30))
+    with timeout(1.0):
+        record = recorded(task, context(), "timeout: extract ran longer than 30 min")
+    assert record["reason"] == "timeout"
+
+
+def test_a_stage_that_could_not_even_begin_gets_a_record(
+    stage_python: StagePython, recorded: Callable[..., dict[str, Any]]
+) -> None:
+    task = operator("snapshot", window_params=("end",))
+    record = recorded(task, context("train", edn="2013-01-01"), "user_exception: .*did you mean 'end'")
+    assert (record["stage"], record["reason"]) == ("snapshot", "user_exception")
+
+
+def test_a_store_that_is_away_does_not_hide_the_failure(
+    stage_python: StagePython, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WINDTUNNEL_STORE", "gs://nowhere")
+    stage_python.does("os.kill(os.getpid(), 11)")
+    with pytest.raises(AirflowException, match="crashed in native code"):
+        operator("extract").execute(context())

@@ -132,6 +132,18 @@ def test_a_failure_leaves_a_record_with_its_reason_and_no_cache(
     assert stage_env.store.list("demo/cache") == []
 
 
+def test_what_the_kernel_killed_for_memory_is_the_reason_whatever_it_made_the_stage_raise(
+    stage: CountingStage, stage_env: StageEnv, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kills = iter([2, 3])
+    monkeypatch.setattr(base.cgroup, "oom_kills", lambda: next(kills))
+    stage.failure = RuntimeError("a worker of the pool died")
+    with pytest.raises(RuntimeError):
+        execute("extract", request(), stage_env)
+    [record] = read_records(stage_env.store, "demo")
+    assert record["reason"] == "out_of_memory"
+
+
 def test_an_unknown_stage_names_the_known_ones() -> None:
     with pytest.raises(SpecError, match="there is no stage 'trian'; the stages are extract, transform"):
         load_stage("trian")

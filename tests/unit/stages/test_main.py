@@ -80,8 +80,13 @@ def test_success_writes_the_result(process: Process) -> None:
     assert result["cached"] is False
 
 
-@pytest.mark.parametrize(("kind", "code", "permanent"), [("DataError", 2, True), ("StoreError", 75, False)])
-def test_an_error_of_ours_has_its_exit_code(process: Process, kind: str, code: int, permanent: bool) -> None:
+@pytest.mark.parametrize(
+    ("kind", "code", "permanent", "reason"),
+    [("DataError", 2, True, "data_error"), ("StoreError", 75, False, "platform_error")],
+)
+def test_an_error_of_ours_has_its_exit_code_and_reason(
+    process: Process, kind: str, code: int, permanent: bool, reason: str
+) -> None:
     returned, output, result = process.run(
         f"""
         from windtunnel.errors import {kind}
@@ -91,8 +96,11 @@ def test_an_error_of_ours_has_its_exit_code(process: Process, kind: str, code: i
     )
     assert returned == code
     assert result == {
-        "error": {"kind": kind, "what": "what", "where": "where", "fix": "fix", "permanent": permanent}
-    }
+        "error": {
+            "kind": kind, "what": "what", "where": "where", "fix": "fix",
+            "permanent": permanent, "reason": reason,
+        }
+    }  # fmt: skip
     assert f"{kind}: where: what; fix" in output
     assert "Traceback" not in output
 
@@ -108,6 +116,7 @@ def test_an_exception_of_user_code_keeps_its_traceback_and_names_its_line(
     assert "Traceback" in output
     assert result["error"]["kind"] == "ZeroDivisionError"
     assert result["error"]["where"] == f"{lifecycle_directory / 'train.py'}:2"
+    assert result["error"]["reason"] == "user_exception"
 
 
 @pytest.mark.parametrize(

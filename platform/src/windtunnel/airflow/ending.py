@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from windtunnel import errors
+from windtunnel.spec.failures import Reason, named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -25,10 +26,26 @@ _SIGNALS = {
 
 @dataclass(frozen=True)
 class Failure:
-    """`permanent` means that a retry cannot help."""
+    """Why a stage failed; `permanent` means that a retry cannot help."""
 
-    message: str
+    reason: Reason
+    what: str
     permanent: bool = False
+
+    @property
+    def message(self) -> str:
+        """As the task log ends; the reason is the same word as in the record, the metric and the alert."""
+        return f"{self.reason}: {self.what}"
+
+
+def out_of_memory(stage: str, stage_class: str, limit: int | None) -> Failure:
+    """`limit` in bytes, where it is known."""
+    of = f" of {limit // _MIB} MiB" if limit else ""
+    return Failure(
+        Reason.OUT_OF_MEMORY,
+        f"{stage} used its limit{of}; choose a class larger than {stage_class!r} in lifecycle.yaml "
+        f"stages.{stage}.class",
+    )
 
 
 @dataclass(frozen=True)
@@ -55,52 +72,53 @@ class Ending:
     @property
     def failure(self) -> Failure | None:
         """None when it ended well."""
+        if self.code != 0 and self.oom_kills > 0:
+            # Before the time limit: who waits for a process that was killed waits until its time is up.
+            return out_of_memory(self.stage, self.stage_class, self.memory_limit)
         if self.timed_out:
             return Failure(
-                f"timeout: {self.stage} ran longer than {self.timed_out}; give it more time in "
-                f"lifecycle.yaml stages.{self.stage}.timeout, or a larger class"
+                Reason.TIMEOUT,
+                f"{self.stage} ran longer than {self.timed_out}; give it more time in "
+                f"lifecycle.yaml stages.{self.stage}.timeout, or a larger class",
             )
-        if self.code != 0 and self.oom_kills > 0:
-            return self._out_of_memory()
         if self.stopped and self.code != 0:
-            return Failure(f"{self.stage} was stopped: its pod is being deleted, or somebody ended the task")
+            return Failure(
+                Reason.STOPPED,
+                f"{self.stage} was stopped: its pod is being deleted, or somebody ended the task",
+            )
         if self.code == 0:
-            return None if self._has_result() else Failure(f"{self.stage} ended without writing a result")
+            return None if self._has_result() else self._crashed("ended without writing a result")
         error = (self.answer or {}).get("error")
         return self._told(error) if isinstance(error, dict) else self._untold()
 
     def _has_result(self) -> bool:
         return self.answer is not None and "outputs" in self.answer
 
-    def _out_of_memory(self) -> Failure:
-        limit = f" of {self.memory_limit // _MIB} MiB" if self.memory_limit else ""
-        return Failure(
-            f"out of memory: {self.stage} used its limit{limit}; choose a class larger than "
-            f"{self.stage_class!r} in lifecycle.yaml stages.{self.stage}.class"
-        )
-
     def _told(self, error: Mapping[str, Any]) -> Failure:
         """The stage itself said what went wrong."""
+        reason = named(error.get("reason"))
         if self.code == errors.EXIT_UNEXPECTED:
             what = (
                 f"{error.get('what', 'an unexpected exception')}, at {error.get('where', 'an unknown place')}"
             )
-            return Failure(f"{self.stage} raised {what}{self._last_lines()}")
+            return Failure(reason, f"{self.stage} raised {what}{self._last_lines()}")
         problem = errors.from_json(dict(error))
-        kind = "data error" if isinstance(problem, errors.DataError) else type(problem).__name__
-        return Failure(f"{self.stage}: {kind}: {problem}", permanent=self.code == errors.EXIT_PERMANENT)
+        kind = "" if isinstance(problem, errors.DataError) else f"{type(problem).__name__}: "
+        permanent = self.code == errors.EXIT_PERMANENT
+        return Failure(reason, f"{self.stage}: {kind}{problem}", permanent)
 
     def _untold(self) -> Failure:
-        if self.code < 0:
-            return Failure(f"{self.stage} {_signal_words(-self.code)}{self._last_lines()}")
-        if self.code > 128:
-            return Failure(f"{self.stage} {_signal_words(self.code - 128)}{self._last_lines()}")
+        if self.code == errors.EXIT_TERMINATED:
+            return Failure(Reason.STOPPED, f"{self.stage} {_signal_words(signal.SIGTERM)}")
+        if self.code < 0 or self.code > 128:
+            return self._crashed(_signal_words(-self.code if self.code < 0 else self.code - 128))
         if self.code in (126, 127):
-            return Failure(f"{self.stage} could not be started (exit code {self.code}){self._last_lines()}")
-        return Failure(
-            f"{self.stage} ended with exit code {self.code} and no result{self._last_lines()}",
-            permanent=self.code == errors.EXIT_PERMANENT,
-        )
+            return self._crashed(f"could not be started (exit code {self.code})")
+        return self._crashed(f"ended with exit code {self.code} and no result")
+
+    def _crashed(self, how: str) -> Failure:
+        permanent = self.code == errors.EXIT_PERMANENT
+        return Failure(Reason.CRASHED, f"{self.stage} {how}{self._last_lines()}", permanent)
 
     def _last_lines(self) -> str:
         lines = [line for line in self.tail if line.strip()][-_TRACEBACK_LINES:]

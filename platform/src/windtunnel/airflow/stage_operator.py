@@ -6,10 +6,11 @@ import json
 import os
 import tempfile
 from collections import deque
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import BaseOperator
+from airflow.sdk import AssetAlias, BaseOperator
 from airflow.sdk.exceptions import (
     AirflowException,
     AirflowFailException,
@@ -18,17 +19,20 @@ from airflow.sdk.exceptions import (
     DownstreamTasksSkipped,
 )
 
-from windtunnel.airflow import cgroup, run_params
-from windtunnel.airflow.ending import Ending
+from windtunnel import cgroup
+from windtunnel.airflow import run_params
+from windtunnel.airflow.attempt import Attempt, FailedError
+from windtunnel.airflow.ending import Ending, Failure
 from windtunnel.airflow.log_lines import LineLevels
 from windtunnel.airflow.stage_process import StageProcess, stage_environment
 from windtunnel.errors import RequestError
+from windtunnel.spec.failures import Reason
 from windtunnel.spec.stages import STAGES, Reference, StageRequest
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from airflow.sdk import Context
+    from airflow.sdk import Asset, Context
 
 STAGE_PYTHON = "/opt/stage/bin/python"
 _TAIL_LINES = 40
@@ -42,7 +46,8 @@ class StageOperator(BaseOperator):
     `window_params` says what it is told of the run's days, `asked_params` which params of the run it gets as
     they are, where they are given. A gate skips what follows it when its stage
     decides `refuse`. With outlets it ends as skipped, its work done, when its stage's facts say
-    `news: false`: those who wait for its assets hear nothing of a task that is skipped.
+    `news: false`: those who wait for its assets hear nothing of a task that is skipped. Through an outlet
+    that is an alias it tells of the asset `drift`, when its stage's facts say `retrain: true`.
     """
 
     template_fields: Sequence[str] = ("stage_params", "results")
@@ -62,6 +67,7 @@ class StageOperator(BaseOperator):
         window_params: Sequence[str] = (),
         asked_params: Sequence[str] = (),
         gate: bool = False,
+        drift: Asset | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -75,14 +81,21 @@ class StageOperator(BaseOperator):
         self.window_params = window_params
         self.asked_params = asked_params
         self.gate = gate
+        self.drift = drift
         self._process: StageProcess | None = None
 
     def execute(self, context: Context) -> dict[str, Any]:
-        request = self._request(context)
-        answer = self._run(request)
+        attempt = Attempt(self._bare_request(context), self.lifecycles)
+        try:
+            request = attempt.request = self._request(attempt.request, context)
+            answer = self._run(request)
+        except FailedError as failed:
+            attempt.record(failed.failure)
+            permanent = failed.failure.permanent
+            raise (AirflowFailException if permanent else AirflowException)(failed.failure.message) from None
         if self.outlets and answer["facts"].get("news") is False:
             self._keep_quiet(context, answer, request.params)
-        self._announce(context, request.params)
+        self._announce(context, request.params, answer["facts"])
         if self.gate and answer["facts"].get("decision") == "refuse":
             self._refuse(context, answer)
         return answer
@@ -93,30 +106,32 @@ class StageOperator(BaseOperator):
             self.log.warning("ending %s", self.stage)
             self._process.stop()
 
-    def _request(self, context: Context) -> StageRequest:
-        stage = STAGES[self.stage]
+    def _bare_request(self, context: Context) -> StageRequest:
+        """What names the try; nothing in it can be wrong."""
         task = context["ti"]
+        params: dict[str, Any] = {"view": self.view} if self.view else {}
+        if task.map_index is not None and task.map_index >= 0:
+            params["map_index"] = task.map_index
+        return StageRequest(self.lifecycle, self.stage, task.run_id, task.try_number, params)
+
+    def _request(self, bare: StageRequest, context: Context) -> StageRequest:
+        """Raises FailedError."""
+        stage = STAGES[self.stage]
         params: dict[str, Any] = {"force": run_params.is_forced(self.stage, stage.dag, context["params"])}
         try:
             if self.window_params:
                 run_params.check_known(stage.dag, context["dag_run"].conf)
-                window = run_params.window_of(context).to_json()
-                params |= {name: window[name] for name in self.window_params}
+                window = run_params.told_window(stage.dag, context)
+                params |= {name: window[name] for name in self.window_params if name in window}
             given = {name: context["params"].get(name) for name in self.asked_params}
             params |= {name: value for name, value in given.items() if value is not None}
+            if stage.dag == "train":
+                params |= run_params.why(context)
         except RequestError as error:
-            raise AirflowFailException(str(error)) from None
-        params |= dict(self.stage_params or {})
-        if self.view:
-            params["view"] = self.view
-        if task.map_index is not None and task.map_index >= 0:
-            params["map_index"] = task.map_index
-        return StageRequest(
-            lifecycle=self.lifecycle,
-            stage=self.stage,
-            run_id=task.run_id,
-            try_number=task.try_number,
-            params=params,
+            raise FailedError(Failure(Reason.USER_EXCEPTION, str(error), permanent=True)) from None
+        return replace(
+            bare,
+            params={**params, **(self.stage_params or {}), **bare.params},
             inputs={name: self._input(name, source) for name, source in stage.inputs.items()},
         )
 
@@ -125,28 +140,25 @@ class StageOperator(BaseOperator):
         try:
             return Reference.from_json(result["outputs"][name])  # type: ignore[index]
         except (KeyError, TypeError):
-            raise AirflowFailException(
-                f"{self.stage} takes {name!r} from {source}, whose result lacks it; run {source} again"
-            ) from None
+            what = f"{self.stage} takes {name!r} from {source}, whose result lacks it; run {source} again"
+            raise FailedError(Failure(Reason.PLATFORM_ERROR, what, permanent=True)) from None
 
     def _run(self, request: StageRequest) -> dict[str, Any]:
-        """Run the child to its end; raises what decides over a retry."""
+        """Run the child to its end; raises FailedError."""
         with tempfile.TemporaryDirectory(prefix="windtunnel-request-") as directory:
             asked, answered = Path(directory, "request.json"), Path(directory, "result.json")
             asked.write_text(json.dumps(request.to_json()), encoding="utf-8")
             ending = self._follow(asked, answered)
-        failure = ending.failure
-        if failure is None and ending.answer is not None:
-            self.log.info(
-                "%s %s: %s",
-                self.stage,
-                "had this result already" if ending.answer.get("cached") else "is done",
-                json.dumps(ending.answer.get("facts", {})),
-            )
-            return dict(ending.answer)
-        message = failure.message if failure else f"{self.stage} has no result"
-        permanent = failure is not None and failure.permanent
-        raise (AirflowFailException if permanent else AirflowException)(message)
+        if ending.failure is not None:
+            raise FailedError(ending.failure)
+        answer = dict(ending.answer or {})
+        self.log.info(
+            "%s %s: %s",
+            self.stage,
+            "had this result already" if answer.get("cached") else "is done",
+            json.dumps(answer.get("facts", {})),
+        )
+        return answer
 
     def _follow(self, asked: Path, answered: Path) -> Ending:
         killed_before = cgroup.oom_kills()
@@ -193,10 +205,11 @@ class StageOperator(BaseOperator):
         try:
             return StageProcess(command, stage_environment(os.environ, own))
         except OSError as error:
-            raise AirflowFailException(
+            what = (
                 f"the stage environment cannot be started: {python}: {error.strerror}; the pod of stage "
                 f"class {self.stage_class!r} must run the stage image"
-            ) from None
+            )
+            raise FailedError(Failure(Reason.PLATFORM_ERROR, what, permanent=True)) from None
 
     def _pass_on(self, process: StageProcess, tail: deque[str]) -> None:
         levels = LineLevels()
@@ -205,10 +218,17 @@ class StageOperator(BaseOperator):
             tail.append(text)
             self.log.log(level, "%s", text)
 
-    def _announce(self, context: Context, params: Mapping[str, Any]) -> None:
-        """Tell those who wait for this stage's assets which days they now hold."""
-        for asset in self.outlets:
-            context["outlet_events"][asset].extra = {name: params[name] for name in ("start", "end")}
+    def _announce(self, context: Context, params: Mapping[str, Any], facts: Mapping[str, Any]) -> None:
+        """Tell those who wait for this stage's assets which days they now hold, or that drift lasts."""
+        for outlet in self.outlets:
+            event = context["outlet_events"][outlet]
+            if not isinstance(outlet, AssetAlias):
+                event.extra = {name: params[name] for name in ("start", "end")}
+            elif self.drift is not None and facts.get("retrain"):
+                # What an alias is not told, nobody hears.
+                told = {name: facts[name] for name in ("reason", "measure", "end") if facts.get(name)}
+                event.add(self.drift, extra=told)
+                self.log.warning("a training starts because of this: %s", facts.get("reason"))
 
     def _keep_quiet(self, context: Context, answer: dict[str, Any], params: Mapping[str, Any]) -> None:
         """The stage did its work, but nobody who waits for its assets should start because of it."""

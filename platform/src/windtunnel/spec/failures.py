@@ -79,9 +79,12 @@ def is_of(error: BaseException, lifecycle: Path) -> bool:
 
 def recorded_reason(record: Mapping[str, Any]) -> Reason | None:
     """The reason in a stage record's JSON: None for a success, `unknown` where an older record has none."""
-    if record.get("outcome") == "success":
-        return None
+    return None if record.get("outcome") == "success" else named(record.get("reason"))
+
+
+def named(word: object) -> Reason:
+    """The reason of that name; `unknown` for what is none."""
     try:
-        return Reason(str(record.get("reason")))
+        return Reason(str(word))
     except ValueError:
         return Reason.UNKNOWN

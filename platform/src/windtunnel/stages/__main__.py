@@ -32,6 +32,7 @@ from windtunnel.errors import (
 from windtunnel.objects import open_store
 from windtunnel.settings import Settings
 from windtunnel.spec import load_lifecycle
+from windtunnel.spec.failures import Reason, reason_of
 from windtunnel.spec.stages import StageRequest
 from windtunnel.stages.base import StageEnv, execute
 
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = EXIT_OK
     except WindtunnelError as error:
         log.error("%s: %s", type(error).__name__, error)
-        answer, code = {"error": error.to_json()}, exit_code(error)
+        answer, code = {"error": {**error.to_json(), "reason": _reason(error)}}, exit_code(error)
     except Exception as error:
         log.error("%s", "".join(traceback.format_exception(error)).rstrip())
         answer, code = {"error": _unexpected(error)}, EXIT_UNEXPECTED
@@ -122,7 +123,12 @@ def _unexpected(error: Exception) -> dict[str, Any]:
         where=f"{frame.filename}:{frame.lineno}",
         fix="the traceback is in the log above",
     )
-    return {**problem.to_json(), "kind": type(error).__name__}
+    return {**problem.to_json(), "kind": type(error).__name__, "reason": _reason(error)}
+
+
+def _reason(error: Exception) -> Reason:
+    """The user's code is first on the module path, once it is known where it is."""
+    return reason_of(error, Path(sys.path[0]))
 
 
 def _write(path: Path, answer: dict[str, Any]) -> None:

@@ -24,10 +24,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import windtunnel
+from windtunnel import cgroup
 from windtunnel.digests import canonical_json, digest, digest_directory, digest_files
 from windtunnel.errors import SpecError, WindtunnelError
 from windtunnel.records import StageRecord, Usage, write_record
-from windtunnel.spec.failures import reason_of
+from windtunnel.spec.failures import Reason, reason_of
 from windtunnel.spec.stages import STAGES, Reference, StageRequest, StageResult
 
 if TYPE_CHECKING:
@@ -79,12 +80,15 @@ def execute(name: str, request: StageRequest, env: StageEnv) -> StageResult:
     usage = Usage()
     started = datetime.now(UTC)
     result: StageResult | None = None
-    error, reason = "", None
+    error, reason, killed_before = "", None, cgroup.oom_kills()
     try:
         result = _cached_or_run(load_stage(name), request, env)
         return result
     except BaseException as problem:
         error, reason = _in_words(problem), reason_of(problem, env.directory)
+        if cgroup.oom_kills() > killed_before:
+            # A process that this one had started: what it raises about that is no more than the echo.
+            reason = Reason.OUT_OF_MEMORY
         raise
     finally:
         record = StageRecord(

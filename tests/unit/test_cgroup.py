@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from windtunnel.airflow.cgroup import memory_limit, oom_kills
+from windtunnel.cgroup import memory_limit, oom_kills
 
 if TYPE_CHECKING:
     from pathlib import Path
