@@ -1,0 +1,194 @@
+"""Category columns: their profile, and what has changed about them in a window.
+
+A cell for each of the 200 most frequent levels and one for all others. Levels beyond those are remembered by
+name, up to 2,000, so that a rare level is not taken for a new one.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from windtunnel.stats.aspects import RARE, SINGLE, Aspect, Noise, distribution, missing
+from windtunnel.stats.cells import Shares, shares_of
+from windtunnel.stats.significance import p_share
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from numpy.typing import NDArray
+
+    from windtunnel.stats.cells import Expected, Rows, Window
+
+LEVELS = 200
+_RARE_LEVELS = 2_000
+_TOLD = 10
+_GONE_ROWS = 10.0
+"""A level is told as gone where so many rows of it would be expected and none came."""
+
+
+@dataclass(frozen=True)
+class CategoryProfile:
+    """levels: the most frequent first, as many as cells but for "all others", if there
+    are any the last cell.
+
+    rare: further levels, None where they are too many to remember. singletons: levels seen in one row, whose
+    share is what unseen levels may be expected to have (Good and Turing).
+    """
+
+    shares: Shares
+    levels: list[str]
+    rare: list[str] | None
+    singletons: int
+    kind = "category"
+
+    @classmethod
+    def of(cls, column: pl.Series, rows: Rows) -> CategoryProfile:
+        texts = as_texts(column)
+        found = counted(texts).sort(["rows", "level"], descending=[True, False])
+        names = found["level"].to_list()
+        levels, rare = names[:LEVELS], names[LEVELS:]
+        others = 1 if rare else 0
+        cell = texts.replace_strict(
+            pl.Series(levels, dtype=pl.String),
+            pl.Series(range(len(levels)), dtype=pl.Int64),
+            default=len(levels),
+            return_dtype=pl.Int64,
+        ).to_numpy(writable=True)
+        cells = len(levels) + others
+        cell[texts.is_null().to_numpy()] = cells
+        return cls(
+            shares=shares_of(cell, cells, rows),
+            levels=levels,
+            rare=rare if len(rare) <= _RARE_LEVELS else None,
+            singletons=int((found["rows"] == 1).sum()),
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "kind": self.kind,
+            "levels": self.levels,
+            "rare": self.rare,
+            "singletons": self.singletons,
+            "shares": self.shares.to_json(),
+        }
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> CategoryProfile:
+        rare = found["rare"]
+        return cls(
+            shares=Shares.from_json(found["shares"]),
+            levels=list(found["levels"]),
+            rare=None if rare is None else list(rare),
+            singletons=found["singletons"],
+        )
+
+
+@dataclass(frozen=True)
+class CategoryWindow:
+    """A window's column beside its profile; unseen: rows of levels that the reference never had."""
+
+    profile: CategoryProfile
+    absent: int
+    unseen: Mapping[str, int]
+    expected: Expected
+    noise: Noise
+    current: NDArray[np.float64]
+    present: int
+
+    @classmethod
+    def of(cls, profile: CategoryProfile, column: pl.Series, window: Window) -> CategoryWindow:
+        texts = as_texts(column)
+        found = counted(texts)
+        rows = dict(zip(found["level"].to_list(), found["rows"].to_list(), strict=True))
+        counts = [rows.pop(level, 0) for level in profile.levels]
+        known = () if profile.rare is None else (name for name in profile.rare if name in rows)
+        others = sum(rows.pop(name) for name in list(known))
+        expected = profile.shares.expected(window.seasons)
+        if profile.rare is None:
+            others, rows = others + sum(rows.values()), {}
+        cells = len(profile.shares.counts)
+        if cells > len(profile.levels):
+            counts.append(others)
+        present = len(texts) - texts.null_count()
+        unseen = sum(rows.values())
+        # What is new has a question of its own; the cells are compared among what was known.
+        noise = Noise.of(profile.shares, expected, window, present - unseen)
+        current = np.array(counts, dtype=np.float64) / max(1, present - unseen)
+        return cls(profile, texts.null_count(), rows, expected, noise, current, present)
+
+    @property
+    def known(self) -> int:
+        return self.present - sum(self.unseen.values())
+
+    def with_unseen(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        """Reference and current shares with one more cell for levels that are new."""
+        part = self.known / max(1, self.present)
+        return np.append(self.expected.shares, 0.0), np.append(self.current * part, 1.0 - part)
+
+    def new_categories(self) -> list[tuple[str, float]]:
+        """Levels that the reference never had with their share of the window, most frequent first."""
+        ordered = sorted(self.unseen.items(), key=lambda item: (-item[1], item[0]))[:_TOLD]
+        return [(name, count / max(1, self.present)) for name, count in ordered]
+
+    def gone_categories(self) -> list[tuple[str, float]]:
+        """Levels with no row in the window, where some were to be expected, and their share before."""
+        shares = self.expected.shares[: len(self.profile.levels)]
+        gone = (self.current[: len(shares)] == 0.0) & (shares * self.present >= _GONE_ROWS)
+        return [(self.profile.levels[index], float(shares[index])) for index in np.flatnonzero(gone)[:_TOLD]]
+
+    def aspects(self, window: Window) -> Iterator[Aspect]:
+        """Everything asked of this column; of a column without values, only whether they are missing."""
+        shares = self.profile.shares
+        yield missing(self.expected, window, self.absent, self.noise)
+        if not self.present or not shares.present:
+            return
+        yield self._new()
+        if self.known:
+            yield distribution(self.expected.shares, self.current, self.noise)
+            yield self._level()
+
+    def _new(self) -> Aspect:
+        rows = sum(self.unseen.values())
+        share = rows / self.present
+        before = max(1, self.profile.singletons)
+        p = p_share(rows, self.present, before, self.profile.shares.present) if rows else 1.0
+        told = ", ".join(f"{name!r} {part:.1%}" for name, part in self.new_categories()[:3])
+        return Aspect("new", p, share, RARE, f"{share:.1%} of the rows have values never seen before: {told}")
+
+    def _level(self) -> Aspect:
+        """The level whose share changed most beyond chance; every level asked counts."""
+        reference, current = self.expected.shares, self.current
+        added = self.noise.of_cells(reference)
+        sampling = np.maximum(reference, current) * self.noise.rows
+        deviance = np.abs(current - reference) / np.sqrt(np.maximum(sampling + added, 1e-18))
+        index = int(np.argmax(deviance))
+        here, there = self.noise.current_rows, self.noise.reference_rows
+        doubt = self.noise.doubt(float(sampling[index]), float(added[index]))
+        p = p_share(current[index] * here, here, reference[index] * there, there, float(added[index]), doubt)
+        p = min(1.0, p * len(reference))
+        name = (
+            repr(self.profile.levels[index]) if index < len(self.profile.levels) else "rare values together"
+        )
+        text = f"{name} makes up {current[index]:.1%} of the rows ({reference[index]:.1%} before)"
+        return Aspect("level", p, abs(float(current[index] - reference[index])), SINGLE, text)
+
+
+def as_texts(column: pl.Series) -> pl.Series:
+    return column if column.dtype == pl.String else column.cast(pl.String)
+
+
+def counted(texts: pl.Series) -> pl.DataFrame:
+    """Distinct values and their rows (columns level, rows), null left out."""
+    found = texts.alias("level").value_counts(name="rows")
+    return found.filter(pl.col("level").is_not_null()).with_columns(pl.col("rows").cast(pl.Int64))
+
+
+def mean_length(texts: pl.Series) -> float:
+    """Characters of a value on average; NaN where there is none."""
+    found = texts.str.len_chars().mean()
+    return float(found) if isinstance(found, int | float) else math.nan

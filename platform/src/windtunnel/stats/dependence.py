@@ -1,0 +1,261 @@
+"""How columns go together: correlations of normal scores, which a change of single columns leaves alone.
+
+A join on the wrong key, or two columns swapped between rows, keeps every column's own distribution and
+destroys what the model has learnt. Columns enter by the normal score of their cell (numbers) or as the
+indicator of a frequent level (categories), at most 48 in all, on at most 50,000 rows; each is freed of its
+season's mean, so that two columns that follow the week do not count as dependent on each other.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from windtunnel.stats.aspects import Aspect
+from windtunnel.stats.between_blocks import mean_of_blocks
+from windtunnel.stats.category_columns import CategoryProfile, as_texts
+from windtunnel.stats.number_cells import as_numbers, scores_of
+from windtunnel.stats.number_columns import NumberProfile
+from windtunnel.stats.significance import p_difference
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from windtunnel.stats.cells import Window
+
+ROWS = 50_000
+_COLUMNS = 48
+_LEVELS = 2
+_LEAST_ROWS = 40
+_LEAST_BLOCKS = 4
+_LIMIT = 0.98
+"""Correlations beyond this count as it: their Fisher transform would make noise of rounding large."""
+
+
+@dataclass(frozen=True)
+class Dependence:
+    """Correlations of `names` (a column, or "column=level"): upper triangle [P], and what blocks add to the
+    variance of each. season_means: mean score by season, [S, D].
+    """
+
+    names: list[str]
+    rows: int
+    correlations: NDArray[np.float64]
+    blocks: int
+    between: NDArray[np.float64]
+    seasons: list[str]
+    season_means: NDArray[np.float64]
+
+    @classmethod
+    def of(
+        cls,
+        frame: pl.DataFrame,
+        columns: Mapping[str, Any],
+        block: NDArray[np.int64] | None,
+        season: NDArray[np.int64] | None,
+        seasons: list[str],
+    ) -> Dependence:
+        """frame: a sample of the reference; block and season: codes of its rows."""
+        names = _names(columns)
+        scores = _scores(frame, columns, names)
+        means = np.zeros((0, len(names)))
+        if season is not None:
+            rows = np.maximum(np.bincount(season, minlength=len(seasons)), 1)
+            means = (
+                np.stack([np.bincount(season, score, len(seasons)) / rows for score in scores.T], axis=1)
+                if len(names)
+                else np.zeros((len(seasons), 0))
+            )
+            scores = scores - means[season]
+        correlations, variance = _correlations(scores)
+        blocks, between = _between(scores, correlations, variance, block)
+        return cls(names, len(scores), correlations, blocks, between, seasons, means)
+
+    def aspects(
+        self, frame: pl.DataFrame, columns: Mapping[str, Any], seasons: pl.Series | None, window: Window
+    ) -> tuple[list[Aspect], int]:
+        """The most changed pairs of columns, and how many pairs were asked.
+
+        frame: a sample of the window; seasons: of its rows.
+        """
+        if len(self.names) < 2 or not self.rows or not frame.height:
+            return [], 0
+        scores = _scores(frame, columns, self.names)
+        if seasons is not None and self.seasons:
+            code = seasons.cast(pl.String).replace_strict(
+                pl.Series(self.seasons),
+                pl.Series(range(len(self.seasons))),
+                default=len(self.seasons),
+                return_dtype=pl.Int64,
+            )
+            # A season that the reference never had has no mean to be freed of.
+            means = np.vstack([self.season_means, np.zeros(len(self.names))])
+            scores = scores - means[code.fill_null(len(self.seasons)).to_numpy()]
+        correlations, variance = _correlations(scores)
+        sampling = variance * (1.0 / len(scores) + 1.0 / self.rows)
+        factor = mean_of_blocks(window.blocks, 0.0) + 1.0 / self.blocks if self.blocks else 0.0
+        return self._changed(correlations, sampling, self.between * factor)
+
+    def _changed(
+        self, correlations: NDArray[np.float64], sampling: NDArray[np.float64], between: NDArray[np.float64]
+    ) -> tuple[list[Aspect], int]:
+        first, second = np.triu_indices(len(self.names), 1)
+        asked = (
+            _pairs_asked(self.names, first, second)
+            & np.isfinite(correlations)
+            & np.isfinite(self.correlations)
+        )
+        pairs = int(asked.sum())
+        gap = np.where(asked, correlations - self.correlations, 0.0)
+        found = []
+        for index in np.argsort(-np.abs(gap) / np.sqrt(sampling + between + 1e-12), kind="stable")[:5]:
+            if gap[index] == 0.0:
+                continue
+            before, now, added = self.correlations[index], correlations[index], float(between[index])
+            part = added / (added + float(sampling[index]) + 1e-300)
+            doubt = (self.blocks - 1.0) / (part * part) if part > 0.0 else math.inf
+            p = p_difference(float(gap[index]), float(sampling[index]) + added, doubt)
+            # A change of r moves r / pi of the rows of two normal columns, to first order.
+            effect = abs(float(gap[index])) / math.pi
+            names = f"{self.names[first[index]]} and {self.names[second[index]]}"
+            found.append(
+                Aspect(
+                    names,
+                    p,
+                    effect,
+                    1.0,
+                    f"{names} go together otherwise: correlation {before:+.2f} before, {now:+.2f} now",
+                )
+            )
+        return found, pairs
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "names": self.names,
+            "rows": self.rows,
+            "correlations": [
+                None if math.isnan(value) else round(float(value), 4) for value in self.correlations
+            ],
+            "blocks": self.blocks,
+            "between": [float(f"{value:.2g}") for value in self.between],
+            "seasons": self.seasons,
+            "season_means": [[round(float(value), 3) for value in row] for row in self.season_means],
+        }
+
+    @classmethod
+    def from_json(cls, found: Mapping[str, Any]) -> Dependence:
+        names = list(found["names"])
+        return cls(
+            names=names,
+            rows=found["rows"],
+            correlations=np.array(
+                [math.nan if value is None else value for value in found["correlations"]], dtype=np.float64
+            ),
+            blocks=found["blocks"],
+            between=np.asarray(found["between"], dtype=np.float64),
+            seasons=list(found["seasons"]),
+            season_means=np.asarray(found["season_means"], dtype=np.float64).reshape(-1, len(names)),
+        )
+
+
+def sample_of(frame: pl.DataFrame) -> NDArray[np.int64]:
+    """Rows to look at: all, or every k-th."""
+    return np.arange(0, frame.height, max(1, math.ceil(frame.height / ROWS)))
+
+
+def _names(columns: Mapping[str, Any]) -> list[str]:
+    numbers = [
+        name for name, profile in columns.items() if isinstance(profile, NumberProfile) and len(profile.edges)
+    ]
+    levels = [
+        f"{name}={level}"
+        for name, profile in columns.items()
+        if isinstance(profile, CategoryProfile) and len(profile.levels) > 1
+        for level in profile.levels[:_LEVELS]
+    ]
+    return (numbers + levels)[:_COLUMNS]
+
+
+def _pairs_asked(names: list[str], first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Levels of one column are dependent by nature: such pairs are left out."""
+    owner = np.array(
+        [name.split("=", 1)[0] if "=" in name else f"={index}" for index, name in enumerate(names)]
+    )
+    asked: NDArray[np.bool_] = owner[first] != owner[second]
+    return asked
+
+
+def _scores(frame: pl.DataFrame, columns: Mapping[str, Any], names: list[str]) -> NDArray[np.float64]:
+    """[N, D]; a missing value scores 0, the mean."""
+    scores = np.zeros((frame.height, len(names)))
+    for index, name in enumerate(names):
+        column, _, level = name.partition("=") if name not in columns else (name, "", "")
+        if column not in frame.columns:
+            continue
+        profile = columns[column]
+        if isinstance(profile, NumberProfile):
+            values = as_numbers(frame[column])
+            location = scores_of(profile.shares.counts / max(1, profile.shares.present))["location"]
+            cell = np.searchsorted(profile.edges, values, side="right")
+            scores[:, index] = np.where(
+                np.isfinite(values), location[np.minimum(cell, len(location) - 1)], 0.0
+            )
+        else:
+            share = profile.shares.counts[profile.levels.index(level)] / max(1, profile.shares.present)
+            is_level = (as_texts(frame[column]) == level).cast(pl.Float64)
+            scores[:, index] = (is_level - share).fill_null(0.0).to_numpy()
+    return scores
+
+
+def _correlations(scores: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Upper triangle [P] of the correlations (NaN where a column is constant) and of a row's part in their
+    variance, by the delta method: it holds for scores of any shape.
+    """
+    rows, dimensions = scores.shape
+    first, second = np.triu_indices(dimensions, 1)
+    deviation = scores - scores.mean(axis=0) if rows else scores
+    scale = deviation.std(axis=0) if rows else np.zeros(dimensions)
+    constant = scale < 1e-9
+    unit = deviation / np.where(constant, 1.0, scale)
+    r = unit.T @ unit / max(1, rows)
+    square = np.square(unit)
+    both, cubed = square.T @ square / max(1, rows), (square * unit).T @ unit / max(1, rows)
+    fourth = np.diag(both)
+    variance = (
+        both - r * (cubed + cubed.T) + np.square(r) / 4.0 * (fourth[:, None] + fourth[None, :] + 2.0 * both)
+    )
+    r = np.where(constant[:, None] | constant[None, :], math.nan, np.clip(r, -1.0, 1.0))
+    floor = np.square(1.0 - np.square(np.nan_to_num(r))) * 0.5
+    return r[first, second], np.maximum(variance, floor)[first, second]
+
+
+def _between(
+    scores: NDArray[np.float64],
+    correlations: NDArray[np.float64],
+    variance: NDArray[np.float64],
+    block: NDArray[np.int64] | None,
+) -> tuple[int, NDArray[np.float64]]:
+    """Blocks with enough rows (0 if too few), and the variance [P] between their correlations."""
+    nothing = np.zeros(len(correlations))
+    if block is None:
+        return 0, nothing
+    rows = np.bincount(block)
+    chosen = np.flatnonzero(rows >= _LEAST_ROWS)
+    if len(chosen) < _LEAST_BLOCKS:
+        return 0, nothing
+    order = np.argsort(block, kind="stable")
+    ends = np.cumsum(rows)
+    # Around the reference's correlation, not around the blocks' mean: what a single block shows is what a
+    # window of one block will show.
+    gaps = [
+        np.nan_to_num(_correlations(scores[order[ends[code] - rows[code] : ends[code]]])[0] - correlations)
+        for code in chosen
+    ]
+    sampling = variance * float((1.0 / rows[chosen]).mean())
+    return len(chosen), np.maximum(np.square(gaps).mean(axis=0) - sampling, 0.0)
