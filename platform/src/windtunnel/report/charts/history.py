@@ -1,0 +1,167 @@
+"""A quantity over time with its interval, what it is held against, and what happened meanwhile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from windtunnel.report import words
+from windtunnel.report.charts.scale import Scale, around, path, percent, picture, stretched
+from windtunnel.report.html import tag
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from datetime import datetime
+
+    from windtunnel.report.html import Markup
+
+_HEIGHT = 232.0
+_TOP, _BOTTOM = 34.0, 206.0
+"""Between them lie the values; above, what happened; below, the days."""
+_LETTERS = {"promotion": "▲", "rollback": "↩", "refusal": "✕", "drift": "◆"}
+_APART = 2.5
+"""Percent of the width that two marks need."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """One window. `reference` is what the value is held against there; None breaks a line."""
+
+    at: datetime
+    value: float | None
+    interval: tuple[float, float] | None = None
+    estimate: float | None = None
+    reference: float | None = None
+    bad: bool = False
+    says: str = ""
+
+
+@dataclass(frozen=True)
+class Mark:
+    """Something that happened."""
+
+    at: datetime
+    says: str
+    kind: str
+    """Class of the stylesheet: promotion, rollback, refusal, drift."""
+
+
+def history(points: Sequence[Point], marks: Sequence[Mark], says: str) -> Markup:
+    """`points` by time. Marks outside of their time are left out."""
+    first, last = points[0].at, points[-1].at
+    time = Scale(first.timestamp(), last.timestamp(), 6.0, 98.0)
+    known = [value for point in points for value in _values(point)]
+    height = around(known, _BOTTOM, _TOP)
+    shown = _together([mark for mark in marks if first <= mark.at <= last], time)
+    return picture(
+        _HEIGHT,
+        says,
+        _grid(height),
+        _days(points, time),
+        stretched(
+            _HEIGHT,
+            _band(points, time, height),
+            path(_steps(points, time, height), "reference"),
+            path(_line(points, time, height, "estimate"), "estimate"),
+            path(_line(points, time, height, "value"), "now"),
+        ),
+        [_mark(together, time) for together in shown],
+        [_dot(point, time, height) for point in points if point.value is not None],
+        class_="history",
+    )
+
+
+def _values(point: Point) -> Iterator[float | None]:
+    yield from (point.value, point.estimate, point.reference)
+    if point.interval:
+        yield from point.interval
+
+
+def _grid(height: Scale) -> Iterator[Markup]:
+    for tick in height.ticks(4):
+        y = height(tick)
+        yield tag("line", x1="0", x2="100%", y1=y, y2=y, class_="grid")
+        yield tag("text", words.number(tick), x="0", y=y - 4.0, class_="tick")
+
+
+def _days(points: Sequence[Point], time: Scale) -> Iterator[Markup]:
+    first, last = points[0].at, points[-1].at
+    if first == last:
+        yield tag("text", words.moment(first), x="50%", y=_HEIGHT - 6, class_="tick", text_anchor="middle")
+        return
+    days = (last - first).days >= 3
+    for place, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
+        at = first + (last - first) * place
+        shown = words.day(at) if days else words.moment(at).replace(f" {at:%Y},", "")
+        x = percent(time(at.timestamp()))
+        yield tag("text", shown, x=x, y=_HEIGHT - 6, class_="tick", text_anchor=anchor)
+
+
+def _band(points: Sequence[Point], time: Scale, height: Scale) -> Markup | None:
+    """The intervals as one shape; windows without one are bridged by their value."""
+    shown = [point for point in points if point.value is not None]
+    if not any(point.interval for point in shown):
+        return None
+    ends = [(point.interval or (point.value or 0.0, point.value or 0.0)) for point in shown]
+    places = [time(point.at.timestamp()) for point in shown]
+    above = [(x, height(high)) for x, (_, high) in zip(places, ends, strict=True)]
+    below = [(x, height(low)) for x, (low, _) in zip(places, ends, strict=True)]
+    return path([*above, *reversed(below)], "band")
+
+
+def _line(
+    points: Sequence[Point], time: Scale, height: Scale, which: str
+) -> Iterator[tuple[float, float] | None]:
+    for point in points:
+        value = getattr(point, which)
+        yield None if value is None else (time(point.at.timestamp()), height(value))
+
+
+def _steps(points: Sequence[Point], time: Scale, height: Scale) -> Iterator[tuple[float, float] | None]:
+    """The reference holds for a version, so it jumps where the version changes."""
+    before: float | None = None
+    for point in points:
+        x = time(point.at.timestamp())
+        if point.reference is None:
+            yield None
+        else:
+            if before is not None and before != point.reference:
+                yield (x, height(before))
+            yield (x, height(point.reference))
+        before = point.reference
+
+
+def _together(marks: Sequence[Mark], time: Scale) -> list[list[Mark]]:
+    """Marks that would stand on each other share a line."""
+    found: list[list[Mark]] = []
+    for mark in sorted(marks, key=lambda mark: mark.at):
+        if found and time(mark.at.timestamp()) - time(found[-1][0].at.timestamp()) < _APART:
+            found[-1].append(mark)
+        else:
+            found.append([mark])
+    return found
+
+
+def _mark(together: Sequence[Mark], time: Scale) -> Markup:
+    x = percent(time(together[0].at.timestamp()))
+    # Once each, so that a busy day stays readable.
+    kinds = list(dict.fromkeys(mark.kind for mark in together))
+    return tag(
+        "g",
+        tag("title", "\n".join(mark.says for mark in together)),
+        tag("line", x1=x, x2=x, y1=_TOP - 14, y2=_BOTTOM, class_="event"),
+        tag(
+            "text",
+            [tag("tspan", _LETTERS.get(kind, "◆"), class_=kind) for kind in kinds],
+            x=x,
+            y=_TOP - 19,
+            text_anchor="middle",
+            class_="flag",
+        ),
+    )
+
+
+def _dot(point: Point, time: Scale, height: Scale) -> Markup:
+    x, y = percent(time(point.at.timestamp())), height(point.value or 0.0)
+    shape = "dot bad" if point.bad else "dot"
+    return tag("circle", tag("title", point.says), cx=x, cy=y, r=4.5 if point.bad else 3.2, class_=shape)
