@@ -56,7 +56,7 @@ component: venv ## The parts on real Feast, MLflow, Redis and serving processes,
 conformance: venv ## Both engines, asof and Spark, against the stated point-in-time semantics
 	dev/redis.sh
 	dev/java.sh
-	$(PYTHON) -m pytest tests/conformance
+	$(PYTHON) -m pytest tests/conformance -n auto --dist loadfile
 
 chart: venv ## The chart: rendering, schema, policies
 	dev/promtool.sh
@@ -64,7 +64,7 @@ chart: venv ## The chart: rendering, schema, policies
 	$(PYTHON) -m pytest tests/chart
 
 laptop: venv ## The same stages without a cluster, and the documented commands
-	$(PYTHON) -m pytest tests/laptop
+	$(PYTHON) -m pytest tests/laptop -n auto --dist loadfile
 
 cluster-test: venv ## The thread and its faults on the real one-node cluster
 	$(PYTHON) -m pytest tests/cluster
