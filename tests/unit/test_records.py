@@ -101,6 +101,7 @@ def death(reason: Reason, error: str = "seen from outside") -> StageRecord:
 
 def test_a_try_that_could_not_tell_how_it_failed_gets_a_record_by_who_saw_it(store: ObjectStore) -> None:
     assert record_death(store, "demo", death(Reason.OUT_OF_MEMORY))
+    assert record_death(store, "demo", death(Reason.OUT_OF_MEMORY)), "once more after a restart"
     assert not record_death(store, "demo", death(Reason.CRASHED))
     [written] = read_records(store, "demo")
     assert (written["outcome"], written["reason"]) == ("failed", "out_of_memory")

@@ -149,14 +149,14 @@ def record_death(store: ObjectStore, lifecycle: str, record: StageRecord) -> boo
     """Record a failure that the stage's own process could not tell, or could not tell rightly.
 
     What the process wrote stays, but `stopped`, which is all that one knows who is asked to end, gives way to
-    who knows why it was asked. False when nothing was changed. Raises StoreError.
+    who knows why it was asked. Whether the record now says this; raises StoreError.
     """
     key = record.key(lifecycle)
     if store.put_new(key, canonical_json(record.to_json())):
         return True
     found = json.loads(store.get(key))
     if found.get("reason") != Reason.STOPPED or record.reason in (Reason.STOPPED, Reason.UNKNOWN):
-        return False
+        return bool(found.get("reason") == record.reason and found.get("error") == record.error)
     store.put(key, canonical_json({**found, "reason": str(record.reason), "error": record.error}))
     return True
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.config_templates.airflow_local_settings import DEFAULT_LOGGING_CONFIG
 
+from windtunnel.airflow.log_keys import PREFIX
 from windtunnel.errors import NotFoundError
 from windtunnel.objects import open_store
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-PREFIX = "logs"
 PERIOD = 2.0
 """Seconds between uploads while a task runs; longer when an upload itself takes long."""
 LAST_WAIT = 10.0
