@@ -71,6 +71,15 @@ def write_lifecycle(directory: Path, name: str = "wind", text: str = LIFECYCLE) 
     return lifecycle
 
 
+def on_drift(directory: Path, schedule: str = "features") -> None:
+    """Let the lifecycle there train on its schedule (YAML) and when drift lasts."""
+    path = directory / "lifecycle.yaml"
+    text = path.read_text().replace(
+        'function: "train:train"', f'function: "train:train", schedule: {schedule}'
+    )
+    path.write_text(text + '  monitoring: {schedule: "@hourly", retrain: {onDrift: true}}\n')
+
+
 @pytest.fixture
 def lifecycles(tmp_path: Path) -> Path:
     write_lifecycle(tmp_path / "lifecycles")

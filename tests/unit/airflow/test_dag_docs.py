@@ -10,6 +10,8 @@ from windtunnel.airflow.dag_docs import APPROVAL_BODY
 from windtunnel.spec import load_lifecycle
 from windtunnel.spec.stages import STAGES
 
+from .conftest import on_drift
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -52,3 +54,17 @@ def test_the_page_of_the_features_says_how_past_days_are_filled(lifecycles: Path
     assert "windtunnel backfill wind --from DAY --to DAY --airflow URL" in features
     assert "\n| param | |\n" in features
     assert "backfill wind" not in dag_docs.lifecycle(lifecycle, "train")
+
+
+def test_the_page_of_the_training_says_that_drift_starts_it_where_it_does(lifecycles: Path) -> None:
+    plain = dag_docs.lifecycle(load_lifecycle(lifecycles / "wind"), "train")
+    assert "whenever all feature views have been materialized." in plain
+    on_drift(lifecycles / "wind")
+    looped = dag_docs.lifecycle(load_lifecycle(lifecycles / "wind"), "train")
+    assert "whenever all feature views have been materialized and when drift lasts." in looped
+
+
+def test_the_page_of_the_monitoring_says_how_to_look_from_a_terminal(lifecycles: Path) -> None:
+    page = dag_docs.lifecycle(load_lifecycle(lifecycles / "wind"), "monitor")
+    assert "windtunnel monitor wind --airflow URL" in page
+    assert "only by hand." in page

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from airflow.sdk import AssetAll
+from airflow.sdk import Asset, AssetAlias, AssetAll, AssetAny, AssetOrTimeSchedule
 from airflow.serialization.serialized_objects import DagSerialization
 
 from windtunnel.airflow import dag_factory
 from windtunnel.airflow.dag_factory import lifecycle_dags
 
-from .conftest import LIFECYCLE, write_lifecycle
+from .conftest import LIFECYCLE, on_drift, write_lifecycle
 
 if TYPE_CHECKING:
     from airflow.sdk import DAG
@@ -29,8 +29,8 @@ def arrows(dag: DAG) -> dict[str, set[str]]:
     return {task.task_id: set(task.downstream_task_ids) for task in dag.tasks}
 
 
-def test_a_lifecycle_has_three_dags(dags: dict[str, DAG]) -> None:
-    assert sorted(dags) == ["wind__features", "wind__score", "wind__train"]
+def test_a_lifecycle_has_four_dags(dags: dict[str, DAG]) -> None:
+    assert sorted(dags) == ["wind__features", "wind__monitor", "wind__score", "wind__train"]
     for dag in dags.values():
         assert dag.max_active_runs == 1
         assert dag.catchup is False
@@ -92,6 +92,40 @@ def test_training_waits_for_all_views(dags: dict[str, DAG]) -> None:
     }
 
 
+def test_training_waits_for_drift_beside_its_schedule_where_the_lifecycle_says_so(lifecycles: Path) -> None:
+    on_drift(lifecycles / "wind")
+    timetable = lifecycle_dags(lifecycles)["wind__train"].timetable
+    assert isinstance(timetable.asset_condition, AssetAny)
+    views, drift = timetable.asset_condition.objects
+    assert {asset.uri for asset in views.objects} == {"x-windtunnel://wind/tower", "x-windtunnel://wind/hour"}
+    assert drift.uri == "x-windtunnel://wind/drift"
+
+
+def test_training_by_cron_runs_on_drift_too(lifecycles: Path) -> None:
+    on_drift(lifecycles / "wind", schedule='"0 5 * * *"')
+    timetable = lifecycle_dags(lifecycles)["wind__train"].timetable
+    assert isinstance(timetable, AssetOrTimeSchedule)
+    assert timetable.timetable.expression == "0 5 * * *"
+    assert [asset.uri for asset in timetable.asset_condition.objects] == ["x-windtunnel://wind/drift"]
+
+
+def test_training_by_hand_may_still_run_on_drift(lifecycles: Path) -> None:
+    on_drift(lifecycles / "wind", schedule="null")
+    timetable = lifecycle_dags(lifecycles)["wind__train"].timetable
+    assert [asset.uri for asset in timetable.asset_condition.objects] == ["x-windtunnel://wind/drift"]
+
+
+def test_monitoring_runs_by_its_cron_and_tells_of_drift_by_an_alias(lifecycles: Path) -> None:
+    assert lifecycle_dags(lifecycles)["wind__monitor"].schedule is None
+    on_drift(lifecycles / "wind")
+    dag = lifecycle_dags(lifecycles)["wind__monitor"]
+    assert dag.timetable.expression == "0 * * * *"
+    assert arrows(dag) == {"monitor": set()}
+    task = dag.get_task("monitor")
+    assert task.outlets == [AssetAlias("wind/drift")], "as an outlet itself every success would tell of it"
+    assert task.drift == Asset(name="wind/drift", uri="x-windtunnel://wind/drift")
+
+
 def test_training_passes_on_references(dags: dict[str, DAG]) -> None:
     dag = dags["wind__train"]
     assert arrows(dag) == {
@@ -137,7 +171,7 @@ def test_only_the_rollout_has_the_class_that_reaches_kubernetes(dags: dict[str, 
 def test_a_broken_lifecycle_is_shown_and_leaves_the_others_alone(lifecycles: Path) -> None:
     write_lifecycle(lifecycles, name="calm", text=LIFECYCLE.replace("views:", "veiws:"))
     dags = lifecycle_dags(lifecycles)
-    assert sorted(dags) == ["calm__broken", "wind__features", "wind__score", "wind__train"]
+    assert sorted(dags) == ["calm__broken", "wind__features", "wind__monitor", "wind__score", "wind__train"]
     broken = dags["calm__broken"]
     assert "veiws" in (broken.doc_md or "")
     assert "broken" in broken.tags
@@ -182,11 +216,16 @@ def test_a_worker_makes_only_the_lifecycle_of_its_task(
 ) -> None:
     write_lifecycle(lifecycles, name="calm")
     monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", "calm__train")
-    assert sorted(lifecycle_dags(lifecycles)) == ["calm__features", "calm__score", "calm__train"]
+    assert sorted(lifecycle_dags(lifecycles)) == [
+        "calm__features", "calm__monitor", "calm__score", "calm__train",
+    ]  # fmt: skip
 
 
-def test_airflow_can_store_the_dags(dags: dict[str, DAG]) -> None:
-    for dag in dags.values():
+@pytest.mark.parametrize("schedule", ["features", '"0 5 * * *"', "null", None])
+def test_airflow_can_store_the_dags(lifecycles: Path, schedule: str | None) -> None:
+    if schedule:
+        on_drift(lifecycles / "wind", schedule)
+    for dag in lifecycle_dags(lifecycles).values():
         stored = DagSerialization.from_dict(DagSerialization.to_dict(dag))
         assert stored.task_ids == [task.task_id for task in dag.tasks]
 
@@ -201,4 +240,4 @@ def test_parsing_a_lifecycle_is_cheap(lifecycles: Path, dags: dict[str, DAG]) ->
 
 def test_the_example_lifecycle_has_its_dags() -> None:
     dags = lifecycle_dags(REPOSITORY / "dags" / "lifecycles")
-    assert {"flight_delay__features", "flight_delay__train", "flight_delay__score"} <= set(dags)
+    assert {f"flight_delay__{dag}" for dag in ("features", "train", "score", "monitor")} <= set(dags)

@@ -8,12 +8,12 @@ from windtunnel.errors import RequestError
 
 
 def test_every_param_says_what_it_is_for() -> None:
-    for dag in ("features", "train", "score"):
+    for dag in ("features", "train", "score", "monitor"):
         assert all(param.description for param in params_of(dag).values())
 
 
 def test_the_first_day_of_training_is_not_asked_for() -> None:
-    assert list(params_of("train")) == ["end", "force", "from_stage"]
+    assert list(params_of("train")) == ["end", "force", "from_stage", "reason"]
 
 
 def test_from_stage_offers_the_stages_of_its_dag() -> None:
@@ -49,9 +49,15 @@ def test_stages_are_done_again_from_the_named_one_on(params: dict[str, object], 
     assert {stage for stage in stages if is_forced(stage, "train", params)} == forced
 
 
-def test_only_scoring_may_name_a_version() -> None:
+def test_monitoring_is_asked_about_moments_and_never_forced() -> None:
+    assert list(params_of("monitor")) == ["start", "end", "version"]
+    assert params_of("monitor")["start"].schema["format"] == "date-time", "Airflow's form offers a calendar"
+
+
+@pytest.mark.parametrize("dag", ["score", "monitor"])
+def test_only_scoring_and_monitoring_may_name_a_version(dag: str) -> None:
     assert "version" not in {**params_of("features"), **params_of("train")}
-    param = params_of("score")["version"]
+    param = params_of(dag)["version"]
     assert param.resolve() is None
     assert param.resolve("7") == "7"
     for wrong in ("", 7, "7" * 64):

@@ -13,13 +13,14 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from airflow.sdk import DAG, Asset
+from airflow.sdk import DAG, Asset, AssetAlias
 from airflow.sdk.exceptions import (
     AirflowException,
     AirflowFailException,
     AirflowSkipException,
     DownstreamTasksSkipped,
 )
+from airflow.sdk.execution_time.context import OutletEventAccessors
 from airflow.sdk.execution_time.timeout import timeout
 
 from windtunnel.airflow import stage_operator
@@ -191,6 +192,81 @@ def test_training_that_assets_started_ends_where_the_newest_one_does(stage_pytho
     assert request_of(task.execute(context("train", events=events)))["params"]["end"] == "2013-02-01"
     by_hand = context("train", events=events, end="2013-01-15")
     assert request_of(task.execute(by_hand))["params"]["end"] == "2013-01-15"
+
+
+def event(hour: int, **extra: str) -> Any:
+    return SimpleNamespace(timestamp=datetime(2013, 2, 2, hour, tzinfo=UTC), extra=extra)
+
+
+def test_training_that_drift_started_tells_every_stage_why(stage_python: StagePython) -> None:
+    stage_python.does(ECHO)
+    seen = event(3, reason="drift of gust", measure="wind/measures/m.json", end="2013-02-01")
+    events = {
+        "hour": [event(1, start="2013-01-31", end="2013-01-31")],
+        "drift": [event(2, reason="old"), seen],
+    }
+    told = {"force": False, "reason": "drift of gust", "measure": "wind/measures/m.json"}
+    snapshot = operator("snapshot", window_params=("end",)).execute(context("train", events=events))
+    assert request_of(snapshot)["params"] == {**told, "end": "2013-02-01"}
+    train = operator("train", results={"snapshot": SNAPSHOT})
+    assert request_of(train.execute(context("train", events=events)))["params"] == told
+    by_hand = request_of(train.execute(context("train", events=events, reason="new sensors")))["params"]
+    assert by_hand == {"force": False, "reason": "new sensors"}
+
+
+@pytest.fixture
+def monitor() -> StageOperator:
+    drift = Asset(name="wind/drift", uri="x-windtunnel://wind/drift")
+    return operator(
+        "monitor",
+        window_params=("start", "end"),
+        asked_params=("version",),
+        outlets=[AssetAlias("wind/drift")],
+        drift=drift,
+    )
+
+
+def test_monitoring_is_told_a_window_that_ends_with_the_run_or_as_asked(
+    stage_python: StagePython, monitor: StageOperator
+) -> None:
+    stage_python.does(ECHO)
+    run = context("monitor") | {"outlet_events": OutletEventAccessors()}
+    assert request_of(monitor.execute(run))["params"] == {"force": False, "end": "2013-02-01T09:00:00+00:00"}
+    asked = context("monitor", start="2013-01-31T12:00:00Z", end="2013-02-01T00:00:00Z", version="3")
+    assert request_of(monitor.execute(asked | {"outlet_events": OutletEventAccessors()}))["params"] == {
+        "force": False,
+        "start": "2013-01-31T12:00:00+00:00",
+        "end": "2013-02-01T00:00:00+00:00",
+        "version": "3",
+    }
+
+
+def test_drift_that_lasts_is_told_with_its_reason_to_who_waits_for_it(
+    stage_python: StagePython, monitor: StageOperator
+) -> None:
+    facts = {
+        "retrain": True,
+        "reason": "drift of gust",
+        "measure": "wind/m.json",
+        "end": "2013-01-31",
+        "state": "retrain",
+    }
+    stage_python.does(f"result({facts!r}, measure=1)")
+    run = context("monitor") | {"outlet_events": OutletEventAccessors()}
+    monitor.execute(run)
+    (told,) = run["outlet_events"][AssetAlias("wind/drift")].asset_alias_events
+    assert told.dest_asset_key.uri == "x-windtunnel://wind/drift"
+    assert told.extra == {"reason": "drift of gust", "measure": "wind/m.json", "end": "2013-01-31"}
+
+
+@pytest.mark.parametrize("facts", [{"retrain": False, "state": "watching", "reason": "1 of 2"}, {}])
+def test_what_does_not_last_is_told_to_nobody(
+    stage_python: StagePython, monitor: StageOperator, facts: dict[str, Any]
+) -> None:
+    stage_python.does(f"result({facts!r}, measure=1)")
+    run = context("monitor") | {"outlet_events": OutletEventAccessors()}
+    monitor.execute(run)
+    assert not run["outlet_events"][AssetAlias("wind/drift")].asset_alias_events
 
 
 def test_a_wrong_param_fails_the_run_at_once_and_says_how_to_mend_it(stage_python: StagePython) -> None:

@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime
 
 import pytest
 
-from windtunnel.airflow.window import Window, event_window, interval_window, run_window
+from windtunnel.airflow.window import Window, event_window, interval_window, moments, run_window
 from windtunnel.errors import RequestError
 
 JANUARY = Window(date(2013, 1, 1), date(2013, 1, 31))
@@ -72,3 +72,31 @@ def test_what_is_no_day_is_refused_with_an_example() -> None:
         RequestError, match=r"param 'end' of the run: '31.1.2013' is no day; write it as in 2013-01-31"
     ):
         run_window({"end": "31.1.2013"}, JANUARY)
+
+
+RUN_AFTER = at("2026-03-02T09:00:05")
+
+
+@pytest.mark.parametrize(
+    ("params", "told"),
+    [
+        ({}, {"end": "2026-03-02T09:00:05+00:00"}),
+        (
+            {"start": "2026-03-01T00:00:00Z"},
+            {"start": "2026-03-01T00:00:00+00:00", "end": "2026-03-02T09:00:05+00:00"},
+        ),
+        ({"end": "2026-03-01T02:00:00+02:00"}, {"end": "2026-03-01T00:00:00+00:00"}),
+        ({"end": "2026-03-01", "start": None}, {"end": "2026-03-01T00:00:00+00:00"}),
+    ],
+)
+def test_a_monitor_run_is_about_moments_and_ends_when_it_was_to_run(
+    params: dict[str, str | None], told: dict[str, str]
+) -> None:
+    assert moments(params, RUN_AFTER) == told
+
+
+def test_moments_in_the_wrong_order_and_what_is_no_moment_are_refused() -> None:
+    with pytest.raises(RequestError, match=r"start 2026-04-01T00:00:00\+00:00 is not before end 2026-03-02"):
+        moments({"start": "2026-04-01"}, RUN_AFTER)
+    with pytest.raises(RequestError, match="param 'end' of the run: 'noon' is no moment; write it as in"):
+        moments({"end": "noon"}, RUN_AFTER)

@@ -13,6 +13,7 @@ PURPOSES = {
     "features": "From sources to feature rows, offline and online.",
     "train": "Trains a challenger, judges it against the champion, rolls it out.",
     "score": "Scores past days with the champion, or a version that is named, in batches.",
+    "monitor": "Looks whether what serves still sees what it was trained on, and still answers as well.",
 }
 
 STAGES = {
@@ -31,6 +32,9 @@ STAGES = {
     "rollout": "Makes the challenger the champion of the ServedModel, exactly once.",
     "score": "Scores this shard of the days; predictions go to the object store, in the format of the "
     "prediction log. All shards of a run are scored by one version.",
+    "monitor": "Measures the newest predictions, their features and the labels that have come against the "
+    "model's evaluation; writes the measure and a report. Drift that lasts starts a training, where "
+    "`monitoring.retrain.onDrift` is on.",
 }
 
 APPROVAL_BODY = """\
@@ -83,7 +87,12 @@ _SCORE = """
 **From a terminal**: `windtunnel score {name} --from DAY --to DAY --airflow URL`.\
 """
 
-_BY_HAND = {"features": _BACKFILL, "score": _SCORE}
+_MONITOR = """
+
+**From a terminal**: `windtunnel monitor {name} --airflow URL`. Pictures: `windtunnel report {name}`.\
+"""
+
+_BY_HAND = {"features": _BACKFILL, "score": _SCORE, "monitor": _MONITOR}
 
 _BROKEN = """\
 ### The lifecycle {name} cannot be read
@@ -120,10 +129,17 @@ def broken(name: str, error: Exception) -> str:
 
 
 def _schedule(lifecycle: Lifecycle, dag: str) -> str:
-    schedules = {"features": lifecycle.spec.features.schedule, "train": lifecycle.spec.training.schedule}
-    schedule = schedules.get(dag)
-    if schedule is None:
-        return "only by hand."
+    spec = lifecycle.spec
+    schedule = {
+        "features": spec.features.schedule,
+        "train": spec.training.schedule,
+        "monitor": spec.monitoring.schedule,
+    }.get(dag)
+    when = []
     if schedule == "features":
-        return "whenever all feature views have been materialized."
-    return f"by cron `{schedule}`, UTC."
+        when.append("whenever all feature views have been materialized")
+    elif schedule is not None:
+        when.append(f"by cron `{schedule}`, UTC")
+    if dag == "train" and spec.monitoring.retrain.on_drift:
+        when.append("when drift lasts")
+    return " and ".join(when or ["only by hand"]) + "."

@@ -1,4 +1,4 @@
-"""Lifecycles → DAGs: `<name>__features`, `<name>__train`, `<name>__score`.
+"""Lifecycles → DAGs: `<name>__features`, `<name>__train`, `<name>__score`, `<name>__monitor`.
 
 Every parse of the DAG file comes through here, in the dag-processor and in each worker, so it imports the
 spec and airflow.sdk and nothing else, and a worker builds only the lifecycle that its task belongs to.
@@ -12,7 +12,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, get_parsing_context
+from airflow.sdk import (
+    DAG,
+    Asset,
+    AssetAlias,
+    AssetAll,
+    AssetOrTimeSchedule,
+    CronDataIntervalTimetable,
+    get_parsing_context,
+)
 from airflow.sdk.configuration import conf
 
 from windtunnel.airflow import dag_docs
@@ -21,6 +29,7 @@ from windtunnel.airflow.run_params import params_of
 from windtunnel.airflow.stage_operator import StageOperator
 from windtunnel.errors import SpecError
 from windtunnel.spec import load_lifecycle
+from windtunnel.spec.lifecycle import DRIFT_ASSET
 from windtunnel.spec.stages import STAGES
 
 if TYPE_CHECKING:
@@ -76,7 +85,7 @@ def _dags_of(directory: Path) -> list[DAG]:
             )
         _check_classes(lifecycle, directory)
         factory = LifecycleDags(lifecycle, directory)
-        return [factory.features(), factory.train(), factory.score()]
+        return [factory.features(), factory.train(), factory.score(), factory.monitor()]
     except Exception as error:
         log.exception("lifecycle %s is broken; its DAGs are not made", directory.name)
         return [_broken(directory.name, error)]
@@ -118,10 +127,8 @@ class LifecycleDags:
     def __init__(self, lifecycle: Lifecycle, directory: Path) -> None:
         self.lifecycle = lifecycle
         self.directory = directory
-        self.assets = {
-            view: Asset(name=f"{lifecycle.name}/{view}", uri=f"{_ASSET_SCHEME}://{lifecycle.name}/{view}")
-            for view in lifecycle.spec.features.views
-        }
+        self.assets = {view: self._asset(view) for view in lifecycle.spec.features.views}
+        self.drift = self._asset(DRIFT_ASSET)
 
     def features(self) -> DAG:
         """plan → extract per slice → transform per slice → materialize per view and slice → publish.
@@ -145,10 +152,7 @@ class LifecycleDags:
 
     def train(self) -> DAG:
         """snapshot → train → evaluate, the gate → approve where a human must → rollout."""
-        schedule = self.lifecycle.spec.training.schedule
-        with self._dag(
-            "train", list(self.assets.values()) if schedule == "features" else _cron(schedule)
-        ) as dag:
+        with self._dag("train", self._training_schedule()) as dag:
             tasks: dict[str, BaseOperator] = {}
             for name in ("snapshot", "train", "evaluate", "rollout"):
                 sources = dict.fromkeys(STAGES[name].inputs.values())
@@ -170,6 +174,28 @@ class LifecycleDags:
                 stage_params=[{"shard": shard, "shards": shards} for shard in range(shards)]
             )
         return dag
+
+    def monitor(self) -> DAG:
+        """monitor, which tells of drift by an alias: an outlet would in every run that succeeds."""
+        with self._dag("monitor", _cron(self.lifecycle.spec.monitoring.schedule)) as dag:
+            StageOperator(**self._stage("monitor"), outlets=[AssetAlias(self.drift.name)], drift=self.drift)
+        return dag
+
+    def _training_schedule(self) -> Any:
+        """Its own (features, cron, or none), or the drift asset where the lifecycle wants that."""
+        spec = self.lifecycle.spec
+        if spec.training.schedule == "features":
+            views = list(self.assets.values())
+            return AssetAll(*views) | self.drift if spec.monitoring.retrain.on_drift else views
+        cron = _cron(spec.training.schedule)
+        if not spec.monitoring.retrain.on_drift:
+            return cron
+        return AssetOrTimeSchedule(timetable=cron, assets=[self.drift]) if cron else [self.drift]
+
+    def _asset(self, name: str) -> Asset:
+        return Asset(
+            name=f"{self.lifecycle.name}/{name}", uri=f"{_ASSET_SCHEME}://{self.lifecycle.name}/{name}"
+        )
 
     def _plan(self, task_id: str, slice_days: int, setting: str) -> PlanOperator:
         return PlanOperator(
@@ -241,9 +267,14 @@ class LifecycleDags:
 
 
 # What each stage is told of the run's days; for those that are mapped over slices the slices say it.
-_WINDOW_PARAMS = {"publish": ("start", "end"), "snapshot": ("end",), "score": ("start", "end")}
+_WINDOW_PARAMS = {
+    "publish": ("start", "end"),
+    "snapshot": ("end",),
+    "score": ("start", "end"),
+    "monitor": ("start", "end"),
+}
 # Params of the run that a stage gets as they are.
-_ASKED_PARAMS = {"score": ("version",)}
+_ASKED_PARAMS = {"score": ("version",), "monitor": ("version",)}
 
 
 def _pods_of_one_run() -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import Param
 
-from windtunnel.airflow.window import Window, event_window, interval_window, run_window
+from windtunnel.airflow.window import Window, event_window, interval_window, moments, run_window
 from windtunnel.errors import RequestError
 from windtunnel.spec.stages import STAGES
 
@@ -28,16 +28,29 @@ _END_DEFAULTS = {
 }
 _FORCE = "Do every stage again, even where its result is known already."
 _VERSION = "Model version to score with. Empty: the champion."
+_MOMENTS = {
+    "start": "From when on predictions are looked at. Empty: as far back as monitoring.window or "
+    "monitoring.rows of lifecycle.yaml say.",
+    "end": "Until when. Empty: until the run starts.",
+}
+_MONITORED = "Model version to look at. Empty: the champion. Only the champion's drift starts a training."
+_REASON = "Why this training, for the records, MLflow and the ledger. Drift gives its own."
 _FROM_STAGE = "Do this stage and all after it again; the ones before it come from the cache where they can."
+
+LONGEST_REASON = 500
+"""Characters; a ServedModel's history takes twice as many, with the verdict's reasons behind it."""
 
 
 def dag_stages(dag: str) -> tuple[str, ...]:
-    """The stages of a DAG (`features`, `train`, `score`), in order."""
+    """The stages of a DAG (`features`, `train`, `score`, `monitor`), in order."""
     return tuple(stage.name for stage in STAGES.values() if stage.dag == dag)
 
 
 def params_of(dag: str) -> dict[str, Param]:
     """The params of a lifecycle's DAG; Airflow refuses a run whose values do not fit."""
+    if dag == "monitor":
+        names = {name: _moment_param(description) for name, description in _MOMENTS.items()}
+        return {**names, "version": _version_param(_MONITORED)}
     params = {
         "start": _day_param(_START),
         "end": _day_param(_END.format(default=_END_DEFAULTS[dag])),
@@ -49,11 +62,28 @@ def params_of(dag: str) -> dict[str, Param]:
     if dag == "train":
         # Its first day follows from the last one and training.windowDays.
         del params["start"]
-    if dag == "score":
-        params["version"] = Param(
-            None, type=["null", "string"], minLength=1, maxLength=63, examples=["7"], description=_VERSION
+        params["reason"] = Param(
+            None, type=["null", "string"], minLength=1, maxLength=LONGEST_REASON, description=_REASON
         )
+    if dag == "score":
+        params["version"] = _version_param(_VERSION)
     return params
+
+
+def _version_param(description: str) -> Param:
+    return Param(
+        None, type=["null", "string"], minLength=1, maxLength=63, examples=["7"], description=description
+    )
+
+
+def _moment_param(description: str) -> Param:
+    return Param(
+        None,
+        type=["null", "string"],
+        format="date-time",
+        examples=["2013-01-31T12:00:00Z"],
+        description=description,
+    )
 
 
 def _day_param(description: str) -> Param:
@@ -98,6 +128,35 @@ def _given(context: Context) -> Window:
     start, end = run.data_interval_start, run.data_interval_end
     # Runs by hand and by assets may have no interval.
     return interval_window(start or run.run_after, end or run.run_after)
+
+
+def told_window(dag: str, context: Context) -> dict[str, str]:
+    """What a stage is told of `start` and `end`: days, or for a monitor run moments (UTC), of which `start`
+    may be left out. Raises RequestError.
+    """
+    if dag == "monitor":
+        run = context["dag_run"]
+        # The same in every try of a run, so that they measure the same window.
+        return moments(context["params"], run.run_after)
+    return window_of(context).to_json()
+
+
+def why(context: Context) -> dict[str, str]:
+    """Why a training was started: `reason`, of a person or of the newest drift event, and the `measure` that
+    the event stands on; empty where nobody says.
+    """
+    given = context["params"].get("reason")
+    if given:
+        return {"reason": str(given)}
+    events = context.get("triggering_asset_events") or {}
+    telling = [
+        event for of_asset in events.values() for event in of_asset if (event.extra or {}).get("reason")
+    ]
+    if not telling:
+        return {}
+    extra = max(telling, key=lambda event: event.timestamp).extra
+    told = {name: str(extra[name]) for name in ("reason", "measure") if extra.get(name)}
+    return {**told, "reason": told["reason"][:LONGEST_REASON]}
 
 
 def is_forced(stage: str, dag: str, params: Mapping[str, Any]) -> bool:

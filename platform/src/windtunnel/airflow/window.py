@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.errors import RequestError
@@ -64,6 +64,36 @@ def run_window(params: Mapping[str, Any], given: Window) -> Window:
             fix="both days are included, so start must not be later than end",
         )
     return Window(start, end)
+
+
+def moments(params: Mapping[str, Any], run_after: datetime) -> dict[str, str]:
+    """The moments that a monitor run is about, in UTC: `end`, by default that of the run, and `start` where
+    it is given. Raises RequestError.
+    """
+    start, end = _moment(params, "start"), _moment(params, "end") or run_after
+    if start and start >= end:
+        raise RequestError(
+            f"start {start.isoformat()} is not before end {end.isoformat()}",
+            where="params of the run",
+            fix="the window goes from start until before end; give an earlier start",
+        )
+    told = {"start": start, "end": end}
+    return {name: moment.astimezone(UTC).isoformat() for name, moment in told.items() if moment}
+
+
+def _moment(params: Mapping[str, Any], name: str) -> datetime | None:
+    value = params.get(name)
+    if value in (None, ""):
+        return None
+    try:
+        moment = datetime.fromisoformat(str(value))
+    except ValueError as error:
+        raise RequestError(
+            f"{value!r} is no moment",
+            where=f"param {name!r} of the run",
+            fix="write it as in 2013-01-31T12:00Z",
+        ) from error
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 def _day(params: Mapping[str, Any], name: str) -> date | None:

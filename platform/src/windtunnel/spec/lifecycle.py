@@ -17,6 +17,8 @@ from windtunnel.spec.values import Cron, Duration, FunctionRef, check_cron
 
 API_VERSION = "windtunnel.dev/v1alpha1"
 NAME_PATTERN = r"^[a-z][a-z0-9_]{0,39}[a-z0-9]$"
+DRIFT_ASSET = "drift"
+"""Beside a lifecycle's views: what `monitor` tells of in Airflow. No view may have this name."""
 COLUMN_PATTERN = r"^[A-Za-z_][A-Za-z0-9_]*$"
 
 _QUANTITY = r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?$"
@@ -95,6 +97,15 @@ class Features(SpecModel):
     """Objective by view: its newest event is not older than this, such as `customer: 26h`."""
     engine: Engine = "asof"
     """What joins and materializes: `asof` in the stage's own pod; `spark` where one pod is too small."""
+
+    @field_validator("views")
+    @classmethod
+    def _no_view_is_the_drift_asset(cls, views: tuple[str, ...]) -> tuple[str, ...]:
+        if DRIFT_ASSET in views:
+            raise ValueError(
+                f"no view can be called {DRIFT_ASSET!r}: that is what a training waits for; name it otherwise"
+            )
+        return views
 
     @field_validator("freshness")
     @classmethod
