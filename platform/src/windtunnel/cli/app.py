@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 import windtunnel
+from windtunnel.cli.operating import StoreOption
 from windtunnel.cli.operating import app as operating_app
 from windtunnel.cli.places import find_lifecycle, known_lifecycles, lifecycles_directory
 from windtunnel.errors import SpecError
@@ -264,16 +265,7 @@ def why(
     ] = False,
     row: Annotated[int, typer.Option(help="Row of a request of several.", metavar="N")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
-    store: Annotated[
-        str | None,
-        typer.Option(
-            envvar="WINDTUNNEL_STORE",
-            metavar="URL",
-            help="Object store with the prediction log: s3://BUCKET or s3://BUCKET/PREFIX (credentials and "
-            "endpoint by AWS_* variables), or a directory [dim](default: that of --home)[/]",
-            show_default=False,
-        ),
-    ] = None,
+    store: StoreOption = None,
     home: HomeOption = DEFAULT_HOME,
     lifecycles: LifecyclesOption = None,
 ) -> None:

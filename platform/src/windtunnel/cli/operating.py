@@ -46,6 +46,18 @@ YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do it without aski
 ReasonOption = Annotated[str, typer.Option(help="Why, for the ledger.", metavar="TEXT", show_default=False)]
 
 
+StoreOption = Annotated[
+    str | None,
+    typer.Option(
+        envvar="WINDTUNNEL_STORE",
+        metavar="URL",
+        help="Object store of the lifecycle: s3://BUCKET or s3://BUCKET/PREFIX (credentials and endpoint by "
+        "AWS_* variables), or a directory [dim](default: that of --home)[/]",
+        show_default=False,
+    ),
+]
+
+
 @app.command()
 def status(
     name: Annotated[
@@ -159,3 +171,39 @@ def promote(
         approve(target, yes)
     else:
         promote_version(target, version, reason, yes)
+
+
+@app.command()
+def report(
+    name: ModelArgument,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Where to write it; - is standard output [dim](default: NAME.html)[/]",
+            show_default=False,
+        ),
+    ] = None,
+    show: Annotated[bool, typer.Option("--open", help="Open it in the browser of this machine.")] = False,
+    store: StoreOption = None,
+    home: HomeOption = None,
+) -> None:
+    """How a model is, on one HTML page that needs nothing else: the verdict first, then quality and drift
+    over time, slices, calibration, champion against challenger, what was done, the model card, cost.
+
+    Every monitor run leaves the same page beside its measure.
+
+    [green]$ windtunnel report flight_delay --open[/]\n
+    [green]$ windtunnel report flight_delay -o report.html --store s3://windtunnel[/]
+
+    Exit code: 0; 2 nothing is known of the lifecycle, or the file cannot be written; 75 the store did not
+    answer.
+    """
+    from windtunnel.cli.report import write_report
+    from windtunnel.cli.stores import open_named
+
+    # A home that is named is meant, whatever store the environment names.
+    here = Home.at(home or Path(os.environ.get("WINDTUNNEL_HOME") or DEFAULT_HOME))
+    write_report(name, open_named(None if home else store, here), output, show=show)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import tempfile
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -14,11 +13,11 @@ from typing import TYPE_CHECKING
 from windtunnel.cli.chain import Chain
 from windtunnel.cli.console import err, out, tell_error
 from windtunnel.cli.places import find_lifecycle
+from windtunnel.cli.stores import open_named
 from windtunnel.cli.trace_json import to_json
 from windtunnel.errors import (
     EXIT_OK,
     EXIT_PERMANENT,
-    NotFoundError,
     PermanentError,
     RequestError,
     WindtunnelError,
@@ -27,7 +26,6 @@ from windtunnel.errors import (
 from windtunnel.lineage.absence import check_lifecycle, check_moment, why_absent
 from windtunnel.lineage.replay import Replay, replay
 from windtunnel.lineage.trace import Trace, trace
-from windtunnel.objects import open_store
 from windtunnel.prediction_log.ids import parse_id
 from windtunnel.settings import Settings
 from windtunnel.spec import load_lifecycle
@@ -38,28 +36,7 @@ if TYPE_CHECKING:
     from windtunnel.lineage.answers import Answer
     from windtunnel.lineage.skew import Skew
     from windtunnel.local.home import Home
-    from windtunnel.objects import ObjectStore
     from windtunnel.stages.base import StageEnv
-
-# A store that does not answer is most likely not there at all: nobody wants to wait a minute for that.
-_PATIENCE = 10.0
-
-
-def open_log(url: str | None, home: Home) -> ObjectStore:
-    """The store that is named, or that of the home. Raises NotFoundError, PermanentError."""
-    if url is None:
-        if not home.store.is_dir():
-            raise NotFoundError(
-                "nothing ran here yet, so there is no store to look into",
-                where=str(home.directory),
-                fix="name a store by --store s3://bucket[/prefix], or the home of local runs by --home",
-            )
-        return home.open_store()
-    if "://" not in url and not Path(url).is_dir():
-        raise NotFoundError(
-            "there is no such directory", where=url, fix="--store takes s3://… or a directory"
-        )
-    return open_store(url, os.environ, patience_seconds=_PATIENCE)
 
 
 class Why:
@@ -78,7 +55,7 @@ class Why:
         """Raises RequestError for what is no id, NotFoundError for a store or lifecycle that is not there."""
         self._id = parse_id(text)
         check_moment(self._id, datetime.now(UTC))
-        self._store = open_log(url, home)
+        self._store = open_named(url, home)
         self._lifecycles = lifecycles
         self._row = row
         self._lifecycle = Path(lifecycle).name if lifecycle else None

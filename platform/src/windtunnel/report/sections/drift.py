@@ -156,11 +156,12 @@ def _table(found: Sequence[ColumnHistory]) -> Markup:
 
 def _glossary() -> Markup:
     return note(
-        "PSI (population stability index) and JS (Jensen-Shannon divergence) compare shares bin by bin; KS "
-        "(Kolmogorov-Smirnov) is the largest gap between the two distribution functions; Wasserstein is how "
-        "far values moved, in standard deviations of the reference. The p values are adjusted for looking at "
-        "many columns, and for rows of one day not being independent. The effect is 0 for the same, 1 for "
-        "nothing in common; only a column that is both significant and large enough drifts."
+        "PSI (population stability index) and JS (Jensen-Shannon divergence) compare shares bin by bin, less "
+        "what chance alone would show; KS (Kolmogorov-Smirnov) is the largest gap between the two cumulative "
+        "shares; Wasserstein is how far values moved, in standard deviations of the reference. Of texts, the "
+        "first two are of letter triples, the others of lengths. The p values account for looking at many "
+        "columns and for rows of one day not being independent. The effect is the share of rows that would "
+        "have to move to undo the change; only what is both significant and large enough has drifted."
     )
 
 
