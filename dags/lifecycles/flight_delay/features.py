@@ -23,12 +23,17 @@ from feast.types import Float64
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from pandera.polars import PolarsData
+
 NEW_YORK = ZoneInfo("America/New_York")
+LOCAL_TIME = pl.col("time_hour").dt.convert_time_zone(NEW_YORK.key)
 LATE_MINUTES = 15
 PRIOR_FLIGHTS = 10
 
 
 # ---- Sources: a row that breaks its schema is quarantined. Columns that are not named here may come and go.
+# A time zone that is mistaken joins each flight with the weather of another hour, and no model complains: so
+# `time_hour` is checked against the local day and hour, which come from elsewhere.
 
 
 class Flights(pa.DataFrameModel):
@@ -45,14 +50,28 @@ class Flights(pa.DataFrameModel):
     arr_delay: int = pa.Field(nullable=True)  # minutes; null: cancelled or diverted
     time_hour: pl.Datetime("us", "UTC")  # type: ignore[valid-type]  # the scheduled hour
 
+    @pa.check("time_hour", error="is in New York another time than year, month, day and hour say")
+    def time_hour_is_utc(cls, data: PolarsData) -> pl.LazyFrame:
+        same = (LOCAL_TIME.dt.date() == pl.date("year", "month", "day")) & (
+            LOCAL_TIME.dt.hour() == pl.col("hour")
+        )
+        return data.lazyframe.select(same)
+
 
 class Weather(pa.DataFrameModel):
     origin: str = pa.Field(isin=["EWR", "JFK", "LGA"])
+    year: int
+    month: int
+    day: int
     wind_speed: float = pa.Field(ge=0, lt=200, nullable=True)  # mph
     wind_gust: float = pa.Field(ge=0, lt=300, nullable=True)  # mph; null: none to speak of
     precip: float = pa.Field(ge=0, nullable=True)  # inches in the hour
     visib: float = pa.Field(ge=0, nullable=True)  # miles
     time_hour: pl.Datetime("us", "UTC")  # type: ignore[valid-type]
+
+    @pa.check("time_hour", error="is in New York on another day than year, month and day say")
+    def time_hour_is_utc(cls, data: PolarsData) -> pl.LazyFrame:
+        return data.lazyframe.select(LOCAL_TIME.dt.date() == pl.date("year", "month", "day"))
 
 
 # ---- Entities and feature views: what Feast stores, by which key, and for how long it may be used (ttl).

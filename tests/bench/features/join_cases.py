@@ -8,7 +8,6 @@ from __future__ import annotations
 import importlib.util
 import json
 import sys
-import tarfile
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
@@ -87,11 +86,10 @@ def write_days(rows: pl.DataFrame, folder: Path) -> None:
 def real_flights(directory: Path) -> None:
     """All flights of 2013 with the four views of the example lifecycle, made by its own `transform`."""
     loader, features = _module("load_sources"), _module("features")
-    with tarfile.open(loader.download()) as archive:
-        tables = {source: loader._table(archive, source) for source in loader.SOURCES}
-    when = pl.col("time_hour").str.to_datetime(time_zone="UTC", time_unit="us")
     day_of = pl.date("year", "month", "day")
-    tables = {name: table.with_columns(when, __day=day_of).sort("__day") for name, table in tables.items()}
+    tables = {
+        name: table.with_columns(__day=day_of).sort("__day") for name, table in loader.tables(2013).items()
+    }
     days = [date(2013, 1, 1) + timedelta(days=count) for count in range(365)]
     asked, stored = [], {}
     for day in days:
