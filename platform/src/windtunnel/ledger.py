@@ -73,6 +73,13 @@ class Ledger:
         found = (self._read(number) for number in range(max(1, last - count + 1), last + 1))
         return [entry for entry in found if entry is not None]
 
+    def after(self, number: int) -> list[dict[str, Any]]:
+        """Entries behind that number, the oldest first; an S3 store lists no others."""
+        after = self._key(number) if number else ""
+        return [
+            json.loads(self._store.get(entry.key)) for entry in self._store.list(self._prefix, after=after)
+        ]
+
     def entries(self) -> list[dict[str, Any]]:
         """All entries, the oldest first."""
         return [json.loads(self._store.get(entry.key)) for entry in self._store.list(self._prefix)]

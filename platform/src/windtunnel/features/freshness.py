@@ -89,20 +89,21 @@ def measure(
 
 
 def write_freshness(store: ObjectStore, lifecycle: str, freshness: ViewFreshness) -> None:
-    store.put(f"{_folder(lifecycle)}/{freshness.view}.json", canonical_json(freshness.to_json()))
+    store.put(f"{freshness_folder(lifecycle)}/{freshness.view}.json", canonical_json(freshness.to_json()))
 
 
 def read_freshness(store: ObjectStore, lifecycle: str) -> dict[str, ViewFreshness]:
     """By view, of all views that were ever published."""
     found = (
         ViewFreshness.from_json(json.loads(store.get(entry.key)))
-        for entry in store.list(_folder(lifecycle))
+        for entry in store.list(freshness_folder(lifecycle))
         if entry.key.endswith(".json")
     )
     return {freshness.view: freshness for freshness in found}
 
 
-def _folder(lifecycle: str) -> str:
+def freshness_folder(lifecycle: str) -> str:
+    """Where the states of its views stand."""
     return f"{lifecycle}/freshness"
 
 

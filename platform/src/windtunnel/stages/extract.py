@@ -82,6 +82,7 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
         "partitions": len(every),
         "unchanged": sum(extraction.unchanged for extraction in done.values()),
         "quarantined": sum(sidecar.quarantined for sidecar in every),
+        "rejected": {name: extraction.rejected for name, extraction in done.items()},
         "unreadable": [f"{name} {day}" for name, e in done.items() for day in e.unreadable],
     }
     return StageResult(outputs={"partitions": reference}, facts=facts)
@@ -115,6 +116,8 @@ class _Extraction:
         self.files = partitions_of(self.env.store, self.env.lifecycle.name, self.name)
         self.sidecars: dict[date, Sidecar] = {}
         self.unchanged = 0
+        self.rejected = 0
+        """Rows that were set aside now; those of unchanged days were before."""
 
     @property
     def unreadable(self) -> list[date]:
@@ -137,6 +140,7 @@ class _Extraction:
                 self.unchanged += 1
             else:
                 self.sidecars[day] = self._extract(day, schema, made_of)
+                self.rejected += self.sidecars[day].quarantined
         self._refuse_nothing_readable()
         rows = sum(sidecar.rows for sidecar in self.sidecars.values())
         bad = sum(sidecar.quarantined for sidecar in self.sidecars.values())

@@ -1,0 +1,195 @@
+"""What stage records and ledger entries of a lifecycle add up to.
+
+Counters must not fall when the exporter starts anew (Prometheus would take it for a reset and count
+everything twice), and reading years of records at each start is no way either. So totals are kept in the
+object store, with the moment up to which they count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Final
+
+from windtunnel.spec.failures import recorded_reason
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from windtunnel.objects import Entry
+
+VERSION: Final = 1
+OVERLAP: Final = timedelta(minutes=15)
+"""How late an object may show up in a listing, after one that was written later."""
+MOST_STAGES: Final = 32
+MOST_SOURCES: Final = 64
+MOST_ACTIONS: Final = 32
+OTHER: Final = "other"
+"""Where what is beyond those is counted."""
+_GAPS: Final = 8
+_FEWEST_GAPS: Final = 2
+_BY_ITSELF: Final = ("scheduled__", "asset_triggered__")
+"""How Airflow's run ids begin when nobody started the run by hand."""
+
+
+@dataclass
+class StageTotals:
+    """Of one stage. Moments are seconds since the epoch, as Prometheus wants them."""
+
+    runs: dict[str, int] = field(default_factory=dict)
+    """By outcome."""
+    failures: dict[str, int] = field(default_factory=dict)
+    """By reason."""
+    last_failure: dict[str, float] = field(default_factory=dict)
+    """By reason."""
+    last_success: float | None = None
+    cpu_seconds: float = 0.0
+    cost: float | None = None
+    """None until a record names what it cost."""
+    last_run: str = ""
+    last_start: float = 0.0
+    """Of the run, by the first record of it that was read."""
+    last_seconds: float = 0.0
+    peak_memory: int = 0
+    starts: dict[str, float] = field(default_factory=dict)
+    """First start of each of the last runs that nobody started by hand."""
+
+    def count(self, record: Mapping[str, Any]) -> None:
+        outcome = str(record["outcome"])
+        self.runs[outcome] = self.runs.get(outcome, 0) + 1
+        self.cpu_seconds += float(record.get("cpu_seconds") or 0.0)
+        if (cost := record.get("cost")) is not None:
+            self.cost = (self.cost or 0.0) + float(cost)
+        self.fail(record)
+        if outcome == "success":
+            self.last_success = max(self.last_success or 0.0, _moment(record["ended"]))
+        self._last(record)
+
+    def fail(self, record: Mapping[str, Any]) -> None:
+        """Count the reason alone: also that of a failure which is explained after it was counted."""
+        reason = recorded_reason(record)
+        if reason is not None:
+            self.failures[reason] = self.failures.get(reason, 0) + 1
+            self.last_failure[reason] = max(self.last_failure.get(reason, 0.0), _moment(record["ended"]))
+
+    @property
+    def longest_gap(self) -> float | None:
+        """None with fewer than three runs that came by themselves."""
+        starts = sorted(self.starts.values())
+        gaps = [after - before for before, after in pairwise(starts)]
+        return max(gaps) if len(gaps) >= _FEWEST_GAPS else None
+
+    def _last(self, record: Mapping[str, Any]) -> None:
+        run, started = str(record["run_id"]), _moment(record["started"])
+        seconds, memory = float(record.get("seconds") or 0.0), int(record.get("max_memory_bytes") or 0)
+        if run == self.last_run:
+            self.last_seconds = max(self.last_seconds, seconds)
+            self.peak_memory = max(self.peak_memory, memory)
+        elif started >= self.last_start:
+            self.last_run, self.last_start = run, started
+            self.last_seconds, self.peak_memory = seconds, memory
+        if run.startswith(_BY_ITSELF):
+            self.starts[run] = min(started, self.starts.get(run, started))
+            newest = sorted(self.starts.items(), key=lambda item: item[1])[-_GAPS - 1 :]
+            self.starts = dict(newest)
+
+
+@dataclass
+class Totals:
+    """Of one lifecycle."""
+
+    stages: dict[str, StageTotals] = field(default_factory=dict)
+    rejected: dict[str, int] = field(default_factory=dict)
+    """Rows set aside, by source."""
+    ledger: dict[str, int] = field(default_factory=dict)
+    """Entries by action."""
+    ledger_last: dict[str, float] = field(default_factory=dict)
+    ledger_number: int = 0
+    """Of the last entry that is counted."""
+    newest: datetime | None = None
+    """When the newest record that is counted was written, by the store's clock."""
+    recent: dict[str, tuple[str, str]] = field(default_factory=dict)
+    """Records counted that were written shortly before that: by key, when, and their entity tags."""
+
+    def uncounted(self, entries: Iterable[Entry]) -> list[Entry]:
+        """Those that are new, or were explained since they were counted; the oldest first."""
+        horizon = self.newest - OVERLAP if self.newest else datetime.min.replace(tzinfo=UTC)
+        new = (
+            entry
+            for entry in entries
+            if entry.modified > horizon and self.recent.get(entry.key) != _stamp(entry)
+        )
+        return sorted(new, key=lambda entry: entry.modified)
+
+    def count(self, entry: Entry, record: Mapping[str, Any] | None) -> None:
+        """Count a record once; None for one that cannot be read, which is remembered as seen.
+
+        Raises KeyError, TypeError, ValueError for what is no stage record: nothing of it is counted then.
+        """
+        seen = entry.key in self.recent
+        self._remember(entry)
+        if record is None:
+            return
+        StageTotals().count(record)  # raises before anything is added
+        rejected = _rejected(record)
+        stage = self.stages.setdefault(
+            _bounded(str(record["stage"]), self.stages, MOST_STAGES), StageTotals()
+        )
+        if seen:
+            stage.fail(record)
+            return
+        stage.count(record)
+        for source, rows in rejected.items():
+            name = _bounded(source, self.rejected, MOST_SOURCES)
+            self.rejected[name] = self.rejected.get(name, 0) + rows
+
+    def enter(self, entry: Mapping[str, Any]) -> None:
+        """Count an entry of the ledger."""
+        action = _bounded(str(entry.get("action", OTHER)), self.ledger, MOST_ACTIONS)
+        self.ledger[action] = self.ledger.get(action, 0) + 1
+        self.ledger_last[action] = max(self.ledger_last.get(action, 0.0), _moment(entry["written"]))
+        self.ledger_number = int(entry["number"])
+
+    def _remember(self, entry: Entry) -> None:
+        self.recent[entry.key] = _stamp(entry)
+        if self.newest is None or entry.modified > self.newest:
+            self.newest = entry.modified
+            oldest = (self.newest - OVERLAP).astimezone(UTC).isoformat(timespec="microseconds")
+            self.recent = {key: stamp for key, stamp in self.recent.items() if stamp[0] > oldest}
+
+    def to_json(self) -> dict[str, Any]:
+        newest = self.newest.isoformat() if self.newest else None
+        return {**asdict(self), "newest": newest, "version": VERSION}
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Totals:
+        """Raises KeyError, TypeError, ValueError for what is none of this version."""
+        if value.pop("version") != VERSION:
+            raise ValueError("written by another release")
+        stages = {name: StageTotals(**stage) for name, stage in value.pop("stages").items()}
+        newest = value.pop("newest")
+        value["recent"] = {key: (str(when), str(tag)) for key, (when, tag) in value["recent"].items()}
+        return cls(**value, stages=stages, newest=datetime.fromisoformat(newest) if newest else None)
+
+
+def _rejected(record: Mapping[str, Any]) -> dict[str, int]:
+    """Rows that this try set aside, by source; a cached result set none aside again."""
+    if record["stage"] != "extract" or record.get("cached"):
+        return {}
+    rejected: Mapping[str, Any] = (record.get("facts") or {}).get("rejected") or {}
+    return {str(source): int(rows) for source, rows in rejected.items()}
+
+
+def _bounded(name: str, known: Mapping[str, Any], most: int) -> str:
+    """The name, or `other` once there are so many: what is counted by name must not grow for ever."""
+    return name if name in known or len(known) < most else OTHER
+
+
+def _stamp(entry: Entry) -> tuple[str, str]:
+    # to the microsecond always, because they are compared as texts
+    return entry.modified.astimezone(UTC).isoformat(timespec="microseconds"), entry.etag
+
+
+def _moment(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
