@@ -80,7 +80,7 @@ def test_every_value_is_used_by_a_template(values: dict, chart_directory: Path):
             re.search(r"\.Values\." + re.escape(".".join(parents[:n])) + r"\b", templates)
             for n in range(1, len(parents) + 1)
         )
-        free = re.search(r"\.(resources|classes)\.", path)
+        free = re.search(r"\.(resources|classes|thresholds)\.", path)
         if not whole.search(templates) and not (passed_on and (free or alone.search(templates))):
             unused.append(path)
     assert unused == []
@@ -176,6 +176,18 @@ def test_a_value_outside_of_the_schema_is_refused_by_name(chart: helm.Chart, giv
         ),
         ({"stages": {"classes": {"small": {"image": "a/b:latest"}}}}, "the tag latest moves"),
         ({"airflow": {"env": {"AIRFLOW__CORE__FERNET_KEY": "x"}}}, "looks like a secret"),
+        (
+            {"grafana": {"enabled": True}, "prometheus": {"enabled": False}},
+            "grafana.prometheusUrl: is empty while prometheus.enabled is false",
+        ),
+        (
+            {"prometheus": {"alertmanagers": ["a:9093"]}, "monitoring": {"alerts": {"enabled": False}}},
+            "prometheus.alertmanagers: are given while monitoring.alerts.enabled is false",
+        ),
+        (
+            {"monitoring": {"alerts": {"disabled": ["WindtunnelNoise"]}}},
+            "there is no alert WindtunnelNoise; docs/runbooks lists them",
+        ),
     ],
 )
 def test_contradictory_values_fail_with_how_to_mend_them(chart: helm.Chart, given: dict, said: str):

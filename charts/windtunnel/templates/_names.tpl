@@ -31,6 +31,10 @@
 {{- default (include "windtunnel.name" (list . "airflow-admin")) .Values.airflow.admin.existingSecret -}}
 {{- end }}
 
+{{- define "windtunnel.secret.grafana" -}}
+{{- default (include "windtunnel.name" (list . "grafana")) .Values.grafana.existingSecret -}}
+{{- end }}
+
 {{- define "windtunnel.secret.postgres" -}}
 {{- $postgres := .Values.postgres -}}
 {{- ternary (default (include "windtunnel.name" (list . "postgres")) $postgres.existingSecret) $postgres.external.existingSecret $postgres.enabled -}}
