@@ -1,10 +1,11 @@
-"""`python -m windtunnel.airflow.pod_watch`: watches stage pods and tells of those that die without a word.
+"""`python -m windtunnel.airflow.pod_watch FILE`: tells of stage pods that die without a word.
 
 What kills a whole pod (an eviction, a node that is gone, a kill for memory that hits the worker itself) or
 keeps it from starting (an image that cannot be had) leaves nobody in it to say so, and Airflow says "Pod
 failed because of None". This process stands beside the scheduler, whose right to see stage pods it shares; it
 writes the stage record, adds a line to the log of the try, and deletes what has ended long ago. It may die
-and start again at any time: all that it knows is in the cluster and in the object store.
+and start again at any time: all that it knows is in the cluster and in the object store. FILE is touched
+while it goes on.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import time
 from collections import deque
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from windtunnel.airflow.log_keys import log_key, pod_log_key
@@ -76,16 +78,18 @@ class PodWatch:
         self._told: set[str] = set()
         self._untold: deque[Death] = deque(maxlen=_MOST_UNTOLD)
 
-    def run(self) -> NoReturn:
-        """Never returns and never raises what is ours: whatever goes wrong is logged and tried again."""
+    def run(self, alive: Path) -> NoReturn:
+        """Never ends over what is ours: what goes wrong is logged and tried again. Touches `alive`."""
         failures = 0
         while True:
+            alive.touch()
             try:
                 version = self.look()
                 while version:
                     failures = 0
                     version = self.follow(version)
                     self.tidy()
+                    alive.touch()
             except WindtunnelError as error:
                 log.warning("cannot follow the stage pods: %s", error)
                 failures += 1
@@ -220,7 +224,7 @@ def main() -> NoReturn:
     store = open_store(settings.store, os.environ, patience_seconds=_PATIENCE, request_seconds=_PATIENCE)
     namespace = os.environ["AIRFLOW__KUBERNETES_EXECUTOR__NAMESPACE"]
     log.info("watching the stage pods in namespace %s", namespace)
-    PodWatch(KubernetesApi.connect(os.environ), namespace, store).run()
+    PodWatch(KubernetesApi.connect(os.environ), namespace, store).run(Path(sys.argv[1]))
 
 
 if __name__ == "__main__":
