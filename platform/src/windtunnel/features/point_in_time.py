@@ -54,7 +54,8 @@ _ROW = "windtunnel_row"
 
 
 def read_entity_rows(env: FeatureEnv, day: date) -> pl.DataFrame:
-    """What is asked on `day`: join keys, event_timestamp, request features (float64), slices, label.
+    """What is asked on `day`: join keys, event_timestamp, request features (float64), slices, the column that
+    `label.key` names, label.
 
     Rows are in the order of the user's function; a source in quarantine has no rows for it. The label is
     float64, null where it is not known. Raises DataError.
@@ -75,7 +76,7 @@ def entity_columns(definitions: Definitions, env: FeatureEnv) -> dict[str, pl.Da
     columns = {key: TYPES[kind] for key, kind in definitions.join_keys.items()}
     columns[EVENT_TIMESTAMP] = None
     columns |= dict.fromkeys(spec.features.request, pl.Float64())
-    for name in spec.evaluation.slices:
+    for name in (*spec.evaluation.slices, *([spec.label.key] if spec.label.key else [])):
         columns.setdefault(name, None)
     columns[spec.label.column] = pl.Float64()
     return columns

@@ -4,34 +4,15 @@ would hold for the same entity at the same moment.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import polars as pl
-
 from windtunnel.errors import RequestError
-from windtunnel.features.definitions import EVENT_TIMESTAMP, load_definitions
-from windtunnel.features.feature_rows import TYPES
-from windtunnel.features.point_in_time import point_in_time
-from windtunnel.registry.snapshots import to_inputs
+from windtunnel.monitoring.skew import Difference, differences, offline_values
 
 if TYPE_CHECKING:
     from windtunnel.features.point_in_time import FeatureEnv
     from windtunnel.lineage.answers import Answer
-
-CLOSE = 1e-9
-"""Relative difference of two doubles that tell the same; a view of type FLOAT32 keeps fewer digits."""
-
-
-@dataclass(frozen=True)
-class Difference:
-    """One feature of one row that served and offline values disagree about; NaN is no value."""
-
-    row: int
-    feature: str
-    served: float
-    offline: float
 
 
 @dataclass(frozen=True)
@@ -56,25 +37,8 @@ def skew(answer: Answer, features: dict[str, str], defaults: dict[str, float], e
             where="offline store",
             fix="only requests by entity are read from the online store",
         )
-    definitions = load_definitions(env.directory, env.lifecycle)
     stored = [name for name, source in features.items() if source != "request"]
     moment = answer.event_time or answer.time
-    rows = pl.DataFrame(
-        [{key: (entities or {}).get(key) for key in definitions.join_keys} for entities in answer.entities],
-        schema_overrides={key: TYPES[kind] for key, kind in definitions.join_keys.items()},
-    ).with_columns(pl.lit(moment).cast(pl.Datetime("us", "UTC")).alias(EVENT_TIMESTAMP))
-    offline = to_inputs(point_in_time(env, rows), stored, defaults)
-    columns = [answer.names.index(name) for name in stored]
-    differences = []
-    for row in range(len(answer.inputs)):
-        for place, name in enumerate(stored):
-            served, known = float(answer.inputs[row, columns[place]]), float(offline[row, place])
-            if not _same(served, known):
-                differences.append(Difference(row, name, served, known))
-    return Skew(len(answer.inputs) * len(stored), tuple(differences))
-
-
-def _same(a: float, b: float) -> bool:
-    if math.isnan(a) or math.isnan(b):
-        return math.isnan(a) and math.isnan(b)
-    return math.isclose(a, b, rel_tol=CLOSE, abs_tol=0.0)
+    offline = offline_values(env, answer.entities, [moment] * len(answer.inputs), stored, defaults)
+    served = answer.inputs[:, [answer.names.index(name) for name in stored]]
+    return Skew(served.size, tuple(differences(served, offline, stored)))

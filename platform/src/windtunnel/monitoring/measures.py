@@ -129,10 +129,18 @@ class Concept:
 
     detected: bool
     since: datetime | None
-    """From when on the loss is worse, where that is so."""
+    """The day on which the change most likely began, where there is one."""
     rows: int
+    """Labelled rows that this run counted."""
     p_value: float
     """May be looked at after every window: always valid."""
+    direction: Literal["loss", "more", "fewer"] | None = None
+    """What changed most: the loss rose beyond what the predictions promise, or there are more (or fewer)
+    positives, or higher (lower) values, than they promise."""
+    days: int = 0
+    """Days counted since the version began to be watched."""
+    state: dict[str, Any] | None = None
+    """Where the next run goes on."""
 
 
 @dataclass(frozen=True)
@@ -232,6 +240,8 @@ class Measure:
     versions: tuple[VersionQuality, ...] = ()
     freshness: dict[str, Freshness] = field(default_factory=dict)
     """By view."""
+    continues: bool = True
+    """Whether this is one of the windows in a row that end now; False: somebody asked for this window."""
     findings: tuple[Finding, ...] = ()
     policy: Policy | None = None
 

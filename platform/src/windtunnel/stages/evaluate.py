@@ -1,4 +1,5 @@
-"""evaluate: challenger and champion on the same fresh window → a verdict with its reasons.
+"""evaluate: challenger and champion on the same fresh window → a verdict with its reasons, and the reference
+profile that monitoring compares the challenger's days with, once it serves.
 
 The first model of a lifecycle has no champion to match; it must be shown to beat the base rate (the training
 set's mean label, the same answer for everyone). Beside the decision, the verdict reports a logistic (or
@@ -15,6 +16,7 @@ import numpy as np
 
 from windtunnel.digests import canonical_json, digest
 from windtunnel.ledger import Ledger
+from windtunnel.monitoring.reference import build_profile, write_profile
 from windtunnel.registry.bundle import read_bundle
 from windtunnel.registry.models import ModelRegistry
 from windtunnel.registry.snapshots import read_snapshot
@@ -71,8 +73,9 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
     kind = env.lifecycle.spec.label.kind
     label = snapshot.evaluation.label
     metrics = {name: quality(kind, label, prediction) for name, prediction in contest.predictions.items()}
-    notes = _notes(metrics, env)
-    reference = _write(request, contest, snapshot, result, metrics, notes, env)
+    notes = [*_notes(metrics, env), *_start(contest.challenger)]
+    profile = _profile(contest, snapshot, env)
+    reference = _write(request, contest, snapshot, result, metrics, notes, profile, env)
     _log(result, metrics, notes, contest, env)
     version = str(request.inputs["model"].meta["version"])
     registry.log_metrics(env.lifecycle.name, version, _flat(metrics))
@@ -165,6 +168,25 @@ def _notes(metrics: dict[str, dict[str, float]], env: StageEnv) -> list[str]:
     return [f"note: {metric} is {plain - ours:.5f} better than a {name} regression's on this window"]
 
 
+def _start(challenger: Bundle) -> list[str]:
+    """How the challenger began, of a lifecycle with training.warmStart."""
+    start = challenger.manifest.get("start")
+    if start is None:
+        return []
+    warm = start["taken"] == "warm"
+    return [
+        f"note: trained on from version {start['champion']}" if warm else "note: trained from a cold start"
+    ]
+
+
+def _profile(contest: _Contest, snapshot: Snapshot, env: StageEnv) -> str:
+    """Write the challenger's reference profile; its digest."""
+    profile = build_profile(
+        env.lifecycle, env.directory, contest.challenger, snapshot, contest.predictions[CHALLENGER]
+    )
+    return write_profile(env.store, profile)[1]
+
+
 def _write(
     request: StageRequest,
     contest: _Contest,
@@ -172,6 +194,7 @@ def _write(
     result: GateResult,
     metrics: dict[str, dict[str, float]],
     notes: list[str],
+    profile: str,
     env: StageEnv,
 ) -> Reference:
     label = snapshot.evaluation.label
@@ -187,6 +210,7 @@ def _write(
         "challenger": _named(request.inputs["model"].meta["version"], contest.challenger),
         "champion": _named(contest.champion_version, contest.champion),
         "snapshot": snapshot.digest,
+        "profile": profile,
         "window": snapshot.manifest["evaluation"],
         "gate": result.to_json(),
         "metrics": metrics,
@@ -201,22 +225,26 @@ def _write(
     if not env.store.put_new(key, content) and env.store.get(key) != content:
         env.store.put(key, content)
     if result.decision == "refuse":
-        record_refusal(env.store, verdict, env.store.uri(key), name, request.run_id)
+        record_refusal(env.store, verdict, env.store.uri(key), name, request)
     meta = {"decision": result.decision, "champion_version": contest.champion_version}
     return Reference("verdict", env.store.uri(key), name, rows=result.rows, bytes=len(content), meta=meta)
 
 
-def record_refusal(store: ObjectStore, verdict: dict[str, Any], uri: str, name: str, run_id: str) -> None:
+def record_refusal(
+    store: ObjectStore, verdict: dict[str, Any], uri: str, name: str, request: StageRequest
+) -> None:
     """One ledger entry per verdict, whoever is first: after a refusal Airflow skips the rollout stage."""
     entry = {
         "action": "refusal",
-        "run_id": run_id,
+        "run_id": request.run_id,
         "version": verdict["challenger"]["version"],
         "bundle_digest": verdict["challenger"]["digest"],
         "champion": verdict["champion"]["version"] if verdict["champion"] else None,
         "verdict": uri,
         "reasons": verdict["reasons"],
     }
+    if because := request.params.get("reason"):
+        entry["because"] = str(because)
     ledger = Ledger(store, verdict["lifecycle"])
     ledger.append(entry, identity=f"refusal:{name}", since=store.modified(store.key(uri)))
 

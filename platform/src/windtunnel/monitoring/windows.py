@@ -1,0 +1,198 @@
+"""Windows of the prediction log: which predictions a monitor run looks at.
+
+By time (the last `monitoring.window`, or from `start` to `end` as asked) or by count (the newest
+`monitoring.rows`). Labels come late, so without a `start` the log is also read as far back as they may be on
+their way. Rows of a window are bounded: of more than MOST only a share is kept, chosen by id as the log's own
+sampling does, so that a prediction's rows stay together.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import polars as pl
+
+from windtunnel.errors import RequestError
+from windtunnel.prediction_log import columns
+from windtunnel.prediction_log.keys import PREDICTIONS, SCORES
+from windtunnel.prediction_log.reading import scan
+from windtunnel.prediction_log.sampling import EVERY
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from windtunnel.objects import ObjectStore
+    from windtunnel.spec.lifecycle import LifecycleSpec
+
+MOST: Final = 1_000_000
+"""Rows that are looked at; shares are known to a tenth of a point from far fewer."""
+ANSWERED: Final = ("champion", "challenger", "fallback", "batch")
+"""Roles whose answers callers got: a shadow's went to nobody."""
+DAY: Final = timedelta(days=1)
+_READ: Final = (
+    columns.PREDICTION_ID, columns.ROW, columns.TIME, columns.VERSION, columns.DIGEST, columns.ROLE,
+    columns.KEY, columns.ENTITIES, columns.EVENT_TIME, columns.FEATURES, columns.MISSING, columns.STALE,
+    columns.PREDICTION, columns.LATENCY_SECONDS,
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a run is asked to look at."""
+
+    start: datetime
+    end: datetime
+    labels_start: datetime
+    """From when on predictions are looked at whose labels may have come: `start` or earlier."""
+    rows: int | None
+    """The newest so many before `end`, however old; None: by time."""
+    folder: str
+    version: str | None
+    """None: the champion."""
+    continues: bool
+    """Whether this is the newest window in a row of them: a window of the past stands for itself."""
+
+
+@dataclass(frozen=True)
+class Logged:
+    """Rows that callers got, by the digest of the bundle that answered; `share` of them was kept."""
+
+    frames: dict[str, pl.DataFrame]
+    share: float
+
+
+def asked(params: Mapping[str, Any], spec: LifecycleSpec, now: datetime) -> Asked:
+    """From a request's params: `start` and `end` (moments in ISO format), `version`, `folder`. Raises
+    RequestError.
+    """
+    end = _moment(params, "end") or now
+    given = _moment(params, "start")
+    start = given or end - spec.monitoring.window
+    if start >= end:
+        raise RequestError(
+            f"the window would end ({end.isoformat()}) before it begins ({start.isoformat()})",
+            where="params",
+            fix="let start be earlier than end",
+        )
+    folder = str(params.get("folder") or PREDICTIONS)
+    if folder not in (PREDICTIONS, SCORES):
+        raise RequestError(
+            f"there is no log {folder!r}", where="params", fix=f"choose {PREDICTIONS} or {SCORES}"
+        )
+    # a label of a day comes with the partition of its last day, which is there a day or two later
+    late = timedelta(days=spec.label.delay_days + 2)
+    version = str(params.get("version") or "")
+    return Asked(
+        start=start,
+        end=end,
+        labels_start=start if given else start - late,
+        rows=None if given else spec.monitoring.rows,
+        folder=folder,
+        version=version or None,
+        continues=given is None and not version,
+    )
+
+
+def read_window(store: ObjectStore, lifecycle: str, window: Asked, digest: str) -> tuple[Asked, Logged]:
+    """The rows from `labels_start` on; a window by count gets the start that its rows of `digest` have.
+
+    Raises DataError for a file that is none of the log's, StoreError.
+    """
+    if window.rows is None:
+        return window, _gather(
+            scan(store, lifecycle, window.labels_start, window.end, _READ, window.folder), window.folder
+        )
+    late = window.start - window.labels_start
+    found: list[pl.DataFrame] = []
+    start, count = window.end, 0
+    for day in _days_back(store, lifecycle, window):
+        frames = list(scan(store, lifecycle, day, min(start, day + DAY), _READ, window.folder))
+        found += frames
+        count += sum(_answers(frame, digest).height for frame in frames)
+        start = day
+        if count >= window.rows:
+            break
+    logged = _gather(iter(found), window.folder)
+    rows = logged.frames.get(digest)
+    if rows is not None and rows.height:
+        times = rows[columns.TIME].sort(descending=True)
+        start = times[min(window.rows, rows.height) - 1]
+    chosen = Asked(
+        start, window.end, start - late, window.rows, window.folder, window.version, window.continues
+    )
+    earlier = scan(store, lifecycle, chosen.labels_start, chosen.start, _READ, window.folder)
+    known = [frame.filter(pl.col(columns.TIME) >= start) for frame in found]
+    return chosen, _gather(iter([*known, *earlier]), window.folder)
+
+
+def current(rows: pl.DataFrame, window: Asked) -> pl.DataFrame:
+    """Those of the window itself, without what was read for labels only."""
+    return rows.filter(pl.col(columns.TIME) >= window.start)
+
+
+def moments(rows: pl.DataFrame) -> pl.Series:
+    """What each row is about (UTC): its event time, or when it was asked."""
+    return rows.select(
+        pl.coalesce(pl.col(columns.EVENT_TIME).cast(pl.Datetime("us", "UTC")), columns.TIME)
+    ).to_series()
+
+
+def _moment(params: Mapping[str, Any], name: str) -> datetime | None:
+    value = params.get(name)
+    if not value:
+        return None
+    try:
+        moment = datetime.fromisoformat(str(value))
+    except ValueError:
+        raise RequestError(
+            f"{name!r} is {value!r}, not a moment", where="params", fix="write it as in 2013-02-01T00:00:00Z"
+        ) from None
+    return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+
+def _days_back(store: ObjectStore, lifecycle: str, window: Asked) -> Iterator[datetime]:
+    """Midnights of the days that have predictions before the window's end, the newest first."""
+    for name in reversed(store.folders(f"{lifecycle}/{window.folder}")):
+        day = datetime.fromisoformat(name).replace(tzinfo=UTC)
+        if day < window.end:
+            yield day
+
+
+def _gather(frames: Iterable[pl.DataFrame], folder: str) -> Logged:
+    found: dict[str, list[pl.DataFrame]] = {}
+    limit, total = EVERY, 0
+    for frame in frames:
+        part = _kept(frame.filter(_wanted(folder)), limit)
+        total += part.height
+        found.setdefault(frame[columns.DIGEST][0], []).append(part)
+        while total > MOST:
+            limit //= 2
+            found = {name: [_kept(part, limit) for part in parts] for name, parts in found.items()}
+            total = sum(part.height for parts in found.values() for part in parts)
+    # a file that was put twice, because an answer of the store was lost, counts once
+    whole = {
+        name: pl.concat(parts, how="vertical_relaxed")
+        .unique([columns.PREDICTION_ID, columns.ROW, columns.ROLE], keep="first", maintain_order=True)
+        .sort(columns.TIME, maintain_order=True)
+        for name, parts in found.items()
+    }
+    return Logged({name: rows for name, rows in whole.items() if rows.height}, limit / EVERY)
+
+
+def _answers(frame: pl.DataFrame, digest: str) -> pl.DataFrame:
+    return frame.filter((pl.col(columns.DIGEST) == digest) & pl.col(columns.ROLE).is_in(ANSWERED))
+
+
+def _wanted(folder: str) -> pl.Expr:
+    batch = pl.col(columns.ROLE) == "batch"
+    return batch if folder == SCORES else pl.col(columns.ROLE).is_in(ANSWERED) & ~batch
+
+
+def _kept(frame: pl.DataFrame, limit: int) -> pl.DataFrame:
+    """As prediction_log.sampling.takes, for many: the last 32 bits of an id are random."""
+    if limit >= EVERY:
+        return frame
+    number = pl.col(columns.PREDICTION_ID).str.slice(-8).str.to_integer(base=16, dtype=pl.Int64, strict=False)
+    return frame.filter(number.fill_null(0) < limit)

@@ -1,0 +1,165 @@
+"""monitor: a window of the prediction log, beside what the model was judged on → a measure, with a report.
+
+Read are the predictions that callers got, their labels so far as they have come, the reference profile that
+the evaluation wrote, feature rows for a sample of the predictions, and the freshness of the views. What
+cannot be measured (no profile, no labels, too few rows) is said in the measure and fails nothing. The policy
+then says whether this, with the windows before it, speaks for a retraining.
+
+Params: `start`, `end` (moments), `version`, `folder` (`scores`: batch scoring); see monitoring.windows.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from typing import TYPE_CHECKING, Any
+
+from windtunnel.digests import canonical_json, digest
+from windtunnel.errors import IntegrityError, NotFoundError, WindtunnelError
+from windtunnel.ledger import Ledger
+from windtunnel.lineage.judgement import acts_about, read_verdict
+from windtunnel.monitoring.measures import measure_key, read_measures, report_key, write_measure
+from windtunnel.monitoring.measuring import Subject, measure
+from windtunnel.monitoring.reference import read_profile
+from windtunnel.monitoring.story import respond
+from windtunnel.monitoring.windows import asked, read_window
+from windtunnel.registry.bundle import read_manifest
+from windtunnel.registry.models import ModelRegistry
+from windtunnel.report import render_report
+from windtunnel.stages.base import Reference, StageResult
+
+if TYPE_CHECKING:
+    from windtunnel.monitoring.measures import Measure
+    from windtunnel.registry.models import RegisteredVersion
+    from windtunnel.stages.base import StageEnv, StageRequest
+
+_REMEMBERED = 50
+"""Measures that are looked through for the one that the detector goes on from."""
+_ENTRIES = 200
+"""Entries of the ledger in which the verdict of the version is looked for."""
+
+
+def identity(request: StageRequest, env: StageEnv) -> None:
+    """Never cached: labels come in late."""
+
+
+def run(request: StageRequest, env: StageEnv) -> StageResult:
+    now = datetime.now(UTC)
+    window = asked(request.params, env.lifecycle.spec, now)
+    registry, name = ModelRegistry(env.settings.tracking_uri), env.lifecycle.name
+    champion = registry.champion(name)
+    version = registry.get(name, window.version) if window.version else champion
+    if version is None:
+        env.log.info("no version has the seat of the champion yet: there is nothing to look at")
+        return StageResult(facts={"state": "quiet", "reason": "there is no champion yet", "retrain": False})
+    subject = _subject(version, env)
+    window, logged = read_window(env.store, name, window, subject.digest)
+    before = _state(subject, env) if window.continues else None
+    made = measure(env, subject, window, logged, before, request.run_id, now)
+    if champion is not None and champion.version == version.version:
+        made, facts = respond(env.store, env.lifecycle, made, _cutoff(subject), now)
+    else:
+        facts = {
+            "state": "quiet",
+            "reason": "not the champion",
+            "retrain": False,
+            "measure": measure_key(made),
+        }
+    key = write_measure(env.store, made)
+    _report(made, env)
+    _log(made, env)
+    return StageResult(outputs={"measure": _reference(made, key, env)}, facts={**facts, **_facts(made)})
+
+
+def _subject(version: RegisteredVersion, env: StageEnv) -> Subject:
+    """Raises IntegrityError for a reference profile that is not the one that the verdict names."""
+    found = read_profile(env.store, env.lifecycle.name, version.bundle_digest)
+    if found is not None:
+        _check(found[1], version, env)
+    return Subject(
+        version=version.version,
+        digest=version.bundle_digest,
+        manifest=read_manifest(env.store, version.bundle, version.bundle_digest),
+        profile=found[0] if found else None,
+        reference=found[1] if found else None,
+    )
+
+
+def _check(name: str, version: RegisteredVersion, env: StageEnv) -> None:
+    entries = Ledger(env.store, env.lifecycle.name).newest(_ENTRIES)
+    acts = acts_about(entries, version.bundle_digest)
+    try:
+        verdict = read_verdict(env.store, env.lifecycle.name, version.bundle_digest, acts)
+    except NotFoundError:
+        return  # swept: nothing is left that it could contradict
+    promised = verdict.content.get("profile") if verdict else None
+    if verdict is not None and promised not in (None, name):
+        raise IntegrityError(
+            "the reference profile is not the one that the verdict names",
+            where=verdict.uri,
+            fix="run the evaluate stage of that version again with force, or restore the file from a backup",
+        )
+
+
+def _state(subject: Subject, env: StageEnv) -> dict[str, Any] | None:
+    """Of the detector, after the newest day that it counted for this version."""
+    states = [
+        one.concept.state
+        for one in read_measures(env.store, env.lifecycle.name, _REMEMBERED)
+        if one.bundle == subject.digest and one.continues and one.concept and one.concept.state
+    ]
+    return max(states, key=lambda state: str(state.get("last", "")), default=None)
+
+
+def _cutoff(subject: Subject) -> date | None:
+    cutoff = subject.manifest.get("cutoff")
+    return date.fromisoformat(str(cutoff)[:10]) if cutoff else None
+
+
+def _report(made: Measure, env: StageEnv) -> None:
+    """A page that cannot be made or put must not cost what was measured."""
+    try:
+        env.store.put(report_key(made), render_report(env.store, env.lifecycle.name).encode())
+    except WindtunnelError as error:
+        env.log.warning("no report was written: %s", error)
+
+
+def _log(made: Measure, env: StageEnv) -> None:
+    window = made.window
+    env.log.info(
+        "version %s, predictions from %s to %s: %d rows",
+        made.version,
+        window.start.isoformat(timespec="seconds"),
+        window.end.isoformat(timespec="seconds"),
+        window.rows,
+    )
+    for finding in made.findings:
+        env.log.info("%-8s %s: %s", finding.severity, finding.kind, finding.text)
+    if made.policy:
+        env.log.info("policy: %s: %s", made.policy.state, made.policy.reason)
+
+
+def _reference(made: Measure, key: str, env: StageEnv) -> Reference:
+    content = canonical_json(made.to_json())
+    return Reference(
+        "measure",
+        env.store.uri(key),
+        digest(content),
+        rows=made.window.rows,
+        bytes=len(content),
+        meta={"version": made.version, "report": env.store.uri(report_key(made))},
+    )
+
+
+def _facts(made: Measure) -> dict[str, Any]:
+    """Small figures for people; `drifted` names columns."""
+    quality = made.quality
+    return {
+        "version": made.version,
+        "rows": made.window.rows,
+        "enough": made.window.enough,
+        "drifted": list(made.drift.drifted) if made.drift else [],
+        "worse": bool(quality and quality.worse),
+        "loss": round(quality.loss, 5) if quality else None,
+        "labelled": quality.labelled if quality else 0,
+        "findings": [[one.kind, one.severity, one.text] for one in made.findings],
+    }
