@@ -116,9 +116,7 @@ def failure_of(pod: Mapping[str, Any], *, deleted: bool = False) -> Failure | No
 def record_of(pod: Mapping[str, Any], made_for: PodTry, failure: Failure, now: datetime) -> StageRecord:
     """The stage record of a try that its pod's death ended; what it took nobody could measure."""
     labels = pod["metadata"].get("labels") or {}
-    container = next(iter(_terminated(pod["status"])), {})
-    started = _moment(container.get("startedAt") or pod["metadata"].get("creationTimestamp"), now)
-    ended = max(started, _moment(container.get("finishedAt"), now))
+    started, ended = _times(pod["status"], now)
     return StageRecord(
         stage=made_for.stage,
         run_id=made_for.run_id,
@@ -198,6 +196,17 @@ def _terminated(status: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
         ended = state.get("terminated")
         if ended and (ended.get("exitCode") != 0 or ended.get("reason") == "OOMKilled"):
             yield ended
+
+
+def _times(status: Mapping[str, Any], now: datetime) -> tuple[datetime, datetime]:
+    """When its last container began and ended; both are `now` for a pod that never ran."""
+    started = ended = now
+    for state in _statuses(status):
+        ran = state.get("terminated") or state.get("running") or {}
+        if ran.get("startedAt"):
+            started = _moment(ran["startedAt"], now)
+            ended = max(started, _moment(ran.get("finishedAt"), now))
+    return started, ended
 
 
 def _fatal_wait(status: Mapping[str, Any]) -> Mapping[str, Any] | None:
