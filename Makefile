@@ -35,7 +35,7 @@ lint: venv ## Formatting, types, layers, shell scripts, Containerfiles
 	$(BIN)/ruff format --check $(SOURCES)
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/mypy
-	MYPYPATH=platform/src:. $(BIN)/mypy dev/demo dev/imaging dev/images.py
+	MYPYPATH=platform/src:. $(BIN)/mypy dev/demo dev/imaging dev/dashboards dev/images.py
 	cd dev/cluster && ../../$(BIN)/mypy --strict *.py
 	$(BIN)/lint-imports
 	git ls-files -z '*.sh' .ci/run 'images/**/docker-entrypoint*' | xargs -0 $(BIN)/shellcheck
@@ -51,6 +51,7 @@ unit: venv ## Unit and property tests
 component: venv ## The parts on real Feast, MLflow, Redis and serving processes, and real clients
 	dev/redis.sh
 	dev/clients.sh
+	dev/chromium.sh
 	$(PYTHON) -m pytest tests/component -n auto
 
 conformance: venv ## Both engines, asof and Spark, against the stated point-in-time semantics
@@ -93,7 +94,8 @@ cluster: venv ## Bring up the one-node cluster alone
 lock: venv ## Resolve every lock file anew
 	$(PYTHON) dev/images.py lock
 
-generate: venv ## Write the files that are derived from the code (CRD, JSON schema)
+generate: venv ## Write the files that are derived from the code (CRD, JSON schemas, dashboards)
 	$(PYTHON) -m windtunnel.spec.schema > docs/lifecycle.schema.json
 	$(PYTHON) -m windtunnel.spec.servedmodel_crd > charts/windtunnel/files/servedmodel-crd.yaml
 	$(PYTHON) charts/values_schema.py > charts/windtunnel/values.schema.json
+	$(PYTHON) -m dev.dashboards

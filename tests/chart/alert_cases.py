@@ -130,14 +130,21 @@ CASES = (
     ),
     Case(
         "WindtunnelEstimatedQualityWorse",
-        series("windtunnel_model_estimated_loss", "0.10x10 0.12x60 0.10x60", version="3")
-        | series("windtunnel_model_reference_loss", "0.10x130", version="3"),
+        series("windtunnel_model_estimated_worse", "0x10 1x60 0x60"),
         quiet=9,
         fires=20,
         ends=80,
         severity="warning",
-        summary="Version 3 of flight_delay probably predicts worse than at its evaluation.",
-        labels=LIFECYCLE | {"version": "3"},
+        summary="The champion of flight_delay probably predicts worse than at its evaluation.",
+    ),
+    Case(
+        "WindtunnelConceptDrift",
+        series("windtunnel_model_concept_drift", "0x10 1x60 0x60"),
+        quiet=9,
+        fires=20,
+        ends=80,
+        severity="warning",
+        summary="The errors of the champion of flight_delay have changed within the last window.",
     ),
     Case(
         "WindtunnelTrainingServingSkew",

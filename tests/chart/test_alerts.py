@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from tests.chart.alert_cases import CASES, THRESHOLDS
+from tests.chart.known_metrics import known, unknown
 
 if TYPE_CHECKING:
     from tests.chart.alert_cases import Case
@@ -182,3 +183,17 @@ def test_every_threshold_is_used_and_every_one_used_is_there(chart_directory: Pa
     files = "".join(file.read_text() for file in (chart_directory / "alerts").glob("*.yaml"))
     assert set(re.findall(r"\$\{(\w+)\}", files)) - {"name"} == set(given)
     assert "${" not in yaml.safe_dump(rules)
+
+
+def test_alerts_look_at_what_somebody_counts(rules):
+    metrics = known()
+    for group in rules["groups"]:
+        for rule in group["rules"]:
+            assert unknown(rule["expr"], metrics) == [], rule
+
+
+def test_cases_have_the_labels_that_somebody_gives():
+    metrics = known()
+    for case in CASES:
+        for series_ in case.input:
+            assert unknown(series_, metrics) == [], case.alert
