@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from datetime import timedelta
 
 from dev.demo.follow import follow
-from tests.cluster.release import END, LIFECYCLE, NAMESPACE, RELEASE, STAGES, Thread
+from tests.cluster.dying import evict, recorded
+from tests.cluster.release import END, LIFECYCLE, NAMESPACE, RELEASE, Thread
 
 from windtunnel.ledger import Ledger
 
@@ -34,17 +36,21 @@ def served_model(thread: Thread) -> dict:
     return thread.platform.kubectl.json("get", "servedmodel", "flight-delay", "-n", NAMESPACE)
 
 
-def test_a_train_pod_that_is_deleted_is_tried_again_and_the_run_ends_well(
+def test_a_train_pod_that_is_drained_is_tried_again_and_the_log_says_why(
     thread: Thread,
 ) -> None:
     run_id = start_train(thread)
     pod = wait_for_running_pod(thread, run_id, "train")
-    thread.platform.kubectl.run("delete", "pod", pod, "-n", STAGES, "--grace-period=1", "--wait=false")
+    evict(thread.platform, pod)
     ended = follow(thread.platform, thread.pods, DAG, run_id)
     train = next(task for task in ended.tasks if task.task_id == "train")
     assert train.state == "success"
     assert train.try_number == 2
     assert train.pod != pod
+    assert recorded(thread.platform, run_id, "evicted")["stage"] == "train"
+    # Airflow itself would say "Pod failed because of None".
+    told = thread.platform.api.error(DAG, run_id, replace(train, try_number=1))
+    assert told.startswith("evicted: train: the cluster took its pod away")
 
 
 def test_a_restart_of_the_scheduler_in_mid_run_loses_nothing(thread: Thread) -> None:

@@ -81,6 +81,19 @@ def test_what_a_task_raised_is_taken_from_its_log(api: AirflowApi, airflow: Fake
     assert api.error(DAG, "r", failed) == ""
 
 
+def test_how_its_pod_died_explains_more_than_what_the_task_raised_while_it_was_ended(
+    api: AirflowApi, airflow: FakeAirflow
+) -> None:
+    airflow.frames = [("failed", [task("train", "failed", try_number=1)])]
+    airflow.logs["train", 1] = [
+        {"event": "evicted: train: the cluster took its pod away", "logger": "windtunnel.pods"},
+        {"event": "Task failed", "error_detail": [{"exc_type": "X", "exc_value": "stopped: train"}]},
+    ]
+    api.state(DAG, "r")
+    (failed,) = api.task_runs(DAG, "r")
+    assert api.error(DAG, "r", failed) == "evicted: train: the cluster took its pod away"
+
+
 def test_results_are_values_however_airflow_gives_them(api: AirflowApi, airflow: FakeAirflow) -> None:
     airflow.results = {"a": {"facts": {"rows": 1}}, "b": '{"facts": {"rows": 1}}'}
     assert api.result(DAG, "r", "a") == api.result(DAG, "r", "b") == {"facts": {"rows": 1}}

@@ -1,8 +1,10 @@
-"""Keys of task logs in the object store, as a stock api-server finds them by REMOTE_BASE_LOG_FOLDER."""
+"""Task logs in the object store: keys, as a stock api-server finds them by REMOTE_BASE_LOG_FOLDER."""
 
 from __future__ import annotations
 
 PREFIX = "logs"
+POD_LOGGER = "windtunnel.pods"
+"""The `logger` of lines that tell how a try's pod died."""
 
 
 def log_key(dag_id: str, run_id: str, task_id: str, map_index: int | None, try_number: int) -> str:

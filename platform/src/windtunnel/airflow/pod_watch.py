@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from windtunnel.airflow.log_keys import log_key, pod_log_key
+from windtunnel.airflow.log_keys import POD_LOGGER, log_key, pod_log_key
 from windtunnel.airflow.pod_deaths import PodTry, failure_of, is_over, record_of
 from windtunnel.errors import ConflictError, NotFoundError, RequestError, WindtunnelError
 from windtunnel.kube import KubernetesApi, object_path
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from windtunnel.airflow.ending import Failure
     from windtunnel.objects import ObjectStore
 
-log = logging.getLogger("windtunnel.pods")
+log = logging.getLogger(POD_LOGGER)
 
 SELECTOR = "kubernetes_executor=True"
 """Pods that Airflow's executor made."""
@@ -208,7 +208,7 @@ def _line(death: Death) -> bytes:
         "timestamp": death.seen.isoformat(),
         "level": "error",
         "event": death.failure.message,
-        "logger": log.name,
+        "logger": POD_LOGGER,
         "pod": death.pod["metadata"]["name"],
     }
     return json.dumps(line).encode() + b"\n"

@@ -17,6 +17,7 @@ from urllib.error import HTTPError
 from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
+from windtunnel.airflow.log_keys import POD_LOGGER
 from windtunnel.errors import (
     ConflictError,
     NotFoundError,
@@ -169,8 +170,12 @@ class AirflowApi:
         return [row["event"] for row in self._log_rows(dag_id, run_id, task)]
 
     def error(self, dag_id: str, run_id: str, task: TaskRun) -> str:
-        """What the task's last try raised, in its own words; empty when its log does not tell."""
-        for row in reversed(self._log_rows(dag_id, run_id, task)):
+        """What the task's last try raised, or how its pod died; empty when its log does not tell."""
+        rows = self._log_rows(dag_id, run_id, task)
+        for row in rows:
+            if row.get("logger") == POD_LOGGER:
+                return str(row["event"])
+        for row in reversed(rows):
             raised = row.get("error_detail")
             if raised:
                 return str(raised[0].get("exc_value", ""))
