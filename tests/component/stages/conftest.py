@@ -112,8 +112,11 @@ class Shop:
             log=logging.getLogger("windtunnel.stage"),
         )
 
-    def execute(self, stage: str, run_id: str = "run-1", **inputs: Reference) -> StageResult:
-        return execute(stage, StageRequest("shop", stage, run_id, inputs=inputs), self.env())
+    def execute(
+        self, stage: str, run_id: str = "run-1", params: dict[str, Any] | None = None, **inputs: Reference
+    ) -> StageResult:
+        request = StageRequest("shop", stage, run_id, params=params or {}, inputs=inputs)
+        return execute(stage, request, self.env())
 
     def snapshot(
         self,

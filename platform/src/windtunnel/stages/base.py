@@ -8,6 +8,10 @@ A stage is a module of this package with two functions:
 and, where a result lives outside the object store (an online store, a registry), a third:
 
     still_there(result, env) -> bool        is what a cached result names still there?
+
+and, where others are to hear of every run that came to its end, cached or not, a fourth:
+
+    tell(request, result, env) -> None      may be called again for the same run
 """
 
 from __future__ import annotations
@@ -82,7 +86,11 @@ def execute(name: str, request: StageRequest, env: StageEnv) -> StageResult:
     result: StageResult | None = None
     error, reason, killed_before = "", None, cgroup.oom_kills()
     try:
-        result = _cached_or_run(load_stage(name), request, env)
+        module = load_stage(name)
+        answer = _cached_or_run(module, request, env)
+        if tell := getattr(module, "tell", None):
+            tell(request, answer, env)
+        result = answer
         return result
     except BaseException as problem:
         error, reason = _in_words(problem), reason_of(problem, env.directory)

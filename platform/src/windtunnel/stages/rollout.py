@@ -66,7 +66,7 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
     bundle = request.inputs["bundle"]
     uri, name = request.inputs["verdict"].uri, request.inputs["verdict"].digest
     if verdict["decision"] != "promote":
-        record_refusal(env.store, verdict, uri, name, request.run_id)
+        record_refusal(env.store, verdict, uri, name, request)
         env.log.info("the verdict refuses version %s: nothing is promoted", version)
         reason = "; ".join(verdict["reasons"])
         champion = _champion_of(verdict)
@@ -113,12 +113,17 @@ def _candidate(request: StageRequest, verdict: dict[str, Any], env: StageEnv) ->
         serving=ServingSettings.model_validate(spec.serving.model_dump(exclude={"keep_warm"})),
         run_id=request.run_id,
         by=BY,
-        reason="; ".join(verdict["reasons"]),
+        reason="; ".join([*_because(request), *verdict["reasons"]]),
         evidence=request.inputs["verdict"].uri,
         guard=GuardSettings.model_validate(spec.rollout.guard.model_dump()),
         keep_warm=spec.serving.keep_warm,
         prediction_log=PredictionLogSettings.model_validate(spec.prediction_log.model_dump()),
     )
+
+
+def _because(request: StageRequest) -> list[str]:
+    because = request.params.get("reason")
+    return [f"trained because of {because}"] if because else []
 
 
 def _plan(candidate: Candidate, served_models: ServedModels, env: StageEnv) -> Plan:

@@ -1,40 +1,44 @@
-"""train: a snapshot → a model version with its bundle, by the user's function.
-
-Equal snapshots and code give equal models: the seeds of Python's and numpy's global generators are fixed
-before the function is called, so an estimator without a random_state is repeatable too.
-"""
+"""train: a snapshot → a model version with its bundle, by the user's function."""
 
 from __future__ import annotations
 
-import random
+from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from windtunnel.digests import digest_directory
-from windtunnel.errors import DataError, PermanentError, SpecError
+from windtunnel.digests import digest, digest_directory
+from windtunnel.errors import DataError
 from windtunnel.features.describe import describe_online
+from windtunnel.ledger import Ledger
 from windtunnel.registry.bundle import WrittenBundle, read_bundle, write_bundle
 from windtunnel.registry.conversion import check_estimator, convert, predict_estimator
+from windtunnel.registry.estimators import ESTIMATOR, estimator_key
 from windtunnel.registry.models import DIGEST_TAG, ModelRegistry
+from windtunnel.registry.skops_bytes import skops_bytes
 from windtunnel.registry.snapshots import Snapshot, read_snapshot
 from windtunnel.stages.base import Reference, StageResult
-from windtunnel.usercode import load_object
+from windtunnel.stages.fitting import champion_of, fit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from windtunnel.registry.conversion import Converted
     from windtunnel.stages.base import StageEnv, StageRequest
+    from windtunnel.stages.fitting import Start
 
-SEED = 0
 GOLDEN_ROWS = 20
 LIBRARIES = ("scikit-learn", "skl2onnx", "onnxruntime", "numpy")
 
 
 def identity(request: StageRequest, env: StageEnv) -> dict[str, Any]:
-    return {"snapshot": request.inputs["snapshot"].digest, "code": env.code_version}
+    champion = champion_of(env)
+    return {
+        "snapshot": request.inputs["snapshot"].digest,
+        "code": env.code_version,
+        "champion": champion.bundle_digest if champion else None,
+    }
 
 
 def still_there(result: StageResult, env: StageEnv) -> bool:
@@ -49,7 +53,7 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
     snapshot = read_snapshot(env.store, reference.uri, reference.digest)
     described = describe_online(env.directory, env.lifecycle)
     _check_features(snapshot, described["features"])
-    estimator = _fit(snapshot, env)
+    estimator, start = fit(snapshot.train, env)
     kind, names = env.lifecycle.spec.label.kind, snapshot.train.names
     check_estimator(estimator, kind)
     converted = convert(estimator, kind, names, snapshot.evaluation.inputs())
@@ -61,9 +65,29 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
         sum(converted.parity[of] for of in ("rows", "missing_rows", "shuffled_rows")),
         converted.parity["max_abs_difference"],
     )
-    bundle = _write(estimator, converted, snapshot, described, env)
+    bundle = _write(estimator, converted, snapshot, described, start, env)
     read_bundle(env.store, bundle.uri, bundle.digest)  # what cannot be read back is never registered
-    return _register(estimator, converted, bundle, snapshot, request, env)
+    return _register(estimator, converted, bundle, snapshot, start, request, env)
+
+
+def tell(request: StageRequest, result: StageResult, env: StageEnv) -> None:
+    """Where somebody or something said why this training was to be, let the ledger tell what it gave; also
+    when it gave what was there already.
+    """
+    because = request.params.get("reason")
+    if not because:
+        return
+    entry = {
+        "action": "retrained",
+        "lifecycle": env.lifecycle.name,
+        "version": result.outputs["model"].meta["version"],
+        "bundle_digest": result.outputs["bundle"].digest,
+        "run_id": request.run_id,
+        "because": str(because),
+        "measure": request.params.get("measure"),
+    }
+    ledger = Ledger(env.store, env.lifecycle.name)
+    ledger.append(entry, identity=f"retrained:{request.run_id}", since=datetime.now(UTC) - timedelta(days=1))
 
 
 def _check_features(snapshot: Snapshot, features: list[dict[str, str]]) -> None:
@@ -76,46 +100,13 @@ def _check_features(snapshot: Snapshot, features: list[dict[str, str]]) -> None:
         )
 
 
-def _fit(snapshot: Snapshot, env: StageEnv) -> Any:
-    import pandas as pd
-
-    function = env.lifecycle.spec.training.function
-    train = load_object(env.directory, function)
-    rows = snapshot.train
-    features = pd.DataFrame(rows.inputs(), columns=list(rows.names))
-    label = pd.Series(rows.label, name=env.lifecycle.spec.label.column)
-    if env.lifecycle.spec.label.kind == "binary":
-        if len(set(rows.label)) < 2:
-            raise DataError(
-                f"all {len(label):,} labels of the training set are {rows.label[0]:g}",
-                where="snapshot",
-                fix="widen training.windowDays, or look at how the label is made",
-            )
-        label = label.astype("int64")
-    env.log.info("training on %d rows of %d features", len(features), features.shape[1])
-    for name in features.columns[features.isna().all()]:
-        env.log.warning("feature %r has no value in the whole training set", name)
-    random.seed(SEED)
-    np.random.seed(SEED)
-    try:
-        estimator = train(features, label)
-    except MemoryError as error:
-        raise PermanentError(
-            f"training ran out of memory on {len(features):,} rows of {features.shape[1]} features",
-            where=function,
-            fix="give stages.train a larger class, or shorten training.windowDays",
-        ) from error
-    if not hasattr(estimator, "predict"):
-        raise SpecError(
-            f"it returned {type(estimator).__name__}, not a fitted estimator",
-            where=function,
-            fix="end it with `return estimator.fit(features, label)`",
-        )
-    return estimator
-
-
 def _write(
-    estimator: Any, converted: Converted, snapshot: Snapshot, described: dict[str, Any], env: StageEnv
+    estimator: Any,
+    converted: Converted,
+    snapshot: Snapshot,
+    described: dict[str, Any],
+    start: Start | None,
+    env: StageEnv,
 ) -> WrittenBundle:
     kind, names = env.lifecycle.spec.label.kind, snapshot.train.names
     golden = _golden(snapshot.evaluation.inputs(), allow_missing=converted.input["missing"] == "allowed")
@@ -134,12 +125,19 @@ def _write(
         "estimator": type(estimator).__name__,
         "libraries": {name: version(name) for name in LIBRARIES},
     }
-    return write_bundle(
+    left = b""
+    if start is not None:
+        left = skops_bytes(estimator)
+        description |= {ESTIMATOR: digest(left), "start": {"taken": start.taken, "champion": start.champion}}
+    written = write_bundle(
         env.store,
         description,
         converted.model,
         (golden, predict_estimator(estimator, kind, names, golden)),
     )
+    if left:
+        env.store.put(estimator_key(env.lifecycle.name, written.digest), left)
+    return written
 
 
 def _golden(inputs: NDArray[np.float64], allow_missing: bool) -> NDArray[np.float64]:
@@ -148,11 +146,21 @@ def _golden(inputs: NDArray[np.float64], allow_missing: bool) -> NDArray[np.floa
     return np.concatenate([chosen, np.full((1, inputs.shape[1]), np.nan)]) if allow_missing else chosen
 
 
+def _origin(start: Start | None, request: StageRequest) -> dict[str, str]:
+    """Tags of a version that was trained for a reason, or on from another version."""
+    because = request.params.get("reason")
+    told = {"windtunnel.because": str(because)} if because else {}
+    if start is not None and start.taken == "warm" and start.champion:
+        told["windtunnel.parent"] = start.champion
+    return told
+
+
 def _register(
     estimator: Any,
     converted: Converted,
     bundle: WrittenBundle,
     snapshot: Snapshot,
+    start: Start | None,
     request: StageRequest,
     env: StageEnv,
 ) -> StageResult:
@@ -170,6 +178,7 @@ def _register(
             "windtunnel.bundle": bundle.uri,
             DIGEST_TAG: bundle.digest,
             "windtunnel.run_id": request.run_id,
+            **_origin(start, request),
         },
         params=params,
         metrics={
@@ -185,11 +194,13 @@ def _register(
     packed = Reference(
         "bundle", bundle.uri, bundle.digest, bytes=bundle.bytes, meta={"runtime": converted.runtime}
     )
-    facts = {
+    facts: dict[str, Any] = {
         "version": registered.version,
         "estimator": type(estimator).__name__,
         "runtime": converted.runtime,
         "train_rows": len(snapshot.train.label),
         "parity_max_abs_difference": converted.parity["max_abs_difference"],
     }
+    if start is not None:
+        facts["start"] = start.to_json()
     return StageResult(outputs={"model": model, "bundle": packed}, facts=facts)
