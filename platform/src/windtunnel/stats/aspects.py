@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from windtunnel.stats.between_blocks import mean_of_blocks
+from windtunnel.stats.between_blocks import mean_of_blocks, variance_of
 from windtunnel.stats.distances import total_variation
 from windtunnel.stats.significance import p_difference, p_distance, p_share
 
@@ -91,11 +91,20 @@ class Noise:
         return np.zeros_like(shares) if self.between is None else self.between.cells * shares * self.blocks
 
 
-def distribution(reference: NDArray[np.float64], current: NDArray[np.float64], noise: Noise) -> Aspect:
-    """Whether the shares [B] differ in any way."""
+def distribution(
+    reference: NDArray[np.float64],
+    current: NDArray[np.float64],
+    noise: Noise,
+    order: NDArray[np.int64] | None = None,
+) -> Aspect:
+    """Whether the shares [B] differ in any way.
+
+    order: in which cells that expect few rows are pooled, as given by default. It must not follow the
+    reference's counts: a pool of the largest holds those that chance made large.
+    """
     between = noise.of_cells(reference)
     effect = total_variation(reference, current, reference * (1.0 - reference) * noise.rows + between)
-    pooled = _pool(reference * noise.current_rows)
+    pooled = _pool(reference * noise.current_rows, order)
     p, q, added = (np.bincount(pooled, values).astype(np.float64) for values in (reference, current, between))
     return Aspect(
         "distribution",
@@ -119,7 +128,11 @@ def p_cells(
     freedom = len(p) - 1
     if freedom < 1:
         return 1.0
-    squared = float(np.sum(np.square(current[seen] - reference[seen]) / p))
+    gap = current[seen] - reference[seen]
+    roots = np.sqrt(current[seen]) - np.sqrt(reference[seen])
+    # Pearson's statistic, or Hellinger's where that is smaller: they agree on small differences, but a tail
+    # that some blocks multiply would rule the first.
+    squared = min(float(np.sum(np.square(gap) / p)), 4.0 * float(np.sum(np.square(roots))))
     added = float(np.sum(between[seen] / p))
     concentration = max(1.0 / freedom, noise.between.concentration if noise.between else 0.0)
     mean = freedom * noise.rows + added
@@ -146,10 +159,34 @@ def contrast(
     variance = float(reference @ np.square(centred))
     if variance <= 0.0:
         return 1.0, 0.0, 0.0
-    # The wider of the two: a p value for "nothing changed" that stays honest when spreads differ.
+    # The wider of the two, so that a wider spread is not taken for another location.
     within = max(variance, float(current @ np.square(score - current @ score)))
     sampling, between = within * noise.rows, noise.of_contrast(name)
     effect = float(reference @ np.abs(centred)) / (2.0 * variance) * abs(difference)
+    p = p_difference(difference, sampling + between, noise.doubt(sampling, between))
+    return p, min(1.0, effect), difference
+
+
+def spread(
+    score: NDArray[np.float64], reference: NDArray[np.float64], current: NDArray[np.float64], noise: Noise
+) -> tuple[float, float, float]:
+    """P value, effect and difference of the variance of a location score [B] about each sample's own mean."""
+    moved = 0.0
+    if noise.between is not None:
+        # A window of few blocks lacks the variance between blocks.
+        moved = max(0.0, 1.0 - noise.blocks) * noise.between.contrasts.get("location", 0.0)
+    before, now = float(variance_of(score, reference)), float(variance_of(score, current))
+    difference = now - (before - moved)
+    centred = np.square(score - reference @ score) - before
+    fourth = max(
+        float(reference @ np.square(centred)),
+        float(current @ np.square(np.square(score - current @ score) - now)),
+    )
+    if before <= 0.0 or fourth <= 0.0:
+        return 1.0, 0.0, 0.0
+    sampling, between = fourth * noise.rows, noise.of_contrast("spread")
+    # The density's derivative by the logarithm of its scale is (s^2 - 1) for a normal score.
+    effect = float(reference @ np.abs(centred)) / 4.0 * abs(difference) / (before * before)
     p = p_difference(difference, sampling + between, noise.doubt(sampling, between))
     return p, min(1.0, effect), difference
 
@@ -173,13 +210,19 @@ def missing(expected: Expected, window: Window, absent: int, noise: Noise) -> As
     return Aspect("missing", p, abs(rate - expected.missing), SINGLE, text)
 
 
-def _pool(expected_rows: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Number of the pool of each cell [B]; neighbours share one until enough rows are expected in it."""
+def _pool(expected_rows: NDArray[np.float64], order: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """Number of the pool of each cell [B]; those with few expected rows share one until they have enough."""
+    order = np.arange(len(expected_rows)) if order is None else order
     pool = np.zeros(len(expected_rows), dtype=np.int64)
-    number, rows = 0, 0.0
-    for index, expected in enumerate(expected_rows):
-        pool[index] = number
-        rows += float(expected)
-        if rows >= _POOLED and float(expected_rows[index + 1 :].sum()) >= _POOLED:
+    number, rows, waiting = -1, _POOLED, -1
+    for index in order:
+        if expected_rows[index] >= _POOLED:
+            number += 1
+            pool[index] = number
+            continue
+        if rows >= _POOLED:
             number, rows = number + 1, 0.0
+            waiting = number
+        pool[index] = waiting
+        rows += float(expected_rows[index])
     return pool

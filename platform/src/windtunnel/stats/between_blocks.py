@@ -109,15 +109,35 @@ def estimate(
         autocorrelation=rho,
         concentration=_concentration(residual[:, seen] / np.sqrt(share[seen]), inverse_rows, freedom),
         cells=cells,
-        contrasts={
-            name: max(
-                0.0,
-                float(np.square(residual @ score).sum()) / freedom
-                - (float(share @ np.square(score)) - float(share @ score) ** 2) * inverse_rows,
-            )
-            for name, score in scores.items()
-        },
+        contrasts=_contrasts(counts / rows[:, None], expected, share, scores, inverse_rows, freedom),
     )
+
+
+def _contrasts(
+    shares: NDArray[np.float64],
+    expected: NDArray[np.float64],
+    share: NDArray[np.float64],
+    scores: Mapping[str, NDArray[np.float64]],
+    inverse_rows: float,
+    freedom: float,
+) -> dict[str, float]:
+    found = {}
+    for name, score in scores.items():
+        gap = (shares - expected) @ score
+        sampling = float(share @ np.square(score)) - float(share @ score) ** 2
+        found[name] = max(0.0, float(np.square(gap).sum()) / freedom - sampling * inverse_rows)
+    if "location" in scores:
+        score = scores["location"]
+        # What is within a block lacks what lies between blocks.
+        gap = variance_of(score, shares) - (variance_of(score, expected) - found["location"])
+        fourth = float(share @ (score - share @ score) ** 4) - float(variance_of(score, share)) ** 2
+        found["spread"] = max(0.0, float(np.square(gap).sum()) / freedom - fourth * inverse_rows)
+    return found
+
+
+def variance_of(score: NDArray[np.float64], shares: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Variance of a score [B] over rows with such shares [..., B]."""
+    return np.asarray(shares @ np.square(score) - np.square(shares @ score))
 
 
 def _autocorrelation(residual: NDArray[np.float64], variance: float, freedom: float) -> float:
@@ -132,10 +152,10 @@ def _autocorrelation(residual: NDArray[np.float64], variance: float, freedom: fl
 
 def _concentration(residual: NDArray[np.float64], inverse_rows: float, freedom: float) -> float:
     """tr(T^2) / tr(T)^2 of the standardised covariance T between blocks, net of sampling (I / m)."""
-    dimensions = max(1, residual.shape[1] - 1)
+    dimensions = max(1, int(residual.shape[1]) - 1)
     covariance = residual.T @ residual / freedom
     trace, squares = float(np.trace(covariance)), float(np.square(covariance).sum())
-    squares = max(0.0, (squares - trace * trace / freedom) / (1.0 + 1.0 / freedom))
+    squares = max(0.0, (squares - trace**2 / freedom) / (1.0 + 1.0 / freedom))
     between = trace - dimensions * inverse_rows
     if between <= 0.0:
         return 1.0 / dimensions

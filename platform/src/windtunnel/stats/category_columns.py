@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from windtunnel.stats.cells import Expected, Rows, Window
 
 LEVELS = 200
+_FEW_LEVELS = 24
 _RARE_LEVELS = 2_000
 _TOLD = 10
 _GONE_ROWS = 10.0
@@ -50,16 +51,25 @@ class CategoryProfile:
     def of(cls, column: pl.Series, rows: Rows) -> CategoryProfile:
         texts = as_texts(column)
         found = counted(texts).sort(["rows", "level"], descending=[True, False])
-        names = found["level"].to_list()
-        levels, rare = names[:LEVELS], names[LEVELS:]
-        others = 1 if rare else 0
+        names, most = found["level"].to_list(), _FEW_LEVELS if rows.few_cells else LEVELS
+        if len(names) > most:
+            # The most frequent of some rows look more frequent there than they are: half of the rows choose
+            # the levels, the other half counts them.
+            half = np.arange(len(texts)) % 2 == 1
+            chosen = counted(texts.filter(~half)).sort(["rows", "level"], descending=[True, False])
+            levels = chosen["level"].head(most).to_list()
+            texts, rows = texts.filter(half), rows.take(np.flatnonzero(half))
+        else:
+            levels = names
+        known = set(levels)
+        rare = [name for name in names if name not in known]
         cell = texts.replace_strict(
             pl.Series(levels, dtype=pl.String),
             pl.Series(range(len(levels)), dtype=pl.Int64),
             default=len(levels),
             return_dtype=pl.Int64,
         ).to_numpy(writable=True)
-        cells = len(levels) + others
+        cells = len(levels) + (1 if rare else 0)
         cell[texts.is_null().to_numpy()] = cells
         return cls(
             shares=shares_of(cell, cells, rows),
@@ -122,6 +132,10 @@ class CategoryWindow:
         return cls(profile, texts.null_count(), rows, expected, noise, current, present)
 
     @property
+    def rows(self) -> int:
+        return self.present + self.absent
+
+    @property
     def known(self) -> int:
         return self.present - sum(self.unseen.values())
 
@@ -149,14 +163,21 @@ class CategoryWindow:
             return
         yield self._new()
         if self.known:
-            yield distribution(self.expected.shares, self.current, self.noise)
+            yield distribution(self.expected.shares, self.current, self.noise, self._by_name())
             yield self._level()
+
+    def _by_name(self) -> NDArray[np.int64]:
+        """Cells in an order that has nothing to do with their rows; all others last."""
+        order = sorted(range(len(self.profile.levels)), key=lambda index: self.profile.levels[index])
+        return np.array([*order, *range(len(order), len(self.current))], dtype=np.int64)
 
     def _new(self) -> Aspect:
         rows = sum(self.unseen.values())
         share = rows / self.present
         before = max(1, self.profile.singletons)
-        p = p_share(rows, self.present, before, self.profile.shares.present) if rows else 1.0
+        # Where there are rare levels only half of the reference's rows were counted into cells.
+        seen = self.profile.shares.present * (2 if self.profile.rare else 1)
+        p = p_share(rows, self.present, before, seen) if rows else 1.0
         told = ", ".join(f"{name!r} {part:.1%}" for name, part in self.new_categories()[:3])
         return Aspect("new", p, share, RARE, f"{share:.1%} of the rows have values never seen before: {told}")
 

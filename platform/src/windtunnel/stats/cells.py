@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 FINE_SEASONS = 24
-"""With more seasons than this (hours of a week), shares by season are kept for groups of cells."""
-_GROUPS = 8
+"""With more seasons than this (hours of a week) columns get fewer cells, or the profile would grow large and
+each season's shares would stand on few rows."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,15 @@ class Rows:
     season: NDArray[np.int64] | None
     seasons: list[str]
 
+    @property
+    def few_cells(self) -> bool:
+        """Whether there are so many seasons that columns get few cells."""
+        return len(self.seasons) > FINE_SEASONS
+
     @classmethod
     def of(cls, count: int, blocks: pl.Series | None, seasons: pl.Series | None) -> Rows:
-        block, _ = _codes(blocks)
-        season, names = _codes(None if seasons is None else seasons.cast(pl.String))
+        block, _ = codes_of(blocks)
+        season, names = codes_of(None if seasons is None else seasons.cast(pl.String))
         return cls(count, block, season, [str(name) for name in names])
 
     def take(self, index: NDArray[np.int64]) -> Rows:
@@ -84,14 +89,13 @@ class Expected:
 
 @dataclass(frozen=True)
 class SeasonShares:
-    """Rows by season and group of cells: counts [S, G], group of each cell [B], missing rows [S]."""
+    """Rows by season and cell: counts [S, B], missing rows [S]."""
 
     names: list[str]
-    group: NDArray[np.int64]
     counts: NDArray[np.int64]
     missing: NDArray[np.int64]
 
-    def expected(self, counts: NDArray[np.int64], mix: Mapping[str, int]) -> Expected | None:
+    def expected(self, mix: Mapping[str, int]) -> Expected | None:
         """The shares of a window with that mix of seasons; None where it has no season of the reference."""
         weight = np.array([float(mix.get(name, 0)) for name in self.names])
         rows = self.counts.sum(axis=1)
@@ -100,13 +104,10 @@ class SeasonShares:
             return None
         weight /= weight.sum()
         by_season = self.counts / np.maximum(rows, 1)[:, None]
-        of_group = np.bincount(self.group, counts, minlength=self.counts.shape[1])
-        within = counts / np.maximum(of_group[self.group], 1.0)
-        shares = (weight @ by_season)[self.group] * within
         missing_rate = self.missing / np.maximum(rows + self.missing, 1)
         chosen = weight > 0.0
         return Expected(
-            shares=shares / shares.sum(),
+            shares=weight @ by_season,
             rows=1.0 / float(np.sum(np.square(weight[chosen]) / rows[chosen])),
             missing=float(weight @ missing_rate),
             missing_rows=1.0
@@ -116,7 +117,6 @@ class SeasonShares:
     def to_json(self) -> dict[str, Any]:
         return {
             "names": self.names,
-            "group": self.group.tolist(),
             "counts": self.counts.tolist(),
             "missing": self.missing.tolist(),
         }
@@ -126,7 +126,6 @@ class SeasonShares:
         counts = np.asarray(found["counts"], dtype=np.int64)
         return cls(
             names=list(found["names"]),
-            group=np.asarray(found["group"], dtype=np.int64),
             counts=counts.reshape(len(found["names"]), -1),
             missing=np.asarray(found["missing"], dtype=np.int64),
         )
@@ -152,7 +151,7 @@ class Shares:
     def expected(self, mix: Mapping[str, int] | None) -> Expected:
         """Shares and missing rate of a window with that mix of seasons (rows of each)."""
         if self.seasons is not None and mix:
-            found = self.seasons.expected(self.counts, mix)
+            found = self.seasons.expected(mix)
             if found is not None:
                 return found
         return Expected(
@@ -185,23 +184,15 @@ def shares_of(
 ) -> Shares:
     """Count the rows of a reference, given the cell of each [N]; `cells` itself stands for no value."""
     counts = np.bincount(cell, minlength=cells + 1)
-    seasons = None if rows.season is None else _by_season(cell, counts[:cells], rows)
+    seasons = None if rows.season is None else _by_season(cell, cells, rows)
     between = None if rows.block is None else _between(cell, cells, rows, scores or {})
     return Shares(counts[:cells], int(counts[cells]), seasons, between)
 
 
-def _by_season(cell: NDArray[np.int64], counts: NDArray[np.int64], rows: Rows) -> SeasonShares:
+def _by_season(cell: NDArray[np.int64], cells: int, rows: Rows) -> SeasonShares:
     assert rows.season is not None
-    cells, seasons = len(counts), len(rows.seasons)
-    table = _table(rows.season, seasons, cell, cells + 1)
-    group = np.arange(cells)
-    if seasons > FINE_SEASONS and cells > _GROUPS:
-        ends = np.cumsum(counts) - counts / 2.0
-        group = np.minimum((ends * _GROUPS / max(1, counts.sum())).astype(np.int64), _GROUPS - 1)
-        group = np.unique(group, return_inverse=True)[1]
-    grouped = np.zeros((seasons, int(group.max(initial=-1)) + 1), dtype=np.int64)
-    np.add.at(grouped.T, group, table[:, :cells].T)
-    return SeasonShares(rows.seasons, group.astype(np.int64), grouped, table[:, cells])
+    table = _table(rows.season, len(rows.seasons), cell, cells + 1)
+    return SeasonShares(rows.seasons, table[:, :cells], table[:, cells])
 
 
 def _between(
@@ -255,7 +246,7 @@ def _table(
     return flat.reshape(first_count, second_count).astype(np.int64)
 
 
-def _codes(values: pl.Series | None) -> tuple[NDArray[np.int64] | None, list[Any]]:
+def codes_of(values: pl.Series | None) -> tuple[NDArray[np.int64] | None, list[Any]]:
     """Code of each row [N] in the order of the distinct values, and these; null is a value of its own."""
     if values is None:
         return None, []

@@ -2,8 +2,8 @@
 
 A join on the wrong key, or two columns swapped between rows, keeps every column's own distribution and
 destroys what the model has learnt. Columns enter by the normal score of their cell (numbers) or as the
-indicator of a frequent level (categories), at most 48 in all, on at most 50,000 rows; each is freed of its
-season's mean, so that two columns that follow the week do not count as dependent on each other.
+indicator of a frequent level (categories), at most 48 in all, on at most 50,000 rows; each is freed of the
+mean of its season and of its block: how columns go together within a day, not how days differ.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import polars as pl
 from windtunnel.stats.aspects import Aspect
 from windtunnel.stats.between_blocks import mean_of_blocks
 from windtunnel.stats.category_columns import CategoryProfile, as_texts
+from windtunnel.stats.cells import Rows, codes_of
 from windtunnel.stats.number_cells import as_numbers, scores_of
 from windtunnel.stats.number_columns import NumberProfile
 from windtunnel.stats.significance import p_difference
@@ -49,40 +50,39 @@ class Dependence:
     correlations: NDArray[np.float64]
     blocks: int
     between: NDArray[np.float64]
+    within_blocks: bool
     seasons: list[str]
     season_means: NDArray[np.float64]
 
     @classmethod
-    def of(
-        cls,
-        frame: pl.DataFrame,
-        columns: Mapping[str, Any],
-        block: NDArray[np.int64] | None,
-        season: NDArray[np.int64] | None,
-        seasons: list[str],
-    ) -> Dependence:
-        """frame: a sample of the reference; block and season: codes of its rows."""
+    def of(cls, frame: pl.DataFrame, columns: Mapping[str, Any], rows: Rows) -> Dependence:
+        """frame: a sample of the reference; rows: the blocks and seasons of these."""
         names = _names(columns)
+        if not names:
+            return cls([], frame.height, np.empty(0), 0, np.empty(0), False, [], np.empty((0, 0)))
         scores = _scores(frame, columns, names)
         means = np.zeros((0, len(names)))
-        if season is not None:
-            rows = np.maximum(np.bincount(season, minlength=len(seasons)), 1)
-            means = (
-                np.stack([np.bincount(season, score, len(seasons)) / rows for score in scores.T], axis=1)
-                if len(names)
-                else np.zeros((len(seasons), 0))
-            )
-            scores = scores - means[season]
+        if rows.season is not None:
+            means = _means(scores, rows.season, len(rows.seasons))
+            scores = scores - means[rows.season]
+        if rows.block is not None:
+            scores = scores - _means(scores, rows.block)[rows.block]
         correlations, variance = _correlations(scores)
-        blocks, between = _between(scores, correlations, variance, block)
-        return cls(names, len(scores), correlations, blocks, between, seasons, means)
+        blocks, between = _between(scores, correlations, variance, rows.block)
+        within = rows.block is not None
+        return cls(names, len(scores), correlations, blocks, between, within, rows.seasons, means)
 
     def aspects(
-        self, frame: pl.DataFrame, columns: Mapping[str, Any], seasons: pl.Series | None, window: Window
+        self,
+        frame: pl.DataFrame,
+        columns: Mapping[str, Any],
+        blocks: pl.Series | None,
+        seasons: pl.Series | None,
+        window: Window,
     ) -> tuple[list[Aspect], int]:
         """The most changed pairs of columns, and how many pairs were asked.
 
-        frame: a sample of the window; seasons: of its rows.
+        frame: a sample of the window; blocks and seasons: of its rows.
         """
         if len(self.names) < 2 or not self.rows or not frame.height:
             return [], 0
@@ -97,6 +97,9 @@ class Dependence:
             # A season that the reference never had has no mean to be freed of.
             means = np.vstack([self.season_means, np.zeros(len(self.names))])
             scores = scores - means[code.fill_null(len(self.seasons)).to_numpy()]
+        block, _ = codes_of(blocks if self.within_blocks else None)
+        if block is not None:
+            scores = scores - _means(scores, block)[block]
         correlations, variance = _correlations(scores)
         sampling = variance * (1.0 / len(scores) + 1.0 / self.rows)
         factor = mean_of_blocks(window.blocks, 0.0) + 1.0 / self.blocks if self.blocks else 0.0
@@ -144,6 +147,7 @@ class Dependence:
             ],
             "blocks": self.blocks,
             "between": [float(f"{value:.2g}") for value in self.between],
+            "within_blocks": self.within_blocks,
             "seasons": self.seasons,
             "season_means": [[round(float(value), 3) for value in row] for row in self.season_means],
         }
@@ -159,6 +163,7 @@ class Dependence:
             ),
             blocks=found["blocks"],
             between=np.asarray(found["between"], dtype=np.float64),
+            within_blocks=found["within_blocks"],
             seasons=list(found["seasons"]),
             season_means=np.asarray(found["season_means"], dtype=np.float64).reshape(-1, len(names)),
         )
@@ -211,6 +216,12 @@ def _scores(frame: pl.DataFrame, columns: Mapping[str, Any], names: list[str]) -
             is_level = (as_texts(frame[column]) == level).cast(pl.Float64)
             scores[:, index] = (is_level - share).fill_null(0.0).to_numpy()
     return scores
+
+
+def _means(scores: NDArray[np.float64], code: NDArray[np.int64], count: int = 0) -> NDArray[np.float64]:
+    """Mean scores [count, D] of the rows of each code."""
+    rows = np.maximum(np.bincount(code, minlength=count), 1)
+    return np.stack([np.bincount(code, score, count) / rows for score in scores.T], axis=1)
 
 
 def _correlations(scores: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -8,7 +8,7 @@ significant, and a hundred rows make noise look large.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
@@ -17,6 +17,7 @@ from windtunnel.stats.category_columns import CategoryProfile, CategoryWindow
 from windtunnel.stats.cells import Window
 from windtunnel.stats.dependence import sample_of
 from windtunnel.stats.distances import jensen_shannon, kolmogorov_smirnov, population_stability_index
+from windtunnel.stats.histograms import Histogram, of_categories, of_numbers
 from windtunnel.stats.number_columns import NumberProfile, NumberWindow
 from windtunnel.stats.significance import benjamini_hochberg
 from windtunnel.stats.text_columns import TextWindow
@@ -56,8 +57,8 @@ class ColumnDrift:
     sense for the kind. Of texts, psi and jensen_shannon are of 3-grams, ks and wasserstein of lengths.
     missing, reference_missing, out_of_range: shares of rows. new_categories and gone_categories: at most ten,
     with their share (now, and before). p_value is of the column, adjusted_p_value of all columns together.
-    effect: share of rows that would have to move, 0 to 1. Of too few rows, drifted is False and `reasons`
-    says so.
+    effect: share of rows that would have to move, 0 to 1. histogram: for a picture; of texts, of lengths.
+    Of too few rows, drifted is False and `reasons` says so.
     """
 
     column: str
@@ -77,9 +78,11 @@ class ColumnDrift:
     effect: float = 0.0
     drifted: bool = False
     reasons: list[str] = field(default_factory=list)
+    histogram: Histogram | None = None
 
     def to_json(self) -> dict[str, Any]:
-        return {name: _plain(value) for name, value in asdict(self).items()}
+        found = {name: _plain(value) for name, value in asdict(self).items()}
+        return found | {"histogram": None if self.histogram is None else self.histogram.to_json()}
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> ColumnDrift:
@@ -87,7 +90,8 @@ class ColumnDrift:
             name: [(str(value), float(share)) for value, share in found[name]]
             for name in ("new_categories", "gone_categories")
         }
-        return cls(**{**found, **pairs, "reasons": list(found["reasons"])})
+        histogram = None if found["histogram"] is None else Histogram.from_json(found["histogram"])
+        return cls(**{**found, **pairs, "reasons": list(found["reasons"]), "histogram": histogram})
 
 
 @dataclass(frozen=True)
@@ -121,7 +125,7 @@ def compare(
     window = Window.of(current.height, blocks, seasons if reference.seasons else None)
     asked = [_ask(name, profile, current, window, rule) for name, profile in reference.columns.items()]
     if len(reference.dependence.names) > 1:
-        asked.append(_ask_dependence(reference, current, seasons, window, rule))
+        asked.append(_ask_dependence(reference, current, blocks, seasons, window, rule))
     return _judged(asked, rule)
 
 
@@ -143,14 +147,14 @@ def _verdict(asked: _Asked, p_value: float, adjusted: float, rule: DriftRule) ->
         if aspect.effect >= aspect.floor * rule.min_effect and aspect.p_value * factor <= rule.alpha
     ]
     drifted = adjusted <= rule.alpha and bool(shown)
-    values = asdict(drift) | {
-        "p_value": p_value,
-        "adjusted_p_value": adjusted,
-        "effect": max((aspect.effect for aspect in asked.aspects), default=0.0),
-        "drifted": drifted,
-        "reasons": [aspect.text for aspect in _most_telling(shown)] if drifted else drift.reasons,
-    }
-    return ColumnDrift(**values)
+    return replace(
+        drift,
+        p_value=p_value,
+        adjusted_p_value=adjusted,
+        effect=max((aspect.effect for aspect in asked.aspects), default=0.0),
+        drifted=drifted,
+        reasons=[aspect.text for aspect in _most_telling(shown)] if drifted else drift.reasons,
+    )
 
 
 def _most_telling(shown: list[Aspect]) -> list[Aspect]:
@@ -192,6 +196,7 @@ def _number(name: str, found: NumberWindow, window: Window) -> tuple[ColumnDrift
         missing=found.counted.missing / max(1, window.rows),
         reference_missing=found.expected.missing,
         out_of_range=found.out_of_range,
+        histogram=of_numbers(found) if measured else None,
     ), list(found.aspects(window))
 
 
@@ -209,6 +214,7 @@ def _category(name: str, found: CategoryWindow, window: Window) -> tuple[ColumnD
         reference_missing=found.expected.missing,
         new_categories=found.new_categories(),
         gone_categories=found.gone_categories() if measured else [],
+        histogram=of_categories(found) if measured else None,
     ), list(found.aspects(window))
 
 
@@ -216,24 +222,30 @@ def _text(name: str, found: TextWindow, window: Window) -> tuple[ColumnDrift, li
     lengths, _ = _number(name, found.length, window)
     measured = found.rows > 0 and found.profile.rows > 0
     shares, noise = found.profile.shares, found.gram_noise
-    values = asdict(lengths) | {
-        "kind": "text",
-        "psi": population_stability_index(shares, found.current, noise) if measured else None,
-        "jensen_shannon": jensen_shannon(shares, found.current, noise) if measured else None,
-        "out_of_range": 0.0,
-    }
-    return ColumnDrift(**values), list(found.aspects(window))
+    drift = replace(
+        lengths,
+        kind="text",
+        psi=population_stability_index(shares, found.current, noise) if measured else None,
+        jensen_shannon=jensen_shannon(shares, found.current, noise) if measured else None,
+        out_of_range=0.0,
+    )
+    return drift, list(found.aspects(window))
 
 
 def _ask_dependence(
-    reference: FrameProfile, current: pl.DataFrame, seasons: pl.Series | None, window: Window, rule: DriftRule
+    reference: FrameProfile,
+    current: pl.DataFrame,
+    blocks: pl.Series | None,
+    seasons: pl.Series | None,
+    window: Window,
+    rule: DriftRule,
 ) -> _Asked:
     index = sample_of(current)
     drift = ColumnDrift(CORRELATION, "correlation", rows=len(index))
     if current.height < rule.min_rows:
         return _Asked(drift, [], 0)
-    of_rows = seasons.gather(index) if seasons is not None and reference.seasons else None
-    aspects, pairs = reference.dependence.aspects(current[index], reference.columns, of_rows, window)
+    block, season = (None if series is None else series.gather(index) for series in (blocks, seasons))
+    aspects, pairs = reference.dependence.aspects(current[index], reference.columns, block, season, window)
     return _Asked(drift, aspects, pairs)
 
 

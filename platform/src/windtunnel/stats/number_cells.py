@@ -24,9 +24,14 @@ FEW_VALUES = 32
 TAIL = 0.02
 """The outermost two cells on either side, half a percent and one and a half, make up the tails."""
 _LEVELS = (0.005, TAIL, *(step / 25.0 for step in range(1, 25)), 1.0 - TAIL, 0.995)
+_FEW_LEVELS = (TAIL, *(step / 8.0 for step in range(1, 8)), 1.0 - TAIL)
 _CHUNK = 65_536
 """Rows that stay in a core's cache while all edges pass over them: five times as fast as a search a row."""
-RESOLUTIONS = (100.0, 10.0, 1.0, 0.1, 0.01, 0.001, 1e-4, 1e-5)
+RESOLUTIONS = (100.0, 10.0, 1.0, 0.1, 0.01, 0.001, 1e-4)
+_BLUR = 6e-8
+"""Relative rounding error of single precision."""
+_TELLING = 0.05
+"""Of a resolution: with a rounding error beyond it, whether a value is a multiple cannot be told."""
 _GRANULARITY_ROWS = 20_000
 
 
@@ -44,8 +49,10 @@ def as_numbers(column: pl.Series) -> NDArray[np.float64]:
     return column.to_numpy()
 
 
-def edges_of(present: NDArray[np.float64]) -> NDArray[np.float64]:
+def edges_of(present: NDArray[np.float64], few: bool = False) -> NDArray[np.float64]:
     """Inner edges of a reference's cells from its sorted values [N]; cell i holds edges[i-1] <= x < edges[i].
+
+    few: ten cells in place of 29.
 
     An edge lies half way between two neighbouring values, so that the same value in single precision, as the
     serving process logs it, falls into the same cell.
@@ -53,8 +60,9 @@ def edges_of(present: NDArray[np.float64]) -> NDArray[np.float64]:
     if len(present) == 0:
         return np.empty(0)
     steps = np.flatnonzero(np.diff(present)) + 1
-    if len(steps) >= FEW_VALUES:
-        chosen = np.minimum((np.array(_LEVELS) * len(present)).astype(np.int64), len(present) - 1)
+    levels = _FEW_LEVELS if few else _LEVELS
+    if len(steps) >= (len(levels) if few else FEW_VALUES):
+        chosen = np.minimum((np.array(levels) * len(present)).astype(np.int64), len(present) - 1)
         first = np.searchsorted(present, present[chosen], side="left")
         steps = np.unique(first[first > 0])
     return np.unique((present[steps - 1] + present[steps]) / 2.0)
@@ -63,22 +71,17 @@ def edges_of(present: NDArray[np.float64]) -> NDArray[np.float64]:
 def scores_of(shares: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
     """Contrasts [B] that find what an overall test of so many cells would need more rows for.
 
-    location: the normal score of each cell (a shift of one is one standard deviation of a normal column);
-    spread: its square, freed of location; low and high: whether the cell is in that tail.
+    location: the normal score of each cell (a shift of one is one standard deviation of a normal column); low
+    and high: whether the cell is in that tail. Empty where all rows are in one cell.
     """
     middle = np.cumsum(shares) - shares / 2.0
     normal = NormalDist()
     location = np.array([normal.inv_cdf(min(max(value, 1e-4), 1.0 - 1e-4)) for value in middle])
     location -= shares @ location
     power = float(shares @ np.square(location))
-    scores = {"location": location / math.sqrt(power)} if power > 0.0 else {}
-    if scores and np.count_nonzero(shares) > 2:
-        square = np.square(scores["location"])
-        spread = square - shares @ square
-        spread -= float(shares @ (spread * scores["location"])) * scores["location"]
-        scores["spread"] = spread
-        scores |= tails_of(shares)
-    return scores
+    if power <= 0.0:
+        return {}
+    return {"location": location / math.sqrt(power), **tails_of(shares)}
 
 
 def tails_of(shares: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
@@ -153,19 +156,17 @@ def count_cells(
 
 
 def granularity(values: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Rows by how coarse their value is: multiples of 100, of 10, of 1 … of 0.00001, finer; zeros left out.
+    """[R, 2]: for each of RESOLUTIONS, rows that show whether they are a multiple of it, and those that are.
 
-    Looks at up to 20,000 rows, as single precision shows them: what that cannot tell apart counts as coarse.
+    Looks at up to 20,000 rows, zeros left out, as single precision shows them.
     """
-    step = max(1, len(values) // _GRANULARITY_ROWS)
-    sample = values[::step]
-    sample = sample[np.isfinite(sample) & (sample != 0.0)].astype(np.float32).astype(np.float64)
-    left = np.ones(len(sample), dtype=np.bool_)
-    counts = []
+    sample = values[:: max(1, len(values) // _GRANULARITY_ROWS)]
+    sample = np.abs(sample[np.isfinite(sample) & (sample != 0.0)]).astype(np.float32).astype(np.float64)
+    found = []
     for resolution in RESOLUTIONS:
         units = sample / resolution
-        blur = 2e-7 * np.abs(units)
-        coarse = left & ((np.abs(units - np.rint(units)) <= blur + 1e-9) | (blur > 0.01))
-        counts.append(int(np.count_nonzero(coarse)))
-        left &= ~coarse
-    return np.array([*counts, int(np.count_nonzero(left))], dtype=np.int64)
+        blur = _BLUR * units
+        told = blur <= _TELLING
+        multiple = told & (np.abs(units - np.rint(units)) <= blur + 1e-9)
+        found.append([int(np.count_nonzero(told)), int(np.count_nonzero(multiple))])
+    return np.array(found, dtype=np.int64)

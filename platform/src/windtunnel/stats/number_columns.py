@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from windtunnel.stats.aspects import RARE, Aspect, Noise, contrast, distribution, missing, p_cells
+from windtunnel.stats.aspects import RARE, Aspect, Noise, contrast, distribution, missing, spread
 from windtunnel.stats.cells import Shares, shares_of
 from windtunnel.stats.distances import wasserstein
 from windtunnel.stats.number_cells import (
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _QUANTILES = (0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99)
 _SLACK = 1e-6
 """Of the reference's range: what lies no farther outside it is a rounding error."""
+_NEARLY_ALL = 0.95
 _COARSER = 2.0
 """The floor of a change of rounding: it concerns a whole column at once, and harms little by itself."""
 
@@ -42,7 +43,7 @@ class NumberProfile:
     """Shares over cells between `edges`, and what a reader and the distances need besides.
 
     Moments, quantiles and range are of finite values, NaN where there are none; tail_means are the means of
-    the first and last cell; granularity counts a sample's rows by how coarse their values are.
+    the first and last cell; granularity: see there, [R, 2]; values: of the cells, where each is one value.
     """
 
     shares: Shares
@@ -54,6 +55,7 @@ class NumberProfile:
     tail_means: tuple[float, float]
     quantiles: Mapping[str, float]
     granularity: NDArray[np.int64]
+    values: list[float]
     kind = "number"
 
     @classmethod
@@ -61,10 +63,11 @@ class NumberProfile:
         values = as_numbers(column)
         finite = np.isfinite(values)
         present = np.sort(values[finite])
-        edges = edges_of(present)
+        edges = edges_of(present, rows.few_cells)
         cell = np.searchsorted(edges, values, side="right")
         cell[~finite] = cells = len(edges) + 1
         counts = np.bincount(cell, minlength=cells + 1)[:cells]
+        distinct = present[np.flatnonzero(np.diff(present, prepend=-math.inf))]
         scores = scores_of(counts / max(1, len(present)))
         some = len(present) > 0
         picked = np.quantile(present, _QUANTILES) if some else np.full(len(_QUANTILES), math.nan)
@@ -79,6 +82,7 @@ class NumberProfile:
             tail_means=(float(first.mean()), float(last.mean())) if some else (math.nan, math.nan),
             quantiles={f"{level:g}": float(q) for level, q in zip(_QUANTILES, picked, strict=True)},
             granularity=granularity(values),
+            values=[float(value) for value in distinct] if len(distinct) == cells else [],
         )
 
     def count(self, column: pl.Series) -> tuple[Counted, NDArray[np.int64]]:
@@ -100,6 +104,7 @@ class NumberProfile:
             "edges": [_short(edge) for edge in self.edges],
             "tail_means": [_short(mean) for mean in self.tail_means],
             "granularity": self.granularity.tolist(),
+            "values": [_short(value) for value in self.values],
             "shares": self.shares.to_json(),
         }
 
@@ -116,6 +121,7 @@ class NumberProfile:
             tail_means=(_number(low), _number(high)),
             quantiles={level: _number(value) for level, value in found["quantiles"].items()},
             granularity=np.asarray(found["granularity"], dtype=np.int64),
+            values=list(found["values"]),
         )
 
 
@@ -169,12 +175,15 @@ class NumberWindow:
         yield self._granularity()
         yield distribution(self.expected.shares, self.current, self.noise)
         scores = scores_of(shares.counts / shares.present)
-        for name, text in (("location", self._moved), ("spread", self._spread)):
-            if name in scores:
-                p, effect, difference = contrast(
-                    name, scores[name], self.expected.shares, self.current, self.noise
-                )
-                yield Aspect(name, p, effect, 1.0, text(difference))
+        if "location" in scores:
+            score = scores["location"]
+            p, effect, difference = contrast(
+                "location", score, self.expected.shares, self.current, self.noise
+            )
+            yield Aspect("location", p, effect, 1.0, self._moved(difference))
+            if len(score) > 2:
+                p, effect, difference = spread(score, self.expected.shares, self.current, self.noise)
+                yield Aspect("spread", p, effect, 1.0, self._spread(difference))
         for name in ("low", "high"):
             if name in scores:
                 yield self._tail(name, scores[name])
@@ -231,23 +240,26 @@ class NumberWindow:
         return 1.0 if sampling <= 0.0 else float(sampling / (sampling + ends))
 
     def _granularity(self) -> Aspect:
+        """Whether values are rounded more coarsely, or more finely, than nearly all were before."""
         before, now = self.profile.granularity, self.granularity
-        rows, reference_rows = int(now.sum()), int(before.sum())
-        if not rows or not reference_rows:
-            return Aspect("granularity", 1.0, 0.0, _COARSER, "")
-        p, q = before / reference_rows, now / rows
-        effect = float(np.abs(p - q).sum() / 2.0)
-        grains = Noise(rows, reference_rows)
-        chance = p_cells(p, q, np.zeros_like(p), grains)
-        # The finest resolution that most of the values show, before and now.
-        coarse = [_finest(share) for share in (p, q)]
-        text = f"its values are rounded differently: {coarse[0]} before, {coarse[1]} now"
-        return Aspect("granularity", chance, effect, _COARSER, text)
-
-
-def _finest(shares: NDArray[np.float64]) -> str:
-    index = int(np.searchsorted(np.cumsum(shares), 0.95))
-    return f"multiples of {RESOLUTIONS[index]:g}" if index < len(RESOLUTIONS) else "full precision"
+        own = next(
+            (i for i, (told, yes) in enumerate(before) if told and yes >= _NEARLY_ALL * told), len(before)
+        )
+        asked = [index for index in (own - 1, own) if 0 <= index < len(before)]
+        if self.profile.values:
+            # Few values: how many of them are multiples of ten follows from their own shares.
+            asked = [index for index in asked if index == own]
+        worst = Aspect("granularity", 1.0, 0.0, _COARSER, "")
+        for index in asked:
+            (rows, count), (reference_rows, reference) = now[index], before[index]
+            p = min(1.0, len(asked) * p_share(count, rows, reference, reference_rows))
+            share, usual = count / max(1, rows), reference / max(1, reference_rows)
+            if rows and reference_rows and p < worst.p_value:
+                text = (
+                    f"{share:.0%} of its values are multiples of {RESOLUTIONS[index]:g} ({usual:.0%} before)"
+                )
+                worst = Aspect("granularity", p, abs(share - usual), _COARSER, text)
+        return worst
 
 
 def _short(value: float) -> float | None:
@@ -257,3 +269,8 @@ def _short(value: float) -> float | None:
 
 def _number(value: float | None) -> float:
     return math.nan if value is None else value
+
+
+def shorter(value: float) -> str:
+    """For a label: three significant digits, whole numbers as they are."""
+    return f"{value:.0f}" if value == round(value) and abs(value) < 1e6 else f"{value:.3g}"

@@ -80,8 +80,7 @@ def profile_frame(
     rows = Rows.of(frame.height, blocks, seasons)
     columns = {column.name: _profile(column, rows) for column in frame.iter_columns()}
     index = sample_of(frame)
-    some = rows.take(index)
-    dependence = Dependence.of(frame[index], columns, some.block, some.season, rows.seasons)
+    dependence = Dependence.of(frame[index], columns, rows.take(index))
     return FrameProfile(frame.height, columns, dependence, rows.seasons)
 
 

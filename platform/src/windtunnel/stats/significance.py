@@ -69,8 +69,9 @@ def p_share(
 ) -> float:
     """Two-sided p value of two shares being equal: `current` of `current_rows` rows, `reference` likewise.
 
-    between: variance of the difference that blocks add. Where either sample expects few rows, the
-    conditional binomial test (exact for independent rows) on counts shrunk by the design effect.
+    between: variance of the difference that blocks add, near the reference's share. Where either sample
+    expects few rows, the conditional binomial test (exact for independent rows) on counts shrunk by the
+    design effect.
     """
     rows = current_rows + reference_rows
     if current_rows <= 0.0 or reference_rows <= 0.0:
@@ -81,6 +82,7 @@ def p_share(
         return 1.0
     sampling = pooled * (1.0 - pooled) * (1.0 / current_rows + 1.0 / reference_rows)
     difference = current / current_rows - reference / reference_rows
+    between = _between_shares(current / current_rows, reference / reference_rows, between)
     p_normal = p_difference(difference, sampling + between, doubt)
     if rare * min(current_rows, reference_rows) >= _FEW:
         return p_normal
@@ -91,6 +93,21 @@ def p_share(
     more = float(betainc(here, there + 1.0, part)) if here > 0.0 else 1.0
     fewer = float(betainc(there, here + 1.0, 1.0 - part)) if there > 0.0 else 1.0
     return max(min(1.0, 2.0 * min(more, fewer)), p_normal if math.isfinite(doubt) else 0.0)
+
+
+def _between_shares(current: float, reference: float, between: float) -> float:
+    """The variance between blocks that is to be expected of a share that far from the reference's.
+
+    Days differ by factors: where a tail has 2 % of the rows with a standard deviation of 2 %, a day with 15 %
+    is no rarity. Log-normal with the same mean and variance; of the complement, where the share is large.
+    """
+    if reference > 0.5:
+        current, reference = 1.0 - current, 1.0 - reference
+    if between <= 0.0 or reference <= 0.0 or current <= reference:
+        return between
+    spread = math.log1p(between / (reference * reference))
+    distance = math.log(current / reference) + spread / 2.0
+    return max(between, (current - reference) ** 2 * spread / (distance * distance))
 
 
 def p_beyond(beyond: float, current_rows: float, reference_rows: float) -> float:
