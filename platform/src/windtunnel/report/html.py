@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-_VOID = frozenset({"br", "circle", "hr", "line", "link", "meta", "path", "rect"})
+_VOID = frozenset({"br", "hr", "link", "meta"})
+_SHAPES = frozenset({"circle", "line", "path", "rect"})
 # Controls, and what turns the direction of text or hides in it: a name must look like what it is.
 _UNSEEN = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u202a-\u202e\u2060-\u2069\ufeff\ud800-\udfff]"
@@ -33,7 +34,9 @@ def tag(name: str, *children: Child, **attributes: object) -> Markup:
     """One element. `class_` is `class`, other underscores are hyphens; None leaves an attribute out."""
     opening = "".join([name, *_attributes(attributes)])
     if name in _VOID:
-        return Markup(f"<{opening}>" if name in ("br", "hr", "link", "meta") else f"<{opening}/>")
+        return Markup(f"<{opening}>")
+    if name in _SHAPES and not children:
+        return Markup(f"<{opening}/>")
     return Markup(f"<{opening}>{join(children)}</{name}>")
 
 

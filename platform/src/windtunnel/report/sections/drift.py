@@ -61,7 +61,8 @@ def _overview(found: Sequence[ColumnHistory], windows: Sequence[Measure]) -> Mar
             cells(
                 one.levels,
                 one.drifted,
-                f"{one.name}: drifted in {sum(one.drifted)} of {words.count(len(windows), 'window')}",
+                f"{words.clip(one.name)}: drifted in {sum(one.drifted)} of "
+                f"{words.count(len(windows), 'window')}",
             ),
             class_="row",
         )
@@ -94,12 +95,9 @@ def _multiples(found: Sequence[ColumnHistory], windows: Sequence[Measure]) -> Ma
 
 
 def _multiple(one: ColumnHistory, windows: Sequence[Measure], highest: float) -> Markup:
-    titles = [
-        f"{words.span(measure.window.start, measure.window.end)}: effect {words.number(effect, 2)}"
-        for measure, effect in zip(windows, one.effects, strict=True)
-    ]
     reasons = [str(reason) for reason in one.now.get("reasons") or ()][:3]
-    line = spark(one.effects, one.drifted, titles, max(highest, 0.2), f"{one.name}: effect over the windows")
+    now = words.number(one.effects[-1], 2)
+    says = f"{words.clip(one.name)}: effect over {words.count(len(windows), 'window')}, now {now}"
     return tag(
         "article",
         tag(
@@ -107,8 +105,14 @@ def _multiple(one: ColumnHistory, windows: Sequence[Measure], highest: float) ->
             tag("h3", name(one.name)),
             badge("warning", "drifted") if one.drifts else badge("good", "same now"),
         ),
-        tag("p", one.kind, _value(", PSI ", one.now.get("psi")), class_="kind"),
-        line if len(windows) >= _NEEDED else None,
+        tag(
+            "p",
+            one.kind,
+            _value(", effect ", one.effects[-1]),
+            _value(", PSI ", one.now.get("psi")),
+            class_="kind",
+        ),
+        spark(one.effects, one.drifted, max(highest, 0.2), says) if len(windows) >= _NEEDED else None,
         _shape(one),
         tag("ul", [tag("li", sentence(reason)) for reason in reasons], class_="reasons") if reasons else None,
         class_="multiple",
@@ -119,14 +123,14 @@ def _shape(one: ColumnHistory) -> Markup | None:
     histogram = one.now.get("histogram")
     if not isinstance(histogram, dict):
         return None
-    labels = [str(label) for label in histogram.get("labels", ())]
+    labels = [words.clip(label) for label in histogram.get("labels", ())]
     before, now = (
         [float(share or 0.0) for share in histogram.get(key, ())] for key in ("reference", "current")
     )
     if not labels or not len(labels) == len(before) == len(now):
         return None
     return figure(
-        shapes(labels, before, now, f"{one.name}: shares by value, before and now"),
+        shapes(labels, before, now, f"{words.clip(one.name)}: shares by value, before and now"),
         keys=(("block before", "reference"), ("block after", "now")),
     )
 

@@ -68,7 +68,8 @@ def _row(one: SliceQuality, shared: Scale) -> Markup:
     low, high = one.interval or (0.0, 0.0)
     better = high < 0
     says = (
-        f"{one.value}: {words.number(one.loss)} where {words.number(one.reference_loss)} was promised, "
+        f"{words.clip(one.value)}: {words.number(one.loss)} where {words.number(one.reference_loss)} was "
+        "promised, "
         f"difference {words.signed(difference)}, between {words.signed(low)} and {words.signed(high)}, "
         f"{words.count(one.labelled, 'labelled row')}"
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from windtunnel.report import words
 from windtunnel.report.headline import sentence
-from windtunnel.report.html import name, tag
+from windtunnel.report.html import name, tag, text
 from windtunnel.report.layout import more, section
 
 if TYPE_CHECKING:
@@ -15,8 +15,10 @@ if TYPE_CHECKING:
     from windtunnel.report.html import Child, Markup
     from windtunnel.report.subject import Subject
 
-_OPEN, _MOST = 12, 100
+_OPEN, _MOST = 12, 40
 """Entries that are open to see, and those that can be unfolded."""
+_REASONS, _LONGEST = 3, 300
+"""Of one entry: how many, and characters of each."""
 _ACTS = {
     "promotion": ("▲", "good", "promoted"),
     "rollback": ("↩", "critical", "rolled back to"),
@@ -96,7 +98,7 @@ def _reasons(entry: dict[str, Any]) -> list[str]:
     reasons = [found] if isinstance(found, str) else [str(one) for one in found]
     because = entry.get("because")
     told = [f"because of {because}"] if isinstance(because, str) and because else []
-    return [one for one in [*reasons, *told] if one][:6]
+    return [text(one, _LONGEST) for one in [*reasons, *told] if one][:_REASONS]
 
 
 def _by(entry: dict[str, Any]) -> list[Child]:

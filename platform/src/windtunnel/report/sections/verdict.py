@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from windtunnel.report import words
 from windtunnel.report.headline import headline, metric, sentence
 from windtunnel.report.html import name, tag
+from windtunnel.report.html import text as plain
 from windtunnel.report.layout import badge
 
 if TYPE_CHECKING:
@@ -23,12 +24,13 @@ _STATES = {
     "cooling_down": ("info", "cooling down"),
     "out_of_budget": ("critical", "out of budget"),
 }
+_MOST = 30
 _ORDER = {"critical": 0, "warning": 1, "info": 2}
 
 
 def verdict(subject: Subject) -> Markup:
     head, last = headline(subject), subject.last
-    findings = sorted(last.findings, key=lambda one: _ORDER.get(one.severity, 3)) if last else []
+    findings = sorted(last.findings, key=lambda one: _ORDER.get(one.severity, 3))[:_MOST] if last else []
     return tag(
         "section",
         tag(
@@ -49,7 +51,7 @@ def verdict(subject: Subject) -> Markup:
 
 def _finding(severity: str, kind: str, text: str) -> Markup:
     mood = severity if severity in ("warning", "critical") else "info"
-    return tag("li", badge(mood, kind.replace("_", " ")), tag("span", sentence(text)))
+    return tag("li", badge(mood, kind.replace("_", " ")), tag("span", sentence(plain(text))))
 
 
 def _tiles(subject: Subject) -> Iterator[Markup]:
