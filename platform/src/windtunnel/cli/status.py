@@ -17,6 +17,7 @@ from windtunnel.features.freshness import read_freshness
 from windtunnel.ledger import Ledger
 from windtunnel.records import read_records
 from windtunnel.rollout.history import seat
+from windtunnel.spec.failures import recorded_reason
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -88,8 +89,10 @@ def _table(records: list[dict[str, Any]]) -> Table:
             f"{record['max_memory_bytes'] / 2**20:.0f}",
             f"{record['rows']:,}",
         )
-        if record["error"]:
-            table.add_row("", Text(record["error"].partition("\n")[0], "red"))
+        reason = recorded_reason(record)
+        if reason is not None:
+            first_line = record["error"].partition("\n")[0]
+            table.add_row("", Text(f"{reason}: {first_line}", "red"))
     return table
 
 
