@@ -192,16 +192,23 @@ def _features(built: Dashboard) -> Dashboard:
         built.with_row(Row("Features"))
         .with_panel(
             lines(
-                "Age over objective",
+                "Age",
                 [
                     (
-                        "(time() - max by (view) "
-                        f"(windtunnel_feature_newest_event_timestamp_seconds{{{HERE}}})) "
-                        f"/ max by (view) (windtunnel_feature_freshness_objective_seconds{{{HERE}}})",
+                        "time() - max by (view) "
+                        f"(windtunnel_feature_newest_event_timestamp_seconds{{{HERE}}})",
                         "{{view}}",
-                    )
+                    ),
+                    (
+                        or_none(
+                            f"max by (view) (windtunnel_feature_freshness_objective_seconds{{{HERE}}})",
+                            "view",
+                        ),
+                        "{{view}}, allowed",
+                    ),
                 ],
-                "Age of the newest event, over the age that the lifecycle allows: above 1 is stale.",
+                "Age of each view's newest event, and the age that the lifecycle allows, where it says so.",
+                unit="s",
             )
         )
         .with_panel(

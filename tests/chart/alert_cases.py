@@ -328,8 +328,8 @@ CASES = (
     Case(
         "WindtunnelExporterStale",
         series("windtunnel_exporter_last_refresh_timestamp_seconds", "0x30 1860+60x30", lifecycle=""),
-        quiet=5,
-        fires=15,
+        quiet=10,
+        fires=20,
         ends=35,
         severity="warning",
         summary="The exporter shows an old picture.",

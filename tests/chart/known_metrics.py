@@ -32,7 +32,7 @@ def known() -> dict[str, set[str]]:
     found = {name: set(metric.labels) for name, metric in METRICS.items()}
     serving = Metrics()
     for collector, names in serving.registry._collector_to_names.items():
-        found |= dict.fromkeys(names, set(getattr(collector, "_labelnames", ())))
+        found |= {name: set(getattr(collector, "_labelnames", ())) for name in names}
     for family in serving.predictions.collect():
         found[f"{family.name}_bucket"] = {"model", "version", "role"}
     mapping = yaml.safe_load((CHART / "files/statsd-mapping.yaml").read_text())
