@@ -52,6 +52,7 @@ component: venv ## The parts on real Feast, MLflow, Redis and serving processes,
 	dev/redis.sh
 	dev/clients.sh
 	dev/chromium.sh
+	dev/promtool.sh
 	$(PYTHON) -m pytest tests/component -n auto
 
 conformance: venv ## Both engines, asof and Spark, against the stated point-in-time semantics

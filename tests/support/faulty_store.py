@@ -37,6 +37,12 @@ class FaultyStore(ObjectStore):
         self._end(after)
         return found
 
+    def folders(self, prefix: str = "") -> list[str]:
+        lost = self._begin("folders")
+        found = super().folders(prefix)
+        self._end(lost)
+        return found
+
     def list(self, prefix: str = "", *, after: str = "") -> list[Entry]:
         lost = self._begin("list")
         found = super().list(prefix, after=after)

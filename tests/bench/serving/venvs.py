@@ -15,9 +15,9 @@ _ROOT = Path(__file__).parents[3]
 _PEERS = Path(__file__).with_name("peers")
 
 
-def python_of(peer: str) -> Path:
-    """The peer's interpreter; its packages are installed when they are not yet."""
-    requirements = _PEERS / f"{peer}.txt"
+def python_of(peer: str, peers: Path = _PEERS) -> Path:
+    """The peer's interpreter; its packages (`peers` has their list) are installed when they are not yet."""
+    requirements = peers / f"{peer}.txt"
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "/var/cache") / "windtunnel"
     key = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()[:12]
     directory = cache / "bench-peers" / f"{peer}-{key}"
@@ -37,9 +37,9 @@ def python_of(peer: str) -> Path:
     return python
 
 
-def versions(peer: str) -> str:
+def versions(peer: str, peers: Path = _PEERS) -> str:
     """The peer's pinned packages, for the table."""
-    return ", ".join((_PEERS / f"{peer}.txt").read_text().split()).replace("==", " ")
+    return ", ".join((peers / f"{peer}.txt").read_text().split()).replace("==", " ")
 
 
 def _uv(cache: Path) -> str:

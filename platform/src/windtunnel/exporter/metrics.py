@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
-
-from prometheus_client.core import Metric as Family
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from typing import Final, Literal
 
 LONGEST_LABEL: Final = 120
 """Characters of a label's value: columns and versions are named by users."""
 Kind = Literal["counter", "gauge"]
+_ESCAPED: Final = str.maketrans({"\\": r"\\", '"': r"\"", "\n": r"\n"})
 
 
 @dataclass(frozen=True)
@@ -157,11 +153,22 @@ class Samples:
     def names(self) -> set[str]:
         return set(self._values)
 
-    def collect(self) -> Iterator[Family]:
-        """As a registry of prometheus-client gives them."""
+    def labels(self, name: str) -> list[tuple[str, ...]]:
+        """Of the series of a metric."""
+        return list(self._values.get(name, ()))
+
+    def text(self) -> bytes:
+        """In Prometheus' text format. prometheus-client's own writer takes five times as long, a second for
+        200 lifecycles, in which scrapes would wait for the interpreter.
+        """
+        parts = []
         for name, values in self._values.items():
             metric = METRICS[name]
-            family = Family(name.removesuffix("_total"), metric.help, metric.kind)
-            for labels, value in values.items():
-                family.add_sample(name, dict(zip(metric.labels, labels, strict=True)), value)
-            yield family
+            parts.append(f"# HELP {name} {metric.help}\n# TYPE {name} {metric.kind}\n")
+            named = ",".join(f'{label}="%s"' for label in metric.labels)
+            line = f"{name}{{{named}}} %r\n" if named else f"{name} %r\n"
+            parts += [
+                line % (*(label.translate(_ESCAPED) for label in labels), value)
+                for labels, value in values.items()
+            ]
+        return "".join(parts).encode()

@@ -1,0 +1,1 @@
+"""The exporter's scrapes with many lifecycles: `python -m tests.bench.exporter`."""

@@ -1,0 +1,182 @@
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from recorded import NOON, stage_record
+
+from windtunnel.exporter.totals import MOST_STAGES, OTHER, OVERLAP, StageTotals, Totals
+from windtunnel.objects import Entry
+from windtunnel.spec.failures import Reason
+
+if TYPE_CHECKING:
+    from windtunnel.records import StageRecord
+
+
+def entry(key: str, seconds: float = 0.0, etag: str = "1") -> Entry:
+    return Entry(key, 10, etag, NOON + timedelta(seconds=seconds))
+
+
+def totalled(*records: StageRecord) -> Totals:
+    totals = Totals()
+    for number, record in enumerate(records):
+        totals.count(entry(f"shop/runs/{number}.json", number), record.to_json())
+    return totals
+
+
+def test_tries_are_counted_by_outcome_and_failures_by_reason() -> None:
+    totals = totalled(
+        stage_record(),
+        stage_record(reason=Reason.OUT_OF_MEMORY),
+        stage_record(reason=Reason.OUT_OF_MEMORY, at=NOON + timedelta(hours=1)),
+        stage_record(reason=Reason.TIMEOUT),
+    )
+    train = totals.stages["train"]
+    assert train.runs == {"success": 1, "failed": 3}
+    assert train.failures == {"out_of_memory": 2, "timeout": 1}
+    assert train.last_failure["out_of_memory"] == (NOON + timedelta(hours=1, seconds=60)).timestamp()
+    assert train.last_success == (NOON + timedelta(seconds=60)).timestamp()
+    assert train.cpu_seconds == 120
+
+
+def test_a_record_of_an_older_release_has_an_unknown_reason() -> None:
+    old = stage_record(reason=Reason.TIMEOUT).to_json()
+    del old["reason"]
+    totals = Totals()
+    totals.count(entry("a"), old)
+    assert totals.stages["train"].failures == {"unknown": 1}
+
+
+def test_cost_is_none_until_a_record_names_a_price() -> None:
+    assert totalled(stage_record()).stages["train"].cost is None
+    priced = totalled(stage_record(), stage_record(price=2.0), stage_record(price=0.0))
+    assert priced.stages["train"].cost == pytest.approx(2.0 / 60, abs=1e-6)
+
+
+def test_duration_and_memory_are_those_of_the_last_run_over_all_its_tries() -> None:
+    later = NOON + timedelta(hours=1)
+    totals = totalled(
+        stage_record(run_id="one", seconds=900, memory=900),
+        stage_record(run_id="two", at=later, seconds=10, memory=20, map_index=0),
+        stage_record(run_id="two", at=later, seconds=30, memory=5, map_index=1),
+        # the log of an earlier run that came late
+        stage_record(run_id="one", seconds=999, memory=999, try_number=2),
+    )
+    assert (totals.stages["train"].last_seconds, totals.stages["train"].peak_memory) == (30, 20)
+
+
+def test_the_longest_gap_is_that_between_runs_which_came_by_themselves() -> None:
+    def run(hour: float, kind: str = "scheduled__") -> StageRecord:
+        return stage_record(run_id=f"{kind}{hour}", at=NOON + timedelta(hours=hour))
+
+    stage = totalled(run(0), run(1), run(1.5, "manual__"), run(2)).stages["train"]
+    assert stage.longest_gap == 3600
+    assert totalled(run(0), run(1)).stages["train"].longest_gap is None
+    # a long gap is forgotten after eight others
+    many = totalled(run(0), *(run(100 + hour, "asset_triggered__") for hour in range(9)))
+    assert many.stages["train"].longest_gap == 3600
+    # the tries of one run are one start
+    retried = totalled(run(0), run(0), run(1), run(1), run(2))
+    assert retried.stages["train"].longest_gap == 3600
+
+
+def test_rows_are_rejected_once_by_source() -> None:
+    facts = {"rejected": {"orders": 3, "visits": 0}}
+    totals = totalled(
+        stage_record("extract", facts=facts),
+        stage_record("extract", facts=facts, cached=True),
+        stage_record("train", facts=facts),
+        stage_record("extract", facts={}),
+    )
+    assert totals.rejected == {"orders": 3, "visits": 0}
+
+
+def test_what_was_counted_is_not_counted_again() -> None:
+    totals = Totals()
+    listed = [entry("b", 2), entry("a", 1)]
+    assert [one.key for one in totals.uncounted(listed)] == ["a", "b"], "the oldest first"
+    for one in totals.uncounted(listed):
+        totals.count(one, stage_record().to_json())
+    assert totals.uncounted(listed) == []
+    late = entry("c", 2 - OVERLAP.total_seconds() / 2)
+    assert totals.uncounted([*listed, late]) == [late], "shown later, though written before"
+    assert totals.uncounted([entry("d", -OVERLAP.total_seconds())]) == [], "older than anything could be"
+
+
+def test_a_failure_that_is_explained_later_adds_its_reason_and_is_one_run() -> None:
+    totals = Totals()
+    totals.count(entry("a"), stage_record(reason=Reason.STOPPED).to_json())
+    explained = entry("a", 2, etag="2")
+    assert totals.uncounted([explained]) == [explained]
+    totals.count(explained, stage_record(reason=Reason.EVICTED).to_json())
+    assert totals.stages["train"].runs == {"failed": 1}
+    assert totals.stages["train"].failures == {"stopped": 1, "evicted": 1}
+
+
+@pytest.mark.parametrize(
+    "broken", [{}, {"stage": "train"}, {**stage_record().to_json(), "ended": "yesterday"}, {"stage": []}]
+)
+def test_what_is_no_record_adds_nothing_and_is_seen_once(broken: dict[str, object]) -> None:
+    totals = Totals()
+    with pytest.raises((KeyError, TypeError, ValueError)):
+        totals.count(entry("a"), broken)
+    assert totals.stages == {}
+    assert totals.uncounted([entry("a")]) == []
+
+
+def test_a_record_that_was_swept_is_seen() -> None:
+    totals = Totals()
+    totals.count(entry("a"), None)
+    assert (totals.stages, totals.uncounted([entry("a")])) == ({}, [])
+
+
+def test_names_beyond_the_bound_are_counted_together() -> None:
+    totals = totalled(*(replace(stage_record(), stage=f"stage{n}") for n in range(MOST_STAGES + 5)))
+    assert len(totals.stages) == MOST_STAGES + 1
+    assert totals.stages[OTHER].runs == {"success": 5}
+
+
+def test_ledger_entries_are_counted_by_action() -> None:
+    totals = Totals()
+    for number, action in enumerate(("promotion", "rollback", "promotion"), start=1):
+        written = (NOON + timedelta(minutes=number)).isoformat()
+        totals.enter({"action": action, "number": number, "written": written})
+    assert totals.ledger == {"promotion": 2, "rollback": 1}
+    assert totals.ledger_last["promotion"] == (NOON + timedelta(minutes=3)).timestamp()
+    assert totals.ledger_number == 3
+
+
+REASONS = st.one_of(st.none(), st.sampled_from(list(Reason)))
+RECORDS = st.builds(
+    stage_record,
+    stage=st.sampled_from(["extract", "train", "monitor"]),
+    run_id=st.sampled_from(["scheduled__1", "scheduled__2", "manual__1"]),
+    seconds=st.floats(0, 1e5),
+    reason=REASONS,
+    price=st.one_of(st.none(), st.floats(0, 100)),
+    at=st.integers(0, 10_000).map(lambda minutes: NOON + timedelta(minutes=minutes)),
+)
+
+
+@settings(max_examples=40)
+@given(st.lists(RECORDS, max_size=12), st.integers(0, 12))
+def test_counting_goes_on_after_a_restart_as_if_there_was_none(records: list[StageRecord], cut: int) -> None:
+    whole = totalled(*records)
+    first = totalled(*records[:cut])
+    again = Totals.from_json(json.loads(json.dumps(first.to_json())))
+    listed = [entry(f"shop/runs/{number}.json", number) for number in range(len(records))]
+    for one in again.uncounted(listed):
+        number = int(one.key.rpartition("/")[2].removesuffix(".json"))
+        again.count(one, records[number].to_json())
+    assert again == whole
+
+
+def test_totals_of_another_release_are_refused() -> None:
+    content = Totals(stages={"train": StageTotals()}).to_json()
+    with pytest.raises(ValueError, match="another release"):
+        Totals.from_json({**content, "version": 0})
