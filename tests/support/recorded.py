@@ -45,6 +45,7 @@ def stage_record(
     facts: dict[str, Any] | None = None,
     map_index: int | None = None,
     cached: bool = False,
+    view: str = "",
 ) -> StageRecord:
     """One try; it failed when there is a reason."""
     return StageRecord(
@@ -60,6 +61,7 @@ def stage_record(
         pod="pod-1",
         spec_digest=DIGEST,
         code_version="v1",
+        view=view,
         reason=reason,
         stage_class="small",
         price_per_hour=price,

@@ -1,8 +1,8 @@
 """How long a scrape takes at 200 lifecycles, while the exporter looks for what is new all the time.
 
 The exporter runs in a process of its own on a directory that holds, for each lifecycle, records of all
-stages, a ledger, two views, and measures of 48 columns; meanwhile stages end. Scrapes come as Prometheus sends them
-(gzipped) and plain; the aim is 200 ms for the slowest.
+stages, a ledger, two views, and measures of 48 columns; meanwhile stages end. Scrapes come as Prometheus
+sends them (gzipped) and plain; the aim is 200 ms for the slowest.
 """
 
 from __future__ import annotations

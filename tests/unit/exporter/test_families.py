@@ -47,6 +47,7 @@ def test_stages_and_the_ledger_are_shown() -> None:
     at = ("shop", "train")
     assert samples.value("windtunnel_stage_runs_total", *at, "success") == 1
     assert samples.value("windtunnel_stage_failures_total", *at, "timeout") == 1
+    assert samples.value("windtunnel_stage_failing", *at, "timeout") == 1
     assert samples.value("windtunnel_stage_last_success_timestamp_seconds", *at) == NOON.timestamp() + 60
     assert (
         samples.value("windtunnel_stage_last_failure_timestamp_seconds", *at, "timeout")

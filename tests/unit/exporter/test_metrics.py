@@ -16,9 +16,7 @@ UNITS = ("_seconds", "_bytes", "_ratio", "_total", "_info")
 
 def documented() -> dict[str, tuple[str, ...]]:
     """Metric → labels, of the tables in docs/metrics.md."""
-    rows = re.findall(
-        r"^\| `(windtunnel_(?!serving)\w+)` \|([^|]*)\|", DOCS.read_text(), flags=re.MULTILINE
-    )
+    rows = re.findall(r"^\| `(windtunnel_(?!serving)\w+)` \|([^|]*)\|", DOCS.read_text(), flags=re.MULTILINE)
     return {name: tuple(re.findall(r"`(\w+)`", labels)) for name, labels in rows}
 
 

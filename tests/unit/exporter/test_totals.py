@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recorded import NOON, stage_record
 
-from windtunnel.exporter.totals import MOST_STAGES, OTHER, OVERLAP, StageTotals, Totals
+from windtunnel.exporter.totals import MOST_PARTS, MOST_STAGES, OTHER, OVERLAP, StageTotals, Totals
 from windtunnel.objects import Entry
 from windtunnel.spec.failures import Reason
 
@@ -42,6 +42,37 @@ def test_tries_are_counted_by_outcome_and_failures_by_reason() -> None:
     assert train.last_failure["out_of_memory"] == (NOON + timedelta(hours=1, seconds=60)).timestamp()
     assert train.last_success == (NOON + timedelta(seconds=60)).timestamp()
     assert train.cpu_seconds == 120
+
+
+LATER = NOON + timedelta(hours=1)
+FAILED = stage_record("materialize", "one", view="a", reason=Reason.TIMEOUT)
+
+
+@pytest.mark.parametrize(
+    ("then", "reasons"),
+    [
+        ([], ["timeout"]),
+        ([stage_record("materialize", "one", view="b")], ["timeout"]),
+        ([stage_record("materialize", "one", view="a", at=LATER)], []),
+        ([stage_record("materialize", "two", view="b", at=LATER)], []),
+        ([stage_record("materialize", "two", view="b", at=NOON - timedelta(hours=1))], ["timeout"]),
+        ([stage_record("materialize", "one", view="a", at=LATER, reason=Reason.EVICTED)], ["evicted"]),
+        ([stage_record("materialize", "one", view="b", reason=Reason.STOPPED)], ["timeout"]),
+        ([stage_record("materialize", "one", view="b", reason=Reason.EVICTED)], ["evicted", "timeout"]),
+    ],
+)
+def test_a_part_fails_until_it_ends_well_or_another_does_in_a_later_run(
+    then: list[StageRecord], reasons: list[str]
+) -> None:
+    failing = totalled(FAILED, *then).stages["materialize"].failing
+    assert sorted(reason for _, _, reason in failing.values()) == reasons
+
+
+def test_failing_parts_are_bounded() -> None:
+    many = [stage_record(map_index=n, reason=Reason.TIMEOUT) for n in range(3 * MOST_PARTS)]
+    failing = totalled(*many).stages["train"].failing
+    assert len(failing) == MOST_PARTS + 1
+    assert totalled(*many, stage_record(run_id="next", at=LATER)).stages["train"].failing == {}
 
 
 def test_a_record_of_an_older_release_has_an_unknown_reason() -> None:

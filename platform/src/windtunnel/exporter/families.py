@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Final, get_args
 
 from windtunnel.monitoring.measures import PolicyState
@@ -46,6 +47,8 @@ def stages(lifecycle: str, totals: Totals, samples: Samples) -> None:
             samples.add(
                 "windtunnel_stage_last_failure_timestamp_seconds", stage.last_failure[reason], *at, reason
             )
+        for reason, count in Counter(why for _, _, why in stage.failing.values()).items():
+            samples.add("windtunnel_stage_failing", count, *at, reason)
         samples.add("windtunnel_stage_last_success_timestamp_seconds", stage.last_success, *at)
         samples.add("windtunnel_stage_last_duration_seconds", stage.last_seconds, *at)
         samples.add("windtunnel_stage_cpu_seconds_total", stage.cpu_seconds, *at)
@@ -106,9 +109,7 @@ def measured(lifecycle: str, measure: Measure, samples: Samples) -> None:
     if measure.drift:
         samples.add("windtunnel_model_drifted_columns", len(measure.drift.drifted), *at)
         drift(lifecycle, measure.drift, samples)
-    found: dict[tuple[str, str], int] = {}
-    for finding in measure.findings:
-        found[finding.kind, finding.severity] = found.get((finding.kind, finding.severity), 0) + 1
+    found = Counter((finding.kind, finding.severity) for finding in measure.findings)
     for (kind, severity), count in found.items():
         samples.add("windtunnel_model_findings", count, *at, kind, severity)
     if measure.policy:

@@ -46,6 +46,12 @@ METRICS: Final[dict[str, Metric]] = {
             "stage",
             "reason",
         ),
+        _of(
+            "windtunnel_stage_failing",
+            "Parts of a stage whose last try failed, by its reason.",
+            "stage",
+            "reason",
+        ),
         _of("windtunnel_stage_last_duration_seconds", "Longest try of a stage in its last run.", "stage"),
         _of("windtunnel_stage_cpu_seconds_total", "CPU time that a stage has used.", "stage"),
         _of(

@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Final
 
-from windtunnel.spec.failures import recorded_reason
+from windtunnel.spec.failures import Reason, recorded_reason
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -25,6 +25,7 @@ OVERLAP: Final = timedelta(minutes=15)
 MOST_STAGES: Final = 32
 MOST_SOURCES: Final = 64
 MOST_ACTIONS: Final = 32
+MOST_PARTS: Final = 64
 OTHER: Final = "other"
 """Where what is beyond those is counted."""
 _GAPS: Final = 8
@@ -43,6 +44,8 @@ class StageTotals:
     """By reason."""
     last_failure: dict[str, float] = field(default_factory=dict)
     """By reason."""
+    failing: dict[str, tuple[str, float, str]] = field(default_factory=dict)
+    """Parts of the stage (a view, a slice, a shard) whose last try failed: its run, its start, its reason."""
     last_success: float | None = None
     cpu_seconds: float = 0.0
     cost: float | None = None
@@ -64,6 +67,7 @@ class StageTotals:
         self.fail(record)
         if outcome == "success":
             self.last_success = max(self.last_success or 0.0, _moment(record["ended"]))
+            self._mend(record)
         self._last(record)
 
     def fail(self, record: Mapping[str, Any]) -> None:
@@ -72,6 +76,18 @@ class StageTotals:
         if reason is not None:
             self.failures[reason] = self.failures.get(reason, 0) + 1
             self.last_failure[reason] = max(self.last_failure.get(reason, 0.0), _moment(record["ended"]))
+            if reason is not Reason.STOPPED:  # by somebody who knows
+                part = _bounded(_part(record), self.failing, MOST_PARTS)
+                self.failing[part] = (str(record["run_id"]), _moment(record["started"]), str(reason))
+
+    def _mend(self, record: Mapping[str, Any]) -> None:
+        """A success mends its own part, and all that failed in runs before."""
+        run, started, mended = str(record["run_id"]), _moment(record["started"]), _part(record)
+        self.failing = {
+            part: (failed_run, failed_start, reason)
+            for part, (failed_run, failed_start, reason) in self.failing.items()
+            if failed_start > started or (part != mended and failed_run == run)
+        }
 
     @property
     def longest_gap(self) -> float | None:
@@ -167,10 +183,25 @@ class Totals:
         """Raises KeyError, TypeError, ValueError for what is none of this version."""
         if value.pop("version") != VERSION:
             raise ValueError("written by another release")
-        stages = {name: StageTotals(**stage) for name, stage in value.pop("stages").items()}
+        stages = {name: _stage_totals(stage) for name, stage in value.pop("stages").items()}
         newest = value.pop("newest")
         value["recent"] = {key: (str(when), str(tag)) for key, (when, tag) in value["recent"].items()}
         return cls(**value, stages=stages, newest=datetime.fromisoformat(newest) if newest else None)
+
+
+def _stage_totals(value: dict[str, Any]) -> StageTotals:
+    failing = {
+        part: (str(run), float(start), str(why)) for part, (run, start, why) in value.pop("failing").items()
+    }
+    return StageTotals(**value, failing=failing)
+
+
+def _part(record: Mapping[str, Any]) -> str:
+    """Which of a stage's parts a record is about; empty for one that has none."""
+    index = record.get("map_index")
+    return ".".join(
+        part for part in (str(record.get("view") or ""), "" if index is None else str(index)) if part
+    )
 
 
 def _rejected(record: Mapping[str, Any]) -> dict[str, int]:
