@@ -10,6 +10,7 @@ import pytest
 from windtunnel.errors import NotFoundError, SpecError
 from windtunnel.local.home import Home
 from windtunnel.local.runner import Runner, StepFailedError
+from windtunnel.records import read_records
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -87,6 +88,17 @@ def test_the_lifecycles_loader_is_asked_for_missing_data_and_a_stage_that_fails_
     assert caught.value.step == "extract"
     assert isinstance(caught.value.error, SpecError)
     assert recorder.events[-1] == "failed extract"
+
+
+def test_a_stage_that_dies_without_a_word_is_in_the_records(
+    runner: Runner, lifecycle_directory: Path, tmp_path: Path
+) -> None:
+    (lifecycle_directory / "load_sources.py").write_text(LOADER)
+    (lifecycle_directory / "features.py").write_text("import os\nos.kill(os.getpid(), 11)\n")
+    with pytest.raises(StepFailedError, match="the process was ended by SIGSEGV"):
+        runner.run(None, None, None)
+    [record] = read_records(Home.at(tmp_path / "home").open_store(), "demo")
+    assert (record["stage"], record["outcome"], record["reason"]) == ("extract", "failed", "crashed")
 
 
 def test_a_loading_that_was_interrupted_is_not_taken_for_a_whole_one(

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import tempfile
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, Protocol
 
-from windtunnel.errors import PermanentError, StoreError, WindtunnelError, from_json
+from windtunnel.errors import PermanentError, WindtunnelError, from_json
 from windtunnel.local import load_sources
 from windtunnel.local.home import Home, python
 from windtunnel.local.partitions import Days, choose_days, missing_sources
 from windtunnel.local.plan import Step, forced_stages, plan
 from windtunnel.local.process import Ended, run_child
+from windtunnel.local.silent_death import record_silent_death, silent_death
 from windtunnel.spec import Lifecycle, load_lifecycle
 from windtunnel.spec.stages import StageResult
 
@@ -41,11 +41,13 @@ class Reporter(Protocol):
 
 @dataclass
 class Outcome:
-    """A run that went through; `results` by stage (of several views the last one's)."""
+    """A run that went through; `results` by stage (of several views the last one's). `days` is None for
+    what is about no days: monitoring.
+    """
 
     lifecycle: str
     run_id: str
-    days: Days
+    days: Days | None
     results: dict[str, StageResult] = field(default_factory=dict)
 
 
@@ -78,15 +80,15 @@ class Runner:
         dag: Dag | None = None,
         params: Mapping[str, Any] | None = None,
     ) -> Outcome:
-        """Every stage, or those of one DAG: `features` is a backfill. `params` go to each of its stages.
+        """Every stage, or those of one DAG: `features` is a backfill, `monitor` looks at what was predicted
+        and needs no days. `params` go to each of its stages.
 
         Raises StepFailedError, SpecError, RequestError, NotFoundError; Ctrl-C ends the child.
         """
         lifecycle = load_lifecycle(self._directory)
         forced = forced_stages(from_stage)
         self._home.prepare()
-        self._load_sources(lifecycle, start, end)
-        days = choose_days(self._home.open_store(), lifecycle, start, end)
+        days = None if dag == "monitor" else self._days(lifecycle, start, end)
         steps = [
             replace(step, params={**step.params, **(params or {})}) for step in plan(lifecycle, days, dag)
         ]
@@ -99,6 +101,10 @@ class Runner:
                 continue
             outcome.results[step.stage.name] = self._run_step(step, outcome, step.stage.name in forced)
         return outcome
+
+    def _days(self, lifecycle: Lifecycle, start: date | None, end: date | None) -> Days:
+        self._load_sources(lifecycle, start, end)
+        return choose_days(self._home.open_store(), lifecycle, start, end)
 
     def _reason_to_skip(self, step: Step, outcome: Outcome) -> str:
         """Why a step is not run; empty when it is."""
@@ -142,7 +148,9 @@ class Runner:
             ended, log_file = self._child(step.name, command)
             answer = json.loads(answered.read_text(encoding="utf-8")) if answered.exists() else {}
         if ended.code != 0 or "error" in answer or not answer:
-            error = from_json(answer["error"]) if "error" in answer else _silent_death(ended)
+            if "error" not in answer:
+                record_silent_death(self._home.open_store(), self._directory, request, ended)
+            error = from_json(answer["error"]) if "error" in answer else silent_death(ended)
             self._fail(step.name, error, ended, log_file)
         result = StageResult.from_json(answer)
         self._reporter.ended(step.name, ended.seconds, result)
@@ -163,15 +171,3 @@ class Runner:
     def _fail(self, name: str, error: WindtunnelError, ended: Ended, log_file: Path) -> NoReturn:
         self._reporter.failed(name, ended.seconds)
         raise StepFailedError(name, error, ended, log_file)
-
-
-def _silent_death(ended: Ended) -> WindtunnelError:
-    """What to say of a child that ended without an answer."""
-    if ended.code == -signal.SIGKILL:
-        return StoreError(
-            "the process was killed, most likely because the machine ran out of memory",
-            fix="close other programs, or run fewer days with --start and --end",
-        )
-    if ended.code < 0:
-        return PermanentError(f"the process was ended by {signal.Signals(-ended.code).name}")
-    return PermanentError(f"the process ended with code {ended.code} and no result")
