@@ -94,7 +94,8 @@ def test_a_stage_that_dies_without_a_word_is_in_the_records(
     runner: Runner, lifecycle_directory: Path, tmp_path: Path
 ) -> None:
     (lifecycle_directory / "load_sources.py").write_text(LOADER)
-    (lifecycle_directory / "features.py").write_text("import os\nos.kill(os.getpid(), 11)\n")
+    with (lifecycle_directory / "features.py").open("a") as features:
+        features.write("import os\nos.kill(os.getpid(), 11)\n")
     with pytest.raises(StepFailedError, match="the process was ended by SIGSEGV"):
         runner.run(None, None, None)
     [record] = read_records(Home.at(tmp_path / "home").open_store(), "demo")
