@@ -7,13 +7,16 @@ import hashlib
 import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from measured_days import LIFECYCLE, measure_of
 from report_world import write_past
 
 from windtunnel.errors import NotFoundError
+from windtunnel.objects import open_store
 from windtunnel.report import render_report
 from windtunnel.report.columns import histories, level
 from windtunnel.report.page import page
@@ -163,3 +166,51 @@ def test_one_window_alone_makes_a_page() -> None:
     measure = replace(measure_of(0, drifted=True, version=("6", "a")), versions=(), skew=None, freshness={})
     html = page(Subject(LIFECYCLE, NOW + timedelta(days=1), measures=(measure,)))
     assert _titles(html)[:3] == ["verdict", "quality", "drift"]
+
+
+_ODD = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.text(max_size=5)
+    | st.just([])
+    | st.just({})
+    | st.just([None])
+)
+
+
+def _spoiled(draw: st.DrawFn, value: Any) -> Any:
+    """The document with some of its parts replaced by something else."""
+    if draw(st.integers(0, 12)) == 0:
+        return draw(_ODD)
+    if isinstance(value, dict):
+        return {key: _spoiled(draw, item) for key, item in value.items()}
+    return [_spoiled(draw, item) for item in value[:4]] if isinstance(value, list) else value
+
+
+@given(st.data())
+@settings(max_examples=20, deadline=None)
+def test_documents_of_another_form_cost_their_section_at_most(past: Subject, data: st.DataObject) -> None:
+    def spoil(documents: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
+        found = [_spoiled(data.draw, document) for document in documents[-2:]]
+        return tuple(one if isinstance(one, dict) else {} for one in found)
+
+    html = page(
+        replace(
+            past,
+            verdicts=spoil(past.verdicts),
+            entries=spoil(past.entries),
+            records=spoil(past.records),
+            manifest=spoil((past.manifest or {},))[0],
+            snapshot=spoil((past.snapshot or {},))[0],
+        )
+    )
+    assert html.endswith("</html>")
+    assert {"verdict", "quality", "drift"} <= set(_titles(html))
+
+
+@pytest.fixture(scope="module")
+def past(tmp_path_factory: pytest.TempPathFactory) -> Subject:
+    store = open_store(str(tmp_path_factory.mktemp("store")), {})
+    write_past(store, windows=3, drift_from=1, retrained=99)
+    return gather(store, LIFECYCLE, NOW)

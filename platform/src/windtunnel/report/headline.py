@@ -57,7 +57,7 @@ def _state(last: Measure) -> tuple[str, str]:
     if "critical" in severities:
         return "critical", "Needs attention"
     if last.concept and last.concept.detected:
-        return "warning", "Worse than promised"
+        return "warning", "Concept drift"
     if last.estimated and last.estimated.worse:
         return "warning", "Likely worse"
     if last.drift and last.drift.drifted:
@@ -89,7 +89,7 @@ def _sentences(last: Measure) -> Iterator[str]:
         yield _drift(last)
     if not last.window.enough:
         yield f"The window holds {words.count(last.window.rows, 'prediction')}: too few to compare."
-    if last.policy and last.policy.reason:
+    if last.policy and last.policy.reason and last.policy.state != "quiet":
         yield sentence(last.policy.reason)
 
 
@@ -119,6 +119,6 @@ def sentence(text: str) -> str:
     if not plain:
         return ""
     first = plain.split(maxsplit=1)[0]
-    # `log_loss` is a name, not a word.
-    begun = plain if "_" in first else plain[0].upper() + plain[1:]
+    # `log_loss` is a name, not a word, and so is what a colon follows.
+    begun = plain if "_" in first or first.endswith(":") else plain[0].upper() + plain[1:]
     return begun if begun.endswith((".", "!", "?")) else f"{begun}."

@@ -16,7 +16,7 @@ import windtunnel
 from windtunnel.report import words
 from windtunnel.report.headline import headline
 from windtunnel.report.html import Markup, name, tag, text
-from windtunnel.report.layout import badge, note
+from windtunnel.report.layout import badge, note, section
 from windtunnel.report.sections.calibration import calibration_section
 from windtunnel.report.sections.card import card
 from windtunnel.report.sections.contest import contest
@@ -29,6 +29,8 @@ from windtunnel.report.sections.story import story
 from windtunnel.report.sections.verdict import verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from windtunnel.report.subject import Subject
 
 _SECTIONS = (
@@ -47,7 +49,11 @@ _SECTIONS = (
 
 def page(subject: Subject) -> str:
     """HTML in UTF-8 text, complete."""
-    shown = [(id_, title, made) for id_, title, make in _SECTIONS if (made := make(subject)) is not None]
+    shown = [
+        (id_, title, made)
+        for id_, title, make in _SECTIONS
+        if (made := _made(id_, title, make, subject)) is not None
+    ]
     head = headline(subject)
     css, policy = _style()
     return "<!doctype html>\n" + tag(
@@ -83,6 +89,15 @@ def page(subject: Subject) -> str:
         ),
         lang="en",
     )
+
+
+def _made(id_: str, title: str, make: Callable[[Subject], Markup | None], subject: Subject) -> Markup | None:
+    """A section; where a document behind it is of another form than this release knows, a word about that."""
+    try:
+        return make(subject)
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        told = f"This cannot be shown: a document behind it has another form than expected ({error!r:.200})."
+        return section(id_, title, None, note(told))
 
 
 def _about(subject: Subject) -> str:

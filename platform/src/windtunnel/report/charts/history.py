@@ -18,7 +18,15 @@ if TYPE_CHECKING:
 _HEIGHT = 232.0
 _TOP, _BOTTOM = 34.0, 206.0
 """Between them lie the values; above, what happened; below, the days."""
-_LETTERS = {"promotion": "▲", "rollback": "↩", "refusal": "✕", "drift": "◆"}
+LETTERS = {
+    "drift": "◆",
+    "retraining": "↻",
+    "refusal": "✕",
+    "promotion": "▲",
+    "rollback": "↩",
+    "recovered": "✓",
+}
+"""By kind of mark."""
 _APART = 2.5
 """Percent of the width that two marks need."""
 
@@ -43,20 +51,21 @@ class Mark:
     at: datetime
     says: str
     kind: str
-    """Class of the stylesheet: promotion, rollback, refusal, drift."""
+    """A key of LETTERS, and class of the stylesheet."""
 
 
 def history(points: Sequence[Point], marks: Sequence[Mark], says: str) -> Markup:
     """`points` by time. Marks outside of their time are left out."""
     first, last = points[0].at, points[-1].at
-    time = Scale(first.timestamp(), last.timestamp(), 6.0, 98.0)
+    time = Scale(first.timestamp(), last.timestamp(), 1.5, 98.5)
     known = [value for point in points for value in _values(point)]
     height = around(known, _BOTTOM, _TOP)
+    ticks = height.ticks(4)
     shown = _together([mark for mark in marks if first <= mark.at <= last], time)
-    return picture(
+    plot = picture(
         _HEIGHT,
         says,
-        _grid(height),
+        [tag("line", x1="0", x2="100%", y1=height(tick), y2=height(tick), class_="grid") for tick in ticks],
         _days(points, time),
         stretched(
             _HEIGHT,
@@ -67,7 +76,21 @@ def history(points: Sequence[Point], marks: Sequence[Mark], says: str) -> Markup
         ),
         [_mark(together, time) for together in shown],
         [_dot(point, time, height) for point in points if point.value is not None],
-        class_="history",
+    )
+    return tag("div", _axis(ticks, height), plot, class_="history")
+
+
+def _axis(ticks: Sequence[float], height: Scale) -> Markup:
+    """A picture of its own, so that its width stays what figures need while the plot takes the rest."""
+    return tag(
+        "svg",
+        [
+            tag("text", words.number(tick), x="100%", y=height(tick) + 4.0, class_="tick", text_anchor="end")
+            for tick in ticks
+        ],
+        width="100%",
+        height=_HEIGHT,
+        aria_hidden="true",
     )
 
 
@@ -75,13 +98,6 @@ def _values(point: Point) -> Iterator[float | None]:
     yield from (point.value, point.estimate, point.reference)
     if point.interval:
         yield from point.interval
-
-
-def _grid(height: Scale) -> Iterator[Markup]:
-    for tick in height.ticks(4):
-        y = height(tick)
-        yield tag("line", x1="0", x2="100%", y1=y, y2=y, class_="grid")
-        yield tag("text", words.number(tick), x="0", y=y - 4.0, class_="tick")
 
 
 def _days(points: Sequence[Point], time: Scale) -> Iterator[Markup]:
@@ -152,7 +168,7 @@ def _mark(together: Sequence[Mark], time: Scale) -> Markup:
         tag("line", x1=x, x2=x, y1=_TOP - 14, y2=_BOTTOM, class_="event"),
         tag(
             "text",
-            [tag("tspan", _LETTERS.get(kind, "◆"), class_=kind) for kind in kinds],
+            [tag("tspan", LETTERS[kind], class_=kind) for kind in kinds],
             x=x,
             y=_TOP - 19,
             text_anchor="middle",

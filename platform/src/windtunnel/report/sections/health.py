@@ -24,7 +24,7 @@ def health(subject: Subject) -> Markup | None:
         "health",
         "Features as served",
         "Whether requests got the features that training would have seen at that moment.",
-        _answers(last) if last else None,
+        _answers(last) if last and last.window.rows else None,
         _skew(last) if last else None,
         views,
     )

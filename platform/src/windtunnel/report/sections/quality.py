@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from windtunnel.report import words
-from windtunnel.report.charts.history import Mark, Point, history
+from windtunnel.report.charts.history import LETTERS, Mark, Point, history
 from windtunnel.report.headline import metric
 from windtunnel.report.html import name
 from windtunnel.report.layout import figure, more, note, section, table
@@ -18,10 +18,12 @@ if TYPE_CHECKING:
     from windtunnel.report.subject import Subject
 
 _MARKED = {
-    "promotion": "promoted",
-    "rollback": "rolled back to",
+    "drift": "drift seen",
+    "retraining": "retraining asked for",
     "refusal": "refused",
-    "drift": "drift seen on",
+    "promotion": "promoted",
+    "rollback": "rolled back",
+    "recovered": "well again",
 }
 _KEYS = (
     ("stroke now", "measured, with its interval"),
@@ -52,12 +54,21 @@ def quality(subject: Subject) -> Markup | None:
         lead,
         figure(
             history(points, marks, says),
-            "▲ promoted  ↩ rolled back  ✕ refused  ◆ drift seen. A ring marks a window that was worse.",
+            _legend(marks, points),
             _KEYS,
         ),
         _versions(shown[-1]),
         more("The figures of every window", _table(shown)),
     )
+
+
+def _legend(marks: Sequence[Mark], points: Sequence[Point]) -> str:
+    """Of what there is in the picture."""
+    shown = {mark.kind for mark in marks if points[0].at <= mark.at <= points[-1].at}
+    told = [f"{LETTERS[kind]} {word}" for kind, word in _MARKED.items() if kind in shown]
+    if any(point.bad for point in points):
+        told.append("a red ring: worse than promised")
+    return ", ".join(told)
 
 
 def _metric(measure: Measure) -> str:
@@ -92,7 +103,7 @@ def _mark(entry: dict[str, object]) -> Mark | None:
     at = words.at(str(entry.get("at") or entry.get("written") or ""))
     if action not in _MARKED or at is None:
         return None
-    says = f"{words.moment(at)}: {_MARKED[action]} version {entry.get('version', '')}"
+    says = f"{words.moment(at)}: {_MARKED[action]}, version {entry.get('version', '')}"
     return Mark(at, says, action)
 
 
