@@ -20,7 +20,11 @@ DASHBOARDS = {
 def main(directory: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     for name, dashboard in DASHBOARDS.items():
-        text = JSONEncoder(sort_keys=True, indent=2).encode(dashboard().build())
+        built = dashboard().build()
+        # Links to a panel name its number.
+        for number, panel in enumerate(built.panels or (), start=1):
+            panel.id_val = number
+        text = JSONEncoder(sort_keys=True, indent=2).encode(built)
         (directory / f"{name}.json").write_text(text + "\n")
 
 

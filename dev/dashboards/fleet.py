@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from grafana_foundation_sdk.builders.dashboard import Dashboard
 
 _ALL = f"max by (lifecycle) (windtunnel_stage_runs_total{{{RELEASE}}})"
-_FAILED = (
-    f"max by (lifecycle, stage) (windtunnel_stage_last_failure_timestamp_seconds{{{RELEASE}}}) > "
-    f"max by (lifecycle, stage) (windtunnel_stage_last_success_timestamp_seconds{{{RELEASE}}})"
-)
 _STALE = (
     f"time() - max by (lifecycle, view) (windtunnel_feature_newest_event_timestamp_seconds{{{RELEASE}}}) > "
     f"max by (lifecycle, view) (windtunnel_feature_freshness_objective_seconds{{{RELEASE}}})"
@@ -70,8 +66,8 @@ def dashboard() -> Dashboard:
         .with_panel(
             number(
                 "Failing stages",
-                or_zero(f"count({_FAILED})"),
-                "Stages whose last try failed and that have succeeded before.",
+                or_zero(f"count(max by (lifecycle, stage) (windtunnel_stage_failing{{{RELEASE}}}) > 0)"),
+                "Stages whose last try failed.",
                 steps=attention,
             )
         )

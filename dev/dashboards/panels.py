@@ -131,6 +131,7 @@ def number(
         .thresholds(_steps(steps, first))
         .color_mode(BigValueColorMode.VALUE)
         .graph_mode(BigValueGraphMode.NONE)
+        .reduce_options(c.ReduceDataOptions().calcs(["lastNotNull"]))
         .text_mode(BigValueTextMode.NAME if name_only else BigValueTextMode.AUTO)
         .height(4)
         .span(3)
@@ -228,8 +229,11 @@ def rows(
 
 
 def or_none(expr: str, label: str) -> str:
-    """`expr`, or one series that is 0 and says none: an empty panel could be a broken one."""
-    return f'{expr} or label_replace(vector(0), "{label}", "none", "", "")'
+    """`expr`, or one series that is 0 and says none: an empty panel could be a broken one.
+
+    `on ()` makes it one or the other: without it the series would stand beside those of `expr`.
+    """
+    return f'{expr} or on () label_replace(vector(0), "{label}", "none", "", "")'
 
 
 def or_zero(expr: str) -> str:

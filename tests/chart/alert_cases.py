@@ -47,7 +47,7 @@ class Case:
     step: int = 1
 
 
-_FAILURE = "windtunnel_stage_last_failure_timestamp_seconds"
+_FAILING = "windtunnel_stage_failing"
 _SUCCESS = "windtunnel_stage_last_success_timestamp_seconds"
 _TRAIN = {"stage": "train"}
 _LEDGER = "windtunnel_ledger_last_entry_timestamp_seconds"
@@ -55,10 +55,8 @@ _LEDGER = "windtunnel_ledger_last_entry_timestamp_seconds"
 CASES = (
     Case(
         "WindtunnelStageFailures",
-        series(_FAILURE, "60x60", **_TRAIN, reason="out_of_memory")
-        | series(_FAILURE, "0x60", **_TRAIN, reason="timeout")
-        | series(_SUCCESS, "30x30 1860x60", **_TRAIN),
-        quiet=5,
+        series(_FAILING, "_x5 1x25 stale", **_TRAIN, reason="out_of_memory"),
+        quiet=14,
         fires=20,
         ends=35,
         severity="warning",
@@ -67,10 +65,10 @@ CASES = (
     ),
     Case(
         "WindtunnelStagesFailEverywhere",
-        series(_FAILURE, "60x60", lifecycle="a", stage="train", reason="image_pull")
-        | series(_FAILURE, "60x60", lifecycle="b", stage="train", reason="image_pull")
-        | series(_FAILURE, "60x60", lifecycle="c", stage="extract", reason="image_pull")
-        | series(_SUCCESS, "_x30 1860x60", lifecycle="c", stage="extract"),
+        series(_FAILING, "1x60", lifecycle="a", stage="train", reason="image_pull")
+        | series(_FAILING, "1x60", lifecycle="b", stage="train", reason="image_pull")
+        | series(_FAILING, "1x60", lifecycle="b", stage="monitor", reason="image_pull")
+        | series(_FAILING, "2x30 stale", lifecycle="c", stage="extract", reason="image_pull"),
         quiet=5,
         fires=20,
         ends=35,

@@ -43,9 +43,8 @@ def known() -> dict[str, set[str]]:
 
 
 def named(expr: str) -> list[tuple[str, set[str]]]:
-    """(metric, labels that it is selected by) for each metric in a query, recording rules left out."""
-    pure = re.sub(r"\w+(:\w+)+", "0", expr)
-    return [(name, set(_LABEL.findall(selected or ""))) for name, selected in _NAMED.findall(pure)]
+    """(metric, labels that it is selected by) for each metric in a query."""
+    return [(name, set(_LABEL.findall(selected or ""))) for name, selected in _NAMED.findall(expr)]
 
 
 def unknown(expr: str, metrics: dict[str, set[str]]) -> list[str]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +10,7 @@ import pytest
 import yaml
 from tests.chart.alert_cases import CASES, THRESHOLDS
 from tests.chart.known_metrics import known, unknown
+from tests.chart.promtool import promtool
 
 if TYPE_CHECKING:
     from tests.chart.alert_cases import Case
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 RUNBOOKS = ROOT / "docs/runbooks"
-PROMTOOL = shutil.which("promtool")
 
 
 def rule_file(objects: list[dict[str, Any]]) -> dict[str, Any]:
@@ -31,7 +29,7 @@ def rule_file(objects: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def alerts_of(rules: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {rule["alert"]: rule for group in rules["groups"] for rule in group["rules"] if "alert" in rule}
+    return {rule["alert"]: rule for group in rules["groups"] for rule in group["rules"]}
 
 
 @pytest.fixture(scope="module")
@@ -42,13 +40,6 @@ def rules(default_objects) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def alerts(rules) -> dict[str, dict[str, Any]]:
     return alerts_of(rules)
-
-
-def promtool(*arguments: str) -> str:
-    assert PROMTOOL, "run dev/promtool.sh"
-    done = subprocess.run([PROMTOOL, *arguments], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 @pytest.mark.parametrize("variant", ["default", "all-options"])
@@ -90,10 +81,7 @@ def test_each_alert_fires_and_resolves(render: Render, tmp_path: Path):
 
 def summarized(group: dict[str, Any]) -> dict[str, Any]:
     """The group, each alert with its summary alone."""
-    rules = [
-        rule | {"annotations": {"summary": rule["annotations"]["summary"]}} if "alert" in rule else rule
-        for rule in group["rules"]
-    ]
+    rules = [rule | {"annotations": {"summary": rule["annotations"]["summary"]}} for rule in group["rules"]]
     return group | {"rules": rules}
 
 

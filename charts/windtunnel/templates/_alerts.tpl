@@ -11,9 +11,7 @@
   {{- $group := fromYaml $text -}}
   {{- $rules := list -}}
   {{- range $rule := $group.rules -}}
-    {{- if not $rule.alert -}}
-      {{- $rules = append $rules $rule -}}
-    {{- else if not (has $rule.alert $alerts.disabled) -}}
+    {{- if not (has $rule.alert $alerts.disabled) -}}
       {{- $page := kebabcase (trimPrefix "Windtunnel" $rule.alert) -}}
       {{- $annotations := set $rule.annotations "runbook_url" (printf "%s/%s.md" $alerts.runbooks $page) -}}
       {{- $rules = append $rules (merge (dict "annotations" $annotations "labels" (merge $rule.labels $alerts.labels)) $rule) -}}
