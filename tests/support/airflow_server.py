@@ -67,7 +67,7 @@ class FakeAirflow:
     _look: int = 0
 
     def add_lifecycle(self, name: str, *, paused: bool = False) -> None:
-        for dag in ("features", "train", "score"):
+        for dag in ("features", "train", "score", "monitor"):
             self.dags[f"{name}__{dag}"] = {"dag_id": f"{name}__{dag}", "is_paused": paused}
 
     def log_in(self, body: dict[str, str]) -> tuple[int, Any]:

@@ -50,7 +50,7 @@ def test_stages_are_done_again_from_the_named_one_on(params: dict[str, object], 
 
 
 def test_monitoring_is_asked_about_moments_and_never_forced() -> None:
-    assert list(params_of("monitor")) == ["start", "end", "version"]
+    assert list(params_of("monitor")) == ["start", "end", "version", "folder"]
     assert params_of("monitor")["start"].schema["format"] == "date-time", "Airflow's form offers a calendar"
 
 

@@ -99,3 +99,13 @@ def test_from_a_stage_forces_it_and_what_follows() -> None:
 def test_scoring_alone_takes_all_days_at_once(lifecycle_directory: Path) -> None:
     (step,) = plan(load_lifecycle(lifecycle_directory), (date(2026, 1, 1), date(2026, 1, 20)), "score")
     assert step.params == {"start": "2026-01-01", "end": "2026-01-20", "shard": 0, "shards": 1}
+
+
+def test_monitoring_is_about_no_days_and_no_part_of_a_whole_run(
+    lifecycle_directory: Path, steps: list[Step]
+) -> None:
+    (step,) = plan(load_lifecycle(lifecycle_directory), None, "monitor")
+    assert (step.name, step.params) == ("monitor", {})
+    assert "monitor" not in [step.name for step in steps]
+    with pytest.raises(RequestError, match="there is no stage 'monitor'"):
+        forced_stages("monitor")

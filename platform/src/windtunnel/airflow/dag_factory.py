@@ -274,7 +274,7 @@ _WINDOW_PARAMS = {
     "monitor": ("start", "end"),
 }
 # Params of the run that a stage gets as they are.
-_ASKED_PARAMS = {"score": ("version",), "monitor": ("version",)}
+_ASKED_PARAMS = {"score": ("version",), "monitor": ("version", "folder")}
 
 
 def _pods_of_one_run() -> int:

@@ -34,6 +34,7 @@ _MOMENTS = {
     "end": "Until when. Empty: until the run starts.",
 }
 _MONITORED = "Model version to look at. Empty: the champion. Only the champion's drift starts a training."
+_FOLDER = "Which log: `predictions` that were answered, or `scores` of batch scoring. Empty: predictions."
 _REASON = "Why this training, for the records, MLflow and the ledger. Drift gives its own."
 _FROM_STAGE = "Do this stage and all after it again; the ones before it come from the cache where they can."
 
@@ -50,7 +51,10 @@ def params_of(dag: str) -> dict[str, Param]:
     """The params of a lifecycle's DAG; Airflow refuses a run whose values do not fit."""
     if dag == "monitor":
         names = {name: _moment_param(description) for name, description in _MOMENTS.items()}
-        return {**names, "version": _version_param(_MONITORED)}
+        folders = Param(
+            None, type=["null", "string"], enum=[None, "predictions", "scores"], description=_FOLDER
+        )
+        return {**names, "version": _version_param(_MONITORED), "folder": folders}
     params = {
         "start": _day_param(_START),
         "end": _day_param(_END.format(default=_END_DEFAULTS[dag])),

@@ -52,8 +52,10 @@ def run_in_airflow(
     api = _log_in(url, environ)
     _check_dag(api, lifecycle, dag_id)
     run_id = api.trigger(dag_id, conf)
-    days = f"{conf['start']} to {conf['end']}"
-    out.print(f"[bold]{lifecycle}[/]  {days}  in {api.run_url(dag_id, run_id)}", soft_wrap=True)
+    # Of monitoring either may be left out.
+    days = " to ".join(str(conf[name]) for name in ("start", "end") if name in conf)
+    about = f"{days}  " if days else ""
+    out.print(f"[bold]{lifecycle}[/]  {about}in {api.run_url(dag_id, run_id)}", soft_wrap=True)
     try:
         state, tasks = follow(api, dag_id, run_id, out)
         if state != "success":

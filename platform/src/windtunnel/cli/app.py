@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import windtunnel
-from windtunnel.cli.operating import StoreOption
+from windtunnel.cli.operating import LifecyclesOption, NameArgument, StoreOption
 from windtunnel.cli.operating import app as operating_app
 from windtunnel.cli.places import find_lifecycle, known_lifecycles, lifecycles_directory
 from windtunnel.errors import SpecError
@@ -29,6 +29,7 @@ app = typer.Typer(
     [green]$ windtunnel run my_model[/]    all stages, on this machine, under ./.windtunnel\n
     [green]$ windtunnel status[/]          what ran, what serves, what the last verdict was\n
     [green]$ windtunnel rollback my_model[/]   back to the champion before\n
+    [green]$ windtunnel monitor my_model[/]   is it still what it was when it was judged?\n
     [green]$ windtunnel validate[/]        check every lifecycle without running anything\n
     [green]$ windtunnel backfill my_model --from 2026-01-01 --to 2026-01-31[/]   features of past days
     """,
@@ -36,9 +37,6 @@ app = typer.Typer(
 
 app.add_typer(operating_app)
 
-NameArgument = Annotated[
-    str, typer.Argument(help="Name of a lifecycle, or the path of its directory.", show_default=False)
-]
 OptionalNameArgument = Annotated[
     str | None,
     typer.Argument(
@@ -49,15 +47,6 @@ HomeOption = Annotated[
     Path,
     typer.Option(
         "--home", help="Directory for everything that a local run writes.", envvar="WINDTUNNEL_HOME"
-    ),
-]
-LifecyclesOption = Annotated[
-    Path | None,
-    typer.Option(
-        "--lifecycles",
-        envvar="WINDTUNNEL_LIFECYCLES",
-        help="Directory of the lifecycles [dim](default: dags/lifecycles, else lifecycles)[/]",
-        show_default=False,
     ),
 ]
 DayOption = Annotated[datetime | None, typer.Option(formats=["%Y-%m-%d"], show_default=False)]

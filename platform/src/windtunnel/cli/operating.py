@@ -42,6 +42,18 @@ HomeOption = Annotated[
         show_default=False,
     ),
 ]
+NameArgument = Annotated[
+    str, typer.Argument(help="Name of a lifecycle, or the path of its directory.", show_default=False)
+]
+LifecyclesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--lifecycles",
+        envvar="WINDTUNNEL_LIFECYCLES",
+        help="Directory of the lifecycles [dim](default: dags/lifecycles, else lifecycles)[/]",
+        show_default=False,
+    ),
+]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Do it without asking.")]
 ReasonOption = Annotated[str, typer.Option(help="Why, for the ledger.", metavar="TEXT", show_default=False)]
 
@@ -67,15 +79,7 @@ def status(
     namespace: NamespaceOption = None,
     context: ContextOption = None,
     home: HomeOption = None,
-    lifecycles: Annotated[
-        Path | None,
-        typer.Option(
-            "--lifecycles",
-            envvar="WINDTUNNEL_LIFECYCLES",
-            help="Directory of the lifecycles [dim](default: dags/lifecycles, else lifecycles)[/]",
-            show_default=False,
-        ),
-    ] = None,
+    lifecycles: LifecyclesOption = None,
 ) -> None:
     """What serves: champion, challenger, traffic, guard and evidence, rollout, pods, what was done last.
 
@@ -171,6 +175,70 @@ def promote(
         approve(target, yes)
     else:
         promote_version(target, version, reason, yes)
+
+
+@app.command()
+def monitor(
+    name: NameArgument,
+    start: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="MOMENT",
+            help="First prediction, a day or a moment in UTC [dim](default: by monitoring.window or "
+            "monitoring.rows of lifecycle.yaml)[/]",
+            show_default=False,
+        ),
+    ] = None,
+    end: Annotated[
+        str | None,
+        typer.Option(
+            "--to",
+            metavar="MOMENT",
+            help="Last day, included, or the moment until which to look [dim](default: now)[/]",
+            show_default=False,
+        ),
+    ] = None,
+    version: Annotated[
+        str | None, typer.Option(help="Model version [dim](default: the champion)[/]", show_default=False)
+    ] = None,
+    scores: Annotated[
+        bool, typer.Option("--scores", help="Look at batch scoring instead of answered requests.")
+    ] = False,
+    airflow: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            envvar="WINDTUNNEL_AIRFLOW_URL",
+            help="Do it in the cluster, by the Airflow at this address, and follow it. Its login comes from "
+            "the environment: WINDTUNNEL_AIRFLOW_USERNAME and WINDTUNNEL_AIRFLOW_PASSWORD.",
+            show_default=False,
+        ),
+    ] = None,
+    home: HomeOption = None,
+    lifecycles: LifecyclesOption = None,
+) -> None:
+    """Look whether the model still sees what it was trained on, and still answers as well.
+
+    Predictions, their features and the labels that have come are measured against the model's evaluation;
+    what was found is told, and stays as a measure with a page of pictures. Where the lifecycle says so
+    (monitoring.retrain), drift that lasts starts a training, whose model has to pass the gate like any other:
+    in a cluster by itself, on this machine at once.
+
+    [green]$ windtunnel monitor flight_delay[/]                    the newest predictions on this machine\n
+    [green]$ windtunnel monitor flight_delay --scores --from 2013-02-01 --to 2013-02-07[/]\n
+    [green]$ windtunnel monitor flight_delay --airflow http://127.0.0.1:8080[/]
+
+    Exit code: 0 done, whatever was found; 1 a stage failed, 2 a wrong request, 75 a store or Airflow did not
+    answer, 130 Ctrl-C.
+    """
+    from windtunnel.cli.monitor import monitor_here, monitor_in_airflow, window_params
+
+    params = window_params(start, end, version, scores=scores)
+    if airflow:
+        raise typer.Exit(monitor_in_airflow(name, airflow, os.environ, params))
+    here = Home.at(home or Path(os.environ.get("WINDTUNNEL_HOME") or DEFAULT_HOME))
+    raise typer.Exit(monitor_here(find_lifecycle(name, lifecycles), here, params))
 
 
 @app.command()

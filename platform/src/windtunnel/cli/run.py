@@ -36,7 +36,7 @@ def run_lifecycle(
         directory, home, f"windtunnel run {directory.name}", start, end, from_stage=from_stage
     )
     if outcome:
-        _tell_outcome(outcome, home, time.monotonic() - began)
+        tell_outcome(outcome, home, time.monotonic() - began)
     return code
 
 
@@ -92,11 +92,12 @@ def _tell_failure(again: str, failure: StepFailedError) -> None:
     err.print(f"  then:    {again}   (what is done stays done)", soft_wrap=True, markup=False)
 
 
-def _tell_outcome(outcome: Outcome, home: Home, seconds: float) -> None:
+def tell_outcome(outcome: Outcome, home: Home, seconds: float) -> None:
+    """What a run made, where it is, and what one does next."""
     name = outcome.lifecycle
-    first, last = outcome.days
+    about = f"{outcome.days[0]} to {outcome.days[1]}  " if outcome.days else ""
     out.print()
-    out.print(f"[bold]{name}[/]  {first} to {last}  in {seconds:.0f} s  [dim]{outcome.run_id}[/]")
+    out.print(f"[bold]{name}[/]  {about}in {seconds:.0f} s  [dim]{outcome.run_id}[/]")
     if "train" in outcome.results:
         tell_facts("train", outcome.results["train"].facts)
     if "evaluate" in outcome.results:

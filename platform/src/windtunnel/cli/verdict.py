@@ -46,4 +46,6 @@ def tell_facts(title: str, facts: dict[str, Any]) -> None:
 def _shown(value: object) -> str:
     if value is None:
         return ""
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_shown(item)}" for name, item in value.items() if item is not None)
     return f"{value:.4g}" if isinstance(value, float) else str(value)

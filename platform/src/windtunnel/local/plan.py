@@ -43,9 +43,9 @@ class Step:
         )
 
 
-def plan(lifecycle: Lifecycle, days: Days, dag: Dag | None = None) -> list[Step]:
+def plan(lifecycle: Lifecycle, days: Days | None, dag: Dag | None = None) -> list[Step]:
     """Steps in order, of one DAG (`features` is a backfill), or of a whole run: then scoring takes the last
-    day, and nothing is monitored that was not asked yet.
+    day, and nothing is monitored that was not asked yet. Only `monitor` is about no days.
     """
     steps: list[Step] = []
     for stage in STAGES.values():
@@ -64,7 +64,9 @@ def forced_stages(first: str | None) -> set[str]:
     return set(names[names.index(first) :])
 
 
-def _steps(stage: Stage, lifecycle: Lifecycle, days: Days, dag: Dag | None) -> list[Step]:
+def _steps(stage: Stage, lifecycle: Lifecycle, days: Days | None, dag: Dag | None) -> list[Step]:
+    if days is None:
+        return [Step(stage.name, stage)]
     features = lifecycle.spec.features
     whole = _window(days)
     if stage.mapped == "view_slice":
