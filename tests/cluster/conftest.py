@@ -15,6 +15,7 @@ from dev.demo.install import install
 from dev.demo.target import Target, dev_cluster
 from dev.demo.thread import Platform, follow_triggered_train, load_sources, reach, run_features
 from served_bundle import make_version
+from tests.cluster.closed_loop import Loop, closed_loop
 from tests.cluster.release import END, LIFECYCLE, NAMESPACE, RELEASE, STAGES, START, Thread
 from tests.cluster.served import PROVING, Served, served
 
@@ -78,6 +79,11 @@ def thread(platform: Platform) -> Iterator[Thread]:
     train = follow_triggered_train(platform, pods, LIFECYCLE, since)
     yield Thread(platform, pods, features, train)
     pods.close()
+
+
+@pytest.fixture(scope="session")
+def loop(thread: Thread) -> Loop:
+    return closed_loop(thread)
 
 
 @pytest.fixture(scope="session")
