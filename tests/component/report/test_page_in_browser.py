@@ -54,7 +54,7 @@ def test_the_verdict_comes_first_and_every_section_is_there(past: ObjectStore) -
         "Rollouts and decisions", "Features as served", "Model card", "Cost",
     ]  # fmt: skip
     assert [heading for heading in seen.headings if heading in wanted] == wanted
-    for told in ("EV is gone (was 16 %)", "drift for 2 windows in a row", "train: 1 times out of memory"):
+    for told in ("EV is gone (was 16 %)", "drift for 2 windows in a row", "train: out of memory, 1 try"):
         assert told.casefold() in seen.text.casefold()
     assert _brightness(seen.colours["background"]) < 0.2 < 0.8 < _brightness(seen.colours["text"])
 

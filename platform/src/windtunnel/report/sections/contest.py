@@ -55,7 +55,11 @@ def contest(subject: Subject) -> Markup | None:
         _difference(gate),
         tag("ul", [tag("li", sentence(str(one))) for one in verdict.get("reasons", ())], class_="reasons"),
         _metrics(verdict.get("metrics") or {}),
-        tag("ul", [tag("li", sentence(str(one))) for one in verdict.get("notes", ())], class_="notes"),
+        tag(
+            "ul",
+            [tag("li", sentence(str(one).removeprefix("note: "))) for one in verdict.get("notes", ())],
+            class_="notes",
+        ),
         _guardrails(gate),
     )
 

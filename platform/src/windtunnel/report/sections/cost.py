@@ -93,7 +93,7 @@ def _table(spent: list[_Spent], *, priced: bool) -> Markup:
 
 def _failures(spent: list[_Spent]) -> Markup | None:
     failed = [
-        tag("li", name(one.stage), f": {amount:,} times {reason.replace('_', ' ')}")
+        tag("li", name(one.stage), f": {reason.replace('_', ' ')}, {words.count(amount, 'try', 'tries')}")
         for one in spent
         for reason, amount in one.reasons.most_common()
     ]

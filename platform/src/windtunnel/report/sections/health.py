@@ -11,7 +11,7 @@ from windtunnel.report.layout import badge, facts, more, section, table
 
 if TYPE_CHECKING:
     from windtunnel.monitoring.measures import Measure
-    from windtunnel.report.html import Markup
+    from windtunnel.report.html import Child, Markup
     from windtunnel.report.subject import Subject
 
 
@@ -111,10 +111,16 @@ def _views(subject: Subject) -> Markup | None:
             name(view),
             words.duration(age),
             words.duration(objective) if objective else "none",
-            badge("warning", "stale") if stale else badge("good", "fresh"),
+            _state(stale, objective),
         )
         for view, (age, objective, stale) in sorted(found.items(), key=lambda one: (not one[1][2], one[0]))[
             :50
         ]
     ]
     return table(("feature view", "newest event, age", "objective", ""), rows)
+
+
+def _state(stale: bool, objective: float | None) -> Child:
+    if objective is None:
+        return words.MISSING
+    return badge("warning", "stale") if stale else badge("good", "fresh")

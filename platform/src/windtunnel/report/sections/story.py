@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.report import words
@@ -36,14 +37,20 @@ def story(subject: Subject) -> Markup | None:
         return None
     entries = list(reversed(subject.entries))[:_MOST]
     total = int(entries[0].get("number") or len(subject.entries))
-    seats = sum(entry.get("action") == "promotion" for entry in subject.entries)
-    retrainings = sum(entry.get("action") == "retraining" for entry in subject.entries)
-    lead = f"{words.count(total, 'entry', 'entries')} in the ledger; of those looked at, " + ", ".join(
-        (
-            words.count(seats, "promotion"),
-            words.count(retrainings, "retraining") + " asked for by the monitor",
+    acts = Counter(str(entry.get("action")) for entry in subject.entries)
+    counted = [
+        words.count(acts[action], one, many)
+        for action, one, many in (
+            ("promotion", "promotion", "promotions"),
+            ("refusal", "refusal", "refusals"),
+            ("rollback", "rollback", "rollbacks"),
+            ("retraining", "retraining by the monitor", "retrainings by the monitor"),
         )
-    )
+        if acts[action]
+    ]
+    lead = f"{words.count(total, 'entry', 'entries')} in the ledger"
+    if counted:
+        lead += f"; among the newest {len(subject.entries):,}: {', '.join(counted)}"
     older = entries[_OPEN:]
     return section(
         "story",
