@@ -72,6 +72,16 @@ def test_an_entry_with_an_identity_is_written_once(store: ObjectStore) -> None:
     assert len(ledger.newest(100)) == ledger.verify() == 5
 
 
+def test_what_came_after_an_entry_is_read_alone(store: ObjectStore) -> None:
+    ledger = Ledger(store, "shop")
+    for n in range(4):
+        ledger.append({"n": n})
+    store.put("shop/ledger/notes.txt", b"no entry")
+    assert [entry["n"] for entry in ledger.after(0)] == [0, 1, 2, 3]
+    assert [entry["n"] for entry in ledger.after(2)] == [2, 3]
+    assert ledger.after(4) == []
+
+
 def test_many_who_record_the_same_write_it_once_and_in_order(store: ObjectStore) -> None:
     wanted = [(f"act {n}", {"n": n}) for n in range(8)]
     begin = datetime.now(UTC)

@@ -75,10 +75,9 @@ class Ledger:
 
     def after(self, number: int) -> list[dict[str, Any]]:
         """Entries behind that number, the oldest first; an S3 store lists no others."""
-        after = self._key(number) if number else ""
-        return [
-            json.loads(self._store.get(entry.key)) for entry in self._store.list(self._prefix, after=after)
-        ]
+        listed = self._store.list(self._prefix, after=self._key(number) if number else "")
+        keys = [entry.key for entry in listed if _NAME.fullmatch(entry.key.rpartition("/")[2])]
+        return [json.loads(self._store.get(key)) for key in keys]
 
     def entries(self) -> list[dict[str, Any]]:
         """All entries, the oldest first."""

@@ -39,7 +39,7 @@ def env(tmp_path: Path) -> StageEnv:
 
 
 def extract(env: StageEnv, **params: object) -> StageResult:
-    return run_stage(env, "extract", start=DAYS[0], end=DAYS[2], **params)
+    return run_stage(env, "extract", **{"start": DAYS[0], "end": DAYS[2], **params})
 
 
 def spoil(frame: pl.DataFrame) -> pl.DataFrame:
@@ -63,9 +63,13 @@ def test_a_bad_row_is_set_aside_with_its_reasons(env: StageEnv) -> None:
     change(env, RAW, spoil)
     result = extract(env)
     assert result.facts["quarantined"] == 1
+    assert result.facts["rejected"] == {"flights": 1, "weather": 0}
+    again = extract(env, end=DAYS[1])
+    assert (again.facts["quarantined"], again.facts["rejected"]) == (1, {"flights": 0, "weather": 0})
     bad = get_frame(env, QUARANTINE)
     assert bad["quarantine_reason"].to_list() == [
-        "hour: less_than_or_equal_to(23); origin: isin(['EWR', 'JFK', 'LGA'])"
+        "hour: less_than_or_equal_to(23); origin: isin(['EWR', 'JFK', 'LGA']); "
+        "time_hour: is in New York another time than year, month, day and hour say"
     ]
     assert bad.drop("quarantine_reason").equals(get_frame(env, RAW)[7:8])
     assert get_frame(env, CLEAN).height == get_frame(env, RAW).height - 1
