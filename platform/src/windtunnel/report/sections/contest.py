@@ -11,6 +11,8 @@ from windtunnel.report.html import name, tag
 from windtunnel.report.layout import badge, figure, more, section, table
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from windtunnel.report.html import Child, Markup
     from windtunnel.report.subject import Subject
 
@@ -55,13 +57,14 @@ def contest(subject: Subject) -> Markup | None:
         _difference(gate),
         tag("ul", [tag("li", sentence(str(one))) for one in verdict.get("reasons", ())], class_="reasons"),
         _metrics(verdict.get("metrics") or {}),
-        tag(
-            "ul",
-            [tag("li", sentence(str(one).removeprefix("note: "))) for one in verdict.get("notes", ())],
-            class_="notes",
-        ),
+        _notes(verdict.get("notes") or ()),
         _guardrails(gate),
     )
+
+
+def _notes(notes: Iterable[object]) -> Markup | None:
+    told = [tag("li", sentence(str(one).removeprefix("note: "))) for one in notes]
+    return tag("ul", told, class_="notes") if told else None
 
 
 def _difference(gate: dict[str, Any]) -> Markup | None:
