@@ -64,7 +64,8 @@ def render(chart: helm.Chart) -> Render:
         for template, text in sorted(chart.render(merged, name=release, namespace=namespace).items()):
             if not template.endswith((".yaml", ".yml")):
                 continue
-            for item in yaml.safe_load_all(text):
+            # In C: the dashboards are long.
+            for item in yaml.load_all(text, Loader=yaml.CSafeLoader):
                 if item:
                     item["_template"] = template.removeprefix("windtunnel/templates/")
                     objects.append(item)

@@ -201,7 +201,7 @@ def test_data_survives_an_uninstall_only_together_with_what_opens_it(render):
 
 
 def test_the_crd_is_the_one_that_the_types_describe(default_objects):
-    from windtunnel.spec.servedmodel import crd
+    from windtunnel.spec.servedmodel_crd import crd
 
     shipped = next(o for o in default_objects if o["kind"] == "CustomResourceDefinition")
     assert shipped["spec"] == crd()["spec"]
