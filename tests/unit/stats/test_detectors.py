@@ -1,0 +1,82 @@
+"""The change detector: alarms seldom while nothing changes, soon when something does, and says since when."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from windtunnel.stats.detectors import ChangeDetector
+
+
+def watch(scores: np.ndarray, streams: tuple[str, ...] = ("up",)) -> ChangeDetector:
+    """Feed days of scores [D] (the same to each stream)."""
+    detector = ChangeDetector(streams)
+    for day, score in enumerate(scores):
+        detector.update(f"{day:04}", dict.fromkeys(streams, float(score)))
+    return detector
+
+
+def test_months_of_quiet_days_alarms_at_most_as_often_as_it_says() -> None:
+    random = np.random.default_rng(1)
+    alarms = sum(watch(random.normal(size=120)).p_value <= 0.1 for _ in range(100))
+    assert alarms <= 10
+
+
+def test_two_opposite_streams_share_the_chance() -> None:
+    random = np.random.default_rng(2)
+    alarms = 0
+    for _ in range(60):
+        detector = ChangeDetector(("up", "down"))
+        for day, score in enumerate(random.normal(size=60)):
+            detector.update(str(day), {"up": float(score), "down": float(-score)})
+        alarms += detector.p_value <= 0.1
+    assert alarms <= 6
+
+
+@pytest.mark.parametrize(("change", "days"), [(1.0, 40), (2.0, 10), (4.0, 4), (12.0, 1)])
+def test_a_lasting_change_is_found_within_days_that_fit_its_size(change: float, days: int) -> None:
+    random = np.random.default_rng(3)
+    waits, errors = [], []
+    for _ in range(9):
+        scores = np.concatenate([random.normal(size=60), random.normal(change, 1, 100)])
+        detector = ChangeDetector(("up",))
+        for day, score in enumerate(scores):
+            detector.update(f"{day:04}", {"up": float(score)})
+            if detector.p_value <= 0.01:
+                break
+        waits.append(detector.days - 60)
+        errors.append(abs(int(detector.strongest()[1]) - 60))
+    assert np.median(waits) <= days
+    assert np.median(errors) <= 3
+
+
+def test_a_mean_below_zero_never_counts_as_a_change() -> None:
+    assert watch(np.full(500, -3.0)).p_value > 0.5
+
+
+def test_an_alarm_stays_for_good() -> None:
+    assert watch(np.concatenate([np.full(10, 5.0), np.full(500, -5.0)])).p_value < 1e-6
+
+
+def test_the_stream_that_changed_is_named() -> None:
+    detector = ChangeDetector(("loss", "label"))
+    for day in range(10):
+        detector.update(f"{day}", {"loss": 0.0, "label": 3.0 if day >= 4 else 0.0})
+    assert detector.strongest() == ("label", "4")
+
+
+def test_it_goes_on_from_json_as_if_it_had_never_stopped() -> None:
+    scores = np.random.default_rng(4).normal(0.5, 1, 40)
+    whole, first = watch(scores), watch(scores[:15])
+    second = ChangeDetector.from_json(("up",), json.loads(json.dumps(first.to_json())))
+    for day in range(15, 40):
+        second.update(f"{day:04}", {"up": float(scores[day])})
+    assert second.to_json() == whole.to_json()
+    assert second.p_value == whole.p_value
+
+
+def test_the_state_of_other_streams_is_refused() -> None:
+    with pytest.raises(KeyError):
+        ChangeDetector.from_json(("down",), watch(np.zeros(2)).to_json())
