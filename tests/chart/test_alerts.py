@@ -132,6 +132,12 @@ def test_every_alert_has_a_runbook_and_every_runbook_an_alert(alerts):
             assert part in text, f"{page} lacks {part!r}"
 
 
+def test_what_runbooks_lead_to_is_there():
+    for page in RUNBOOKS.glob("*.md"):
+        for target in re.findall(r"\]\(([^)#:]+)", page.read_text()):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
 def test_the_operator_gets_the_same_rules(render: Render, rules):
     objects = render({"monitoring": {"operator": {"enabled": True}}})
     [rule] = [o for o in objects if o["kind"] == "PrometheusRule"]
