@@ -39,6 +39,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption("--faults", type=int, default=4, help="faults in all, about four a rollout (4)")
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The closed loop comes last: it makes the newest day of the lifecycle one of 2023."""
+    items.sort(key=lambda item: "loop" in getattr(item, "fixturenames", ()))
+
+
 @pytest.fixture(scope="session")
 def longer(request: pytest.FixtureRequest) -> bool:
     return bool(request.config.getoption("--longer", default=False))
