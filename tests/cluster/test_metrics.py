@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from tests.cluster.closed_loop import Loop
 
-SCRAPED = {"exporter", "statsd-exporter", "serving", "controller"}
+SCRAPED = {"exporter", "statsd-exporter", "serving"}
 QUERIES = queries(NAMESPACE, LIFECYCLE)
 SETTLED_SECONDS = 180.0
 """The exporter looks twice a minute, a scrape comes four times, and a rate takes two of them."""
