@@ -13,7 +13,7 @@ from .kubectl import Kubectl, KubectlError
 from .target import ROOT, Target, image_values
 
 CHART = ROOT / "charts/windtunnel"
-INSTALL_SECONDS = 600
+INSTALL_SECONDS = 1200
 HELM_SECONDS = 60
 MARK = "windtunnel.dev/installed"
 
