@@ -170,6 +170,12 @@ def test_values_shape_the_alerts(render: Render):
     assert rule_file(render({"monitoring": {"alerts": {"enabled": False}}})) == {"groups": []}
 
 
+def test_without_the_statsd_exporter_no_alert_waits_for_its_metrics(render: Render, alerts):
+    left = alerts_of(rule_file(render({"statsdExporter": {"enabled": False}})))
+    assert set(alerts) - set(left) == {name for name, alert in alerts.items() if "airflow_" in alert["expr"]}
+    assert "WindtunnelSchedulerSilent" not in left
+
+
 def test_every_threshold_is_used_and_every_one_used_is_there(chart_directory: Path, rules):
     given = yaml.safe_load((chart_directory / "values.yaml").read_text())["monitoring"]["alerts"][
         "thresholds"

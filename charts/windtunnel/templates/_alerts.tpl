@@ -1,5 +1,5 @@
 {{/* The alerts: the groups of alerts/*.yaml, as a Prometheus rule file has them, with what the values say of them: thresholds
-     filled in, unwanted ones left out, labels added, and the link to the runbook, which is named after the alert. */}}
+     filled in, unwanted ones and those without their metrics left out, labels added, and the link to the runbook, which is named after the alert. */}}
 {{- define "windtunnel.alerts" -}}
 {{- $alerts := .Values.monitoring.alerts -}}
 {{- $groups := list -}}
@@ -11,7 +11,8 @@
   {{- $group := fromYaml $text -}}
   {{- $rules := list -}}
   {{- range $rule := $group.rules -}}
-    {{- if not (has $rule.alert $alerts.disabled) -}}
+    {{- $counted := or $.Values.statsdExporter.enabled (not (contains "airflow_" $rule.expr)) -}}
+    {{- if and $counted (not (has $rule.alert $alerts.disabled)) -}}
       {{- $page := kebabcase (trimPrefix "Windtunnel" $rule.alert) -}}
       {{- $annotations := set $rule.annotations "runbook_url" (printf "%s/%s.md" $alerts.runbooks $page) -}}
       {{- $rules = append $rules (merge (dict "annotations" $annotations "labels" (merge $rule.labels $alerts.labels)) $rule) -}}
