@@ -2,27 +2,40 @@
 
 from __future__ import annotations
 
+import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
 from promtool import lint
 from recorded import measure, put_record, served_model, stage_record, view_state
+from s3_server import s3_server
 
 from windtunnel.exporter.metrics import METRICS
 from windtunnel.exporter.refresher import Refresher
 from windtunnel.features.freshness import write_freshness
 from windtunnel.ledger import Ledger
 from windtunnel.monitoring.measures import write_measure
+from windtunnel.objects import open_store
 from windtunnel.spec.failures import Reason
 from windtunnel.spec.servedmodel import ServedModel
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from windtunnel.objects import ObjectStore
 
 
 @pytest.fixture
+def store() -> Iterator[ObjectStore]:
+    """Over S3, as in a cluster."""
+    with s3_server() as server:
+        yield open_store("s3://windtunnel", server.environment)
+
+
+@pytest.fixture
 def page(store: ObjectStore) -> bytes:
-    """With every metric on it."""
+    """With every metric on it, of two looks."""
     for number in range(3):
         record = stage_record(run_id=f"scheduled__{number}", price=1.0)
         put_record(store, "shop", record)
@@ -43,7 +56,10 @@ def page(store: ObjectStore) -> bytes:
             "status": {"phase": "Ready", "ready": "1/1", "conditions": conditions},
         }
     )
-    refresher = Refresher(store, lambda _: {"shop": model})
+    # The moment at which the server of the test says that everything was written.
+    refresher = Refresher(store, lambda _: {"shop": model}, now=lambda: datetime(2026, 1, 1, tzinfo=UTC))
+    refresher.refresh()
+    put_record(store, "shop", stage_record("score"))
     refresher.refresh()
     return refresher.page.plain
 
@@ -51,6 +67,8 @@ def page(store: ObjectStore) -> bytes:
 def test_every_metric_is_there_and_promtool_finds_nothing(page: bytes) -> None:
     shown = {line.split()[2] for line in page.decode().splitlines() if line.startswith("# TYPE")}
     assert METRICS.keys() <= shown
+    assert b'windtunnel_stage_runs_total{lifecycle="shop",stage="score",outcome="success"} 1.0' in page
+    assert not re.search(rb"read_failures_total.* [1-9]", page)
     assert lint(page) == ""
 
 

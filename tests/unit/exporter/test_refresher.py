@@ -46,6 +46,7 @@ def test_before_the_first_look_the_page_says_that_there_was_none(store: FaultySt
     assert ("windtunnel_exporter_last_refresh_timestamp_seconds",) not in found
     assert found["windtunnel_exporter_read_failures_total", "records"] == 0
     assert found["process_resident_memory_bytes",] > 0
+    assert not [key for key in found if key[0].endswith("_created")]
 
 
 def test_every_lifecycle_is_found_by_what_lies_in_its_folder(store: FaultyStore) -> None:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from prometheus_client import CollectorRegistry, Counter, generate_latest
+from prometheus_client import CollectorRegistry, Counter, disable_created_metrics, generate_latest
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
@@ -68,6 +68,8 @@ class Refresher:
         self._refreshed: float | None = None
         """When a look last was answered in full: seconds since the epoch."""
         self._seconds: float | None = None
+        # one more series for each counter, that nobody reads
+        disable_created_metrics()  # type: ignore[no-untyped-call]
         self._own = CollectorRegistry()
         ProcessCollector(registry=self._own)
         PlatformCollector(registry=self._own)
