@@ -90,3 +90,10 @@ def test_what_is_no_moment_is_not_told_as_one() -> None:
 
 def test_a_long_name_keeps_its_end() -> None:
     assert words.clip("origin_late_14d_average_of_all_carriers_at_noon", 24) == "origin_late_…ers_at_noon"
+
+
+def test_figures_beside_an_axis_have_the_same_decimals() -> None:
+    assert words.alike([0.5, 1.0, 1.5]) == ["0.5", "1.0", "1.5"]
+    assert words.alike([0.25, 0.5]) == ["0.25", "0.50"]
+    assert words.alike([1000.0, 2000.0]) == ["1,000", "2,000"]
+    assert words.alike([]) == []

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import math
 from datetime import datetime, time, timedelta
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
 _BYTES = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
@@ -30,6 +34,17 @@ def fixed(value: float | None, decimals: int = 4) -> str:
     if value is None or not math.isfinite(value):
         return MISSING
     return f"{value:,.{decimals}f}"
+
+
+def alike(values: Sequence[float]) -> list[str]:
+    """All with as few decimals as tell them exactly."""
+    exact = (
+        decimals
+        for decimals in range(9)
+        if all(math.isclose(round(value, decimals), value, abs_tol=1e-12) for value in values)
+    )
+    decimals = next(exact, 9)
+    return [fixed(value, decimals) for value in values]
 
 
 def signed(value: float | None, digits: int = 2) -> str:

@@ -54,9 +54,10 @@ class Mark:
     """A key of LETTERS, and class of the stylesheet."""
 
 
-def history(points: Sequence[Point], marks: Sequence[Mark], says: str) -> Markup:
-    """`points` by time. Marks outside of their time are left out."""
-    first, last = points[0].at, points[-1].at
+def history(
+    points: Sequence[Point], marks: Sequence[Mark], first: datetime, last: datetime, says: str
+) -> Markup:
+    """`points` by time, between `first` and `last`. Marks outside are left out."""
     time = Scale(first.timestamp(), last.timestamp(), 1.5, 98.5)
     known = [value for point in points for value in _values(point)]
     height = around(known, _BOTTOM, _TOP)
@@ -66,7 +67,7 @@ def history(points: Sequence[Point], marks: Sequence[Mark], says: str) -> Markup
         _HEIGHT,
         says,
         [tag("line", x1="0", x2="100%", y1=height(tick), y2=height(tick), class_="grid") for tick in ticks],
-        _days(points, time),
+        _days(first, last, time),
         stretched(
             _HEIGHT,
             _band(points, time, height),
@@ -85,8 +86,8 @@ def _axis(ticks: Sequence[float], height: Scale) -> Markup:
     return tag(
         "svg",
         [
-            tag("text", words.number(tick), x="100%", y=height(tick) + 4.0, class_="tick", text_anchor="end")
-            for tick in ticks
+            tag("text", shown, x="100%", y=height(tick) + 4.0, class_="tick", text_anchor="end")
+            for tick, shown in zip(ticks, words.alike(ticks), strict=True)
         ],
         width="100%",
         height=_HEIGHT,
@@ -100,11 +101,7 @@ def _values(point: Point) -> Iterator[float | None]:
         yield from point.interval
 
 
-def _days(points: Sequence[Point], time: Scale) -> Iterator[Markup]:
-    first, last = points[0].at, points[-1].at
-    if first == last:
-        yield tag("text", words.moment(first), x="50%", y=_HEIGHT - 6, class_="tick", text_anchor="middle")
-        return
+def _days(first: datetime, last: datetime, time: Scale) -> Iterator[Markup]:
     days = (last - first).days >= 3
     for place, anchor in ((0.0, "start"), (0.5, "middle"), (1.0, "end")):
         at = first + (last - first) * place

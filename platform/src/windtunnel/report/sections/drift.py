@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.report import words
@@ -68,11 +69,12 @@ def _overview(found: Sequence[ColumnHistory], windows: Sequence[Measure]) -> Mar
         )
         for one in found
     ]
-    ends = (windows[0].window.end, windows[-1].window.end)
+    # A window ends where the next one begins: its last day is the one before.
+    days = (windows[0].window.start, windows[-1].window.end - timedelta(seconds=1))
     dates = tag(
         "div",
-        tag("span", "window's end", class_="label"),
-        tag("span", *(tag("span", words.day(end)) for end in ends), class_="ends"),
+        tag("span", "windows", class_="label"),
+        tag("span", *(tag("span", words.day(one)) for one in days), class_="ends"),
         class_="row dates",
     )
     scale = [tag("i", class_=f"cell level{number}") for number in range(LEVELS)]

@@ -12,6 +12,7 @@ from windtunnel.report.layout import figure, more, note, section, table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from windtunnel.monitoring.measures import Measure
     from windtunnel.report.html import Markup
@@ -44,17 +45,18 @@ def quality(subject: Subject) -> Markup | None:
         f"{title.capitalize()} of each window, lower is better. "
         + (f"It was worse than promised in {worse} of {words.count(len(points), 'window')}." if worse else "")
     ).strip()
+    first, last = shown[0].window.start, _until(shown[-1], marks)
     says = (
-        f"{title} over {words.count(len(points), 'window')}, from {words.moment(points[0].at)} "
-        f"to {words.moment(points[-1].at)}; the last is {words.number(points[-1].value)}"
+        f"{title} over {words.count(len(points), 'window')}, from {words.moment(first)} "
+        f"to {words.moment(shown[-1].window.end)}; the last is {words.number(points[-1].value)}"
     )
     return section(
         "quality",
         "Quality over time",
         lead,
         figure(
-            history(points, marks, says),
-            _legend(marks, points),
+            history(points, marks, first, last, says),
+            _legend([mark for mark in marks if first <= mark.at <= last], points),
             _KEYS,
         ),
         _versions(shown[-1]),
@@ -62,9 +64,15 @@ def quality(subject: Subject) -> Markup | None:
     )
 
 
+def _until(measure: Measure, marks: Sequence[Mark]) -> datetime:
+    """The end of the window, or what was done about it soon after."""
+    end, length = measure.window.end, measure.window.end - measure.window.start
+    return max([end, *(mark.at for mark in marks if mark.at <= end + length)])
+
+
 def _legend(marks: Sequence[Mark], points: Sequence[Point]) -> str:
     """Of what there is in the picture."""
-    shown = {mark.kind for mark in marks if points[0].at <= mark.at <= points[-1].at}
+    shown = {mark.kind for mark in marks}
     told = [f"{LETTERS[kind]} {word}" for kind, word in _MARKED.items() if kind in shown]
     if any(point.bad for point in points):
         told.append("a red ring: worse than promised")
@@ -85,7 +93,7 @@ def _point(measure: Measure) -> Point:
         interval = (quality.reference_loss + low, quality.reference_loss + high)
     reference = quality.reference_loss if quality else estimated.reference if estimated else None
     return Point(
-        at=measure.window.end,
+        at=measure.window.start + (measure.window.end - measure.window.start) / 2,
         value=quality.loss if quality else None,
         interval=interval,
         estimate=estimated.value if estimated else None,

@@ -8,12 +8,12 @@ from windtunnel.report import words
 from windtunnel.report.headline import headline, metric, sentence
 from windtunnel.report.html import name, tag
 from windtunnel.report.html import text as plain
-from windtunnel.report.layout import badge
+from windtunnel.report.layout import badge, more
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    from windtunnel.monitoring.measures import Measure
+    from windtunnel.monitoring.measures import Finding, Measure
     from windtunnel.report.html import Child, Markup
     from windtunnel.report.subject import Subject
 
@@ -24,7 +24,8 @@ _STATES = {
     "cooling_down": ("info", "cooling down"),
     "out_of_budget": ("critical", "out of budget"),
 }
-_MOST = 30
+_OPEN, _MOST = 8, 30
+"""Findings that are open to see, and those that can be unfolded."""
 _ORDER = {"critical": 0, "warning": 1, "info": 2}
 
 
@@ -41,12 +42,17 @@ def verdict(subject: Subject) -> Markup:
             class_=f"hero {head.mood}",
         ),
         tag("div", list(_tiles(subject)), class_="tiles"),
-        tag("ul", [_finding(one.severity, one.kind, one.text) for one in findings], class_="findings")
-        if findings
+        _list(findings[:_OPEN]) if findings else None,
+        more(words.count(len(findings) - _OPEN, "more finding"), _list(findings[_OPEN:]))
+        if len(findings) > _OPEN
         else None,
         id="verdict",
         aria_labelledby="verdict-title",
     )
+
+
+def _list(findings: Iterable[Finding]) -> Markup:
+    return tag("ul", [_finding(one.severity, one.kind, one.text) for one in findings], class_="findings")
 
 
 def _finding(severity: str, kind: str, text: str) -> Markup:
