@@ -86,14 +86,24 @@ _ALL = (
         "airflow",
         (_CODE, _DAGS),
         _without(
-            "cli", "controller", "features", "local", "registry", "rollout", "serving", "stages", "stats"
+            "cli",
+            "controller",
+            "exporter",
+            "features",
+            "local",
+            "registry",
+            "report",
+            "rollout",
+            "serving",
+            "stages",
+            "stats",
         ),
         (Lock("images/airflow/requirements.lock", ("airflow",), "images/airflow/requirements.in"),),
     ),
     Image(
         "stage",
         (_CODE, _DAGS),
-        _without("controller", "serving"),
+        _without("controller", "exporter", "serving"),
         (Lock("images/stage/worker.lock", ("worker",)), Lock("images/stage/stages.lock", ("stages",))),
     ),
     Image(
@@ -105,13 +115,13 @@ _ALL = (
     Image(
         "serving",
         (_CODE,),
-        _without("airflow", "cli", "controller", "local", "stages", "stats"),
+        _without("airflow", "cli", "controller", "exporter", "local", "report", "stages", "stats"),
         (Lock("images/serving/requirements.lock", ("serving", "serving-sklearn")),),
     ),
     Image(
         "controller",
         (_CODE,),
-        _without("airflow", "cli", "features", "local", "serving", "stages"),
+        _without("airflow", "cli", "exporter", "features", "local", "report", "serving", "stages"),
         (Lock("images/controller/requirements.lock", ("controller",)),),
     ),
     Image(

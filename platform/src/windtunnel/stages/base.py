@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 __all__ = ["Reference", "StageEnv", "StageModule", "StageRequest", "StageResult", "execute", "load_stage"]
 
 # What stages never import cannot change their answers.
-_NOT_BEHIND_STAGES = {"airflow", "cli", "controller", "local", "serving"}
+_NOT_BEHIND_STAGES = {"airflow", "cli", "controller", "exporter", "local", "serving"}
 
 
 @dataclass(frozen=True)
