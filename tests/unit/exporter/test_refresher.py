@@ -63,6 +63,16 @@ def test_every_lifecycle_is_found_by_what_lies_in_its_folder(store: FaultyStore)
     assert found["windtunnel_model_loss", "trips", "3"] == 0.7
 
 
+@pytest.mark.parametrize("away", [False, True])
+def test_a_look_that_finds_nothing_is_a_sign_of_life_too(store: FaultyStore, away: bool) -> None:
+    seconds = 5.0
+    refresher = Refresher(store, nothing_served, clock=lambda: seconds)
+    store.away = away
+    seconds = 900.0
+    refresher.refresh()
+    assert refresher.alive_at == 900.0
+
+
 def test_what_serves_is_shown_beside_what_was_recorded(store: FaultyStore) -> None:
     refresher = Refresher(store, lambda _: {"shop": MODEL})
     refresher.refresh()

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from windtunnel.errors import IntegrityError, NotFoundError, TemporaryError
+from windtunnel.errors import IntegrityError, NotFoundError, WindtunnelError
 from windtunnel.exporter.checkpoints import read_totals, write_totals
 from windtunnel.exporter.run_listing import RunListing
 from windtunnel.exporter.totals import Totals
@@ -89,7 +89,7 @@ class LifecycleReader:
     def _tried(self, of: str, read: Callable[[], None]) -> bool:
         try:
             read()
-        except TemporaryError as error:
+        except WindtunnelError as error:
             log.warning("%s: %s: %s", self.state.name, of, error)
         except Exception:
             # One lifecycle's oddity must not keep the others from being seen.

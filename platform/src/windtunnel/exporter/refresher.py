@@ -17,7 +17,7 @@ from prometheus_client import CollectorRegistry, Counter, disable_created_metric
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
-from windtunnel.errors import TemporaryError
+from windtunnel.errors import WindtunnelError
 from windtunnel.exporter.families import describe, served
 from windtunnel.exporter.lifecycle_reader import LifecycleReader
 from windtunnel.exporter.metrics import METRICS, Samples
@@ -92,7 +92,8 @@ class Refresher:
         now = self._now()
         with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="lifecycle") as pool:
             answered += pool.map(lambda reader: self._look(reader, now), self._readers.values())
-        self._seconds = self._clock() - began
+        self.alive_at = self._clock()
+        self._seconds = self.alive_at - began
         if all(answered):
             self._refreshed = self._now().timestamp()
         self.page = self._render()
@@ -145,7 +146,7 @@ class Refresher:
 
     def _failed(self, of: str, error: Exception) -> None:
         # What is not expected is told with where it came from.
-        log.warning("%s: %s", of, error, exc_info=not isinstance(error, TemporaryError))
+        log.warning("%s: %s", of, error, exc_info=not isinstance(error, WindtunnelError))
         self._fail(of)
 
     def _fail(self, of: str) -> None:
