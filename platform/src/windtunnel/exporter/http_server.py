@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 PORT: Final = 9108
 STUCK_AFTER_SECONDS: Final = 900.0
 """Without a step further the exporter asks to be started anew; one answer of a store may take two minutes."""
-_CLIENT_SECONDS: Final = 30.0
-"""That a slow client may take to ask, or to read."""
+_CLIENT_SECONDS: Final = 120.0
+"""That a client may take to ask, or to read, and to ask again: longer than between two scrapes."""
 
 
 class MetricsServer(http.server.ThreadingHTTPServer):
