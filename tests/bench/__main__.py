@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from tests.bench.drift import __main__ as drift_bench
 from tests.bench.exporter import __main__ as exporter_bench
 from tests.bench.features import __main__ as features_bench
 from tests.bench.serving import __main__ as serving_bench
@@ -9,4 +10,5 @@ from tests.bench.serving import __main__ as serving_bench
 if __name__ == "__main__":
     serving_bench.main()
     features_bench.main()
+    drift_bench.main()
     exporter_bench.main()

@@ -18,7 +18,6 @@ from windtunnel.stats.calibration import (
 from windtunnel.stats.holm import holm_adjusted
 from windtunnel.stats.logistic import LinearBaseline, fit_linear, fit_logistic
 from windtunnel.stats.metrics import area_under_curve, average_precision, quality
-from windtunnel.stats.reference_profile import column_profile, reference_profile
 
 
 @pytest.mark.parametrize("ties", [False, True])
@@ -115,22 +114,3 @@ def test_the_baseline_takes_missing_values_constants_and_empty_columns() -> None
     prediction = LinearBaseline.fit("binary", inputs, label).predict(inputs)
     assert area_under_curve(label, prediction) > 0.75
     assert np.all((prediction > 0) & (prediction < 1))
-
-
-def test_a_profile_counts_every_row_once_and_any_later_value_has_a_bin() -> None:
-    values = np.append(np.random.default_rng(7).normal(0, 1, 990), np.full(10, np.nan))
-    found = column_profile(values)
-    assert sum(found["counts"]) == 990
-    assert found["missing"] == pytest.approx(0.01)
-    assert len(found["counts"]) == len(found["edges"]) + 1
-    assert column_profile(np.full(3, np.nan))["missing"] == 1.0
-    assert (
-        len(column_profile(np.repeat([0.0, 1.0], 50))["counts"])
-        == len(column_profile(np.repeat([0.0, 1.0], 50))["edges"]) + 1
-    )
-
-
-def test_the_reference_profile_names_features_and_prediction() -> None:
-    profile = reference_profile(["a", "b"], np.ones((5, 2)), np.zeros(5))
-    assert set(profile) == {"rows", "features", "prediction"}
-    assert set(profile["features"]) == {"a", "b"}

@@ -48,12 +48,13 @@ class Aspect:
 class Noise:
     """By how much two samples of one distribution differ: by their rows, and by their blocks.
 
-    blocks: what one block's variance is multiplied by.
+    blocks: what one block's variance is multiplied by; window_blocks: the window's part of it.
     """
 
     current_rows: float
     reference_rows: float
     blocks: float = 0.0
+    window_blocks: float = 0.0
     between: Between | None = None
 
     @property
@@ -71,9 +72,8 @@ class Noise:
         # A window with few seasons (a weekend) is compared with the few blocks that have them.
         blocks = max(1.0, between.blocks * min(1.0, expected.rows / max(1, shares.present)))
         rho = between.autocorrelation
-        return cls(
-            current, reference, mean_of_blocks(window.blocks, rho) + mean_of_blocks(blocks, rho), between
-        )
+        of_window = mean_of_blocks(window.blocks, rho)
+        return cls(current, reference, of_window + mean_of_blocks(blocks, rho), of_window, between)
 
     def doubt(self, sampling: float, between: float) -> float:
         """Degrees of freedom of the sum of a known and an estimated variance (Satterthwaite)."""
@@ -171,12 +171,12 @@ def spread(
     score: NDArray[np.float64], reference: NDArray[np.float64], current: NDArray[np.float64], noise: Noise
 ) -> tuple[float, float, float]:
     """P value, effect and difference of the variance of a location score [B] about each sample's own mean."""
-    moved = 0.0
-    if noise.between is not None:
-        # A window of few blocks lacks the variance between blocks.
-        moved = max(0.0, 1.0 - noise.blocks) * noise.between.contrasts.get("location", 0.0)
     before, now = float(variance_of(score, reference)), float(variance_of(score, current))
-    difference = now - (before - moved)
+    # A window of one block lacks the variance between blocks; parts of two unlike ones may have it twice.
+    slack = 0.0
+    if noise.between is not None:
+        slack = noise.window_blocks * noise.between.contrasts.get("location", 0.0)
+    difference = now - min(max(now, before - slack), before + slack)
     centred = np.square(score - reference @ score) - before
     fourth = max(
         float(reference @ np.square(centred)),

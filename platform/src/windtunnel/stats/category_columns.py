@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 LEVELS = 200
 _FEW_LEVELS = 24
 _RARE_LEVELS = 2_000
+_RARE_SINGLETONS = 0.005
+"""Share of rows with a level of their own from which on there will always be new ones."""
 _TOLD = 10
 _GONE_ROWS = 10.0
 """A level is told as gone where so many rows of it would be expected and none came."""
@@ -47,35 +49,39 @@ class CategoryProfile:
     singletons: int
     kind = "category"
 
+    @property
+    def others(self) -> bool:
+        """Whether the last cell is that of all others, those never seen among them."""
+        return len(self.shares.counts) > len(self.levels)
+
     @classmethod
     def of(cls, column: pl.Series, rows: Rows) -> CategoryProfile:
         texts = as_texts(column)
         found = counted(texts).sort(["rows", "level"], descending=[True, False])
-        names, most = found["level"].to_list(), _FEW_LEVELS if rows.few_cells else LEVELS
-        if len(names) > most:
+        levels, most = found["level"].to_list(), _FEW_LEVELS if rows.few_cells else LEVELS
+        names, singletons = levels, int((found["rows"] == 1).sum())
+        others = len(levels) > most or singletons > _RARE_SINGLETONS * len(texts)
+        if others:
             # The most frequent of some rows look more frequent there than they are: half of the rows choose
             # the levels, the other half counts them.
             half = np.arange(len(texts)) % 2 == 1
             chosen = counted(texts.filter(~half)).sort(["rows", "level"], descending=[True, False])
             levels = chosen["level"].head(most).to_list()
             texts, rows = texts.filter(half), rows.take(np.flatnonzero(half))
-        else:
-            levels = names
-        known = set(levels)
-        rare = [name for name in names if name not in known]
+        rare = sorted({*names} - {*levels})
         cell = texts.replace_strict(
             pl.Series(levels, dtype=pl.String),
             pl.Series(range(len(levels)), dtype=pl.Int64),
             default=len(levels),
             return_dtype=pl.Int64,
         ).to_numpy(writable=True)
-        cells = len(levels) + (1 if rare else 0)
+        cells = len(levels) + int(others)
         cell[texts.is_null().to_numpy()] = cells
         return cls(
             shares=shares_of(cell, cells, rows),
             levels=levels,
             rare=rare if len(rare) <= _RARE_LEVELS else None,
-            singletons=int((found["rows"] == 1).sum()),
+            singletons=singletons,
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -100,7 +106,11 @@ class CategoryProfile:
 
 @dataclass(frozen=True)
 class CategoryWindow:
-    """A window's column beside its profile; unseen: rows of levels that the reference never had."""
+    """A window's column beside its profile.
+
+    unseen: rows of levels that the reference never had. compared: rows that are in a cell, all `present` ones
+    where there is a cell for all others.
+    """
 
     profile: CategoryProfile
     absent: int
@@ -109,6 +119,7 @@ class CategoryWindow:
     noise: Noise
     current: NDArray[np.float64]
     present: int
+    compared: int
 
     @classmethod
     def of(cls, profile: CategoryProfile, column: pl.Series, window: Window) -> CategoryWindow:
@@ -116,32 +127,24 @@ class CategoryWindow:
         found = counted(texts)
         rows = dict(zip(found["level"].to_list(), found["rows"].to_list(), strict=True))
         counts = [rows.pop(level, 0) for level in profile.levels]
-        known = () if profile.rare is None else (name for name in profile.rare if name in rows)
-        others = sum(rows.pop(name) for name in list(known))
-        expected = profile.shares.expected(window.seasons)
-        if profile.rare is None:
-            others, rows = others + sum(rows.values()), {}
-        cells = len(profile.shares.counts)
-        if cells > len(profile.levels):
-            counts.append(others)
         present = len(texts) - texts.null_count()
-        unseen = sum(rows.values())
-        # What is new has a question of its own; the cells are compared among what was known.
-        noise = Noise.of(profile.shares, expected, window, present - unseen)
-        current = np.array(counts, dtype=np.float64) / max(1, present - unseen)
-        return cls(profile, texts.null_count(), rows, expected, noise, current, present)
+        if profile.others:
+            counts.append(present - sum(counts))
+        rare = {*(profile.rare or ())}
+        unseen = {} if profile.rare is None else {name: n for name, n in rows.items() if name not in rare}
+        compared = sum(counts)
+        expected = profile.shares.expected(window.seasons)
+        noise = Noise.of(profile.shares, expected, window, compared)
+        current = np.array(counts, dtype=np.float64) / max(1, compared)
+        return cls(profile, texts.null_count(), unseen, expected, noise, current, present, compared)
 
     @property
     def rows(self) -> int:
         return self.present + self.absent
 
-    @property
-    def known(self) -> int:
-        return self.present - sum(self.unseen.values())
-
     def with_unseen(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-        """Reference and current shares with one more cell for levels that are new."""
-        part = self.known / max(1, self.present)
+        """Reference and current shares with a cell for levels that are new, where all others have none."""
+        part = self.compared / max(1, self.present)
         return np.append(self.expected.shares, 0.0), np.append(self.current * part, 1.0 - part)
 
     def new_categories(self) -> list[tuple[str, float]]:
@@ -162,7 +165,7 @@ class CategoryWindow:
         if not self.present or not shares.present:
             return
         yield self._new()
-        if self.known:
+        if self.compared:
             yield distribution(self.expected.shares, self.current, self.noise, self._by_name())
             yield self._level()
 
@@ -175,8 +178,8 @@ class CategoryWindow:
         rows = sum(self.unseen.values())
         share = rows / self.present
         before = max(1, self.profile.singletons)
-        # Where there are rare levels only half of the reference's rows were counted into cells.
-        seen = self.profile.shares.present * (2 if self.profile.rare else 1)
+        # With a cell for all others only half of the reference's rows were counted.
+        seen = self.profile.shares.present * (2 if self.profile.others else 1)
         p = p_share(rows, self.present, before, seen) if rows else 1.0
         told = ", ".join(f"{name!r} {part:.1%}" for name, part in self.new_categories()[:3])
         return Aspect("new", p, share, RARE, f"{share:.1%} of the rows have values never seen before: {told}")

@@ -117,17 +117,16 @@ class SeasonShares:
     def to_json(self) -> dict[str, Any]:
         return {
             "names": self.names,
-            "counts": self.counts.tolist(),
-            "missing": self.missing.tolist(),
+            "counts": [" ".join(map(str, row)) for row in self.counts],
+            "missing": " ".join(map(str, self.missing)),
         }
 
     @classmethod
     def from_json(cls, found: Mapping[str, Any]) -> SeasonShares:
-        counts = np.asarray(found["counts"], dtype=np.int64)
         return cls(
             names=list(found["names"]),
-            counts=counts.reshape(len(found["names"]), -1),
-            missing=np.asarray(found["missing"], dtype=np.int64),
+            counts=np.array([row.split() for row in found["counts"]], dtype=np.int64),
+            missing=np.array(found["missing"].split(), dtype=np.int64),
         )
 
 

@@ -19,7 +19,7 @@ from windtunnel.stats.aspects import Aspect
 from windtunnel.stats.between_blocks import mean_of_blocks
 from windtunnel.stats.category_columns import CategoryProfile, as_texts
 from windtunnel.stats.cells import Rows, codes_of
-from windtunnel.stats.number_cells import as_numbers, scores_of
+from windtunnel.stats.number_cells import as_numbers, is_number, scores_of
 from windtunnel.stats.number_columns import NumberProfile
 from windtunnel.stats.significance import p_difference
 
@@ -35,19 +35,21 @@ _COLUMNS = 48
 _LEVELS = 2
 _LEAST_ROWS = 40
 _LEAST_BLOCKS = 4
+_FEW_BLOCKS = 2.5
 _LIMIT = 0.98
 """Correlations beyond this count as it: their Fisher transform would make noise of rounding large."""
 
 
 @dataclass(frozen=True)
 class Dependence:
-    """Correlations of `names` (a column, or "column=level"): upper triangle [P], and what blocks add to the
-    variance of each. season_means: mean score by season, [S, D].
+    """Correlations of `names` (a column, or "column=level"): upper triangle [P], a row's part in the variance
+    of each, and what blocks add to it. season_means: mean score by season, [S, D].
     """
 
     names: list[str]
     rows: int
     correlations: NDArray[np.float64]
+    variance: NDArray[np.float64]
     blocks: int
     between: NDArray[np.float64]
     within_blocks: bool
@@ -59,7 +61,9 @@ class Dependence:
         """frame: a sample of the reference; rows: the blocks and seasons of these."""
         names = _names(columns)
         if not names:
-            return cls([], frame.height, np.empty(0), 0, np.empty(0), False, [], np.empty((0, 0)))
+            return cls(
+                [], frame.height, np.empty(0), np.empty(0), 0, np.empty(0), False, [], np.empty((0, 0))
+            )
         scores = _scores(frame, columns, names)
         means = np.zeros((0, len(names)))
         if rows.season is not None:
@@ -70,7 +74,7 @@ class Dependence:
         correlations, variance = _correlations(scores)
         blocks, between = _between(scores, correlations, variance, rows.block)
         within = rows.block is not None
-        return cls(names, len(scores), correlations, blocks, between, within, rows.seasons, means)
+        return cls(names, len(scores), correlations, variance, blocks, between, within, rows.seasons, means)
 
     def aspects(
         self,
@@ -97,11 +101,16 @@ class Dependence:
             # A season that the reference never had has no mean to be freed of.
             means = np.vstack([self.season_means, np.zeros(len(self.names))])
             scores = scores - means[code.fill_null(len(self.seasons)).to_numpy()]
+        correlations, variance = _correlations(scores)
         block, _ = codes_of(blocks if self.within_blocks else None)
         if block is not None:
-            scores = scores - _means(scores, block)[block]
-        correlations, variance = _correlations(scores)
-        sampling = variance * (1.0 / len(scores) + 1.0 / self.rows)
+            within, variance = _correlations(scores - _means(scores, block)[block])
+            # One or two blocks may be parts of days, within which rows go their own way; unlike parts make
+            # columns go together across them. What is not seen in both views is no change.
+            closer = np.abs(within - self.correlations) <= np.abs(correlations - self.correlations)
+            correlations = within if window.blocks > _FEW_BLOCKS else np.where(closer, within, correlations)
+        # The larger of the two: in a small window the variance may be small by chance.
+        sampling = np.maximum(variance, self.variance) * (1.0 / len(scores) + 1.0 / self.rows)
         factor = mean_of_blocks(window.blocks, 0.0) + 1.0 / self.blocks if self.blocks else 0.0
         return self._changed(correlations, sampling, self.between * factor)
 
@@ -145,6 +154,7 @@ class Dependence:
             "correlations": [
                 None if math.isnan(value) else round(float(value), 4) for value in self.correlations
             ],
+            "variance": [float(f"{value:.3g}") for value in self.variance],
             "blocks": self.blocks,
             "between": [float(f"{value:.2g}") for value in self.between],
             "within_blocks": self.within_blocks,
@@ -161,6 +171,7 @@ class Dependence:
             correlations=np.array(
                 [math.nan if value is None else value for value in found["correlations"]], dtype=np.float64
             ),
+            variance=np.asarray(found["variance"], dtype=np.float64),
             blocks=found["blocks"],
             between=np.asarray(found["between"], dtype=np.float64),
             within_blocks=found["within_blocks"],
@@ -208,9 +219,7 @@ def _scores(frame: pl.DataFrame, columns: Mapping[str, Any], names: list[str]) -
             values = as_numbers(frame[column])
             location = scores_of(profile.shares.counts / max(1, profile.shares.present))["location"]
             cell = np.searchsorted(profile.edges, values, side="right")
-            scores[:, index] = np.where(
-                np.isfinite(values), location[np.minimum(cell, len(location) - 1)], 0.0
-            )
+            scores[:, index] = np.where(is_number(values), location[np.minimum(cell, len(location) - 1)], 0.0)
         else:
             share = profile.shares.counts[profile.levels.index(level)] / max(1, profile.shares.present)
             is_level = (as_texts(frame[column]) == level).cast(pl.Float64)

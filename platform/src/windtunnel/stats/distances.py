@@ -23,8 +23,9 @@ def population_stability_index(
     Shares are taken half a row above 0, so that an empty cell does not make it infinite.
     """
     half = noise / 2.0
-    p, q = (reference + half) / (1.0 + half * len(reference)), (current + half) / (1.0 + half * len(current))
-    value = float(np.sum((q - p) * np.log(q / p))) if half > 0.0 else 0.0
+    seen = reference + current > 0.0
+    p, q = ((shares[seen] + half) / (1.0 + half * seen.sum()) for shares in (reference, current))
+    value = float(np.sum((q - p) * np.log(q / p)))
     return max(0.0, value - (_occupied(reference, current) - 1) * noise)
 
 

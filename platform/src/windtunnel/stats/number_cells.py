@@ -1,7 +1,8 @@
 """Cells of a number column: where their edges lie, how rows are counted into them, how fine values are.
 
 Cells follow the reference's quantiles, so that a skewed column (a lognormal amount) has as many cells where
-its rows are as any other; equal widths would put them all into one. Missing = null, NaN or infinite.
+its rows are as any other; equal widths would put them all into one. Missing = null, NaN,
+infinite, or beyond 1e100: nobody measures that, and squares of it could not be summed.
 """
 
 from __future__ import annotations
@@ -25,11 +26,13 @@ TAIL = 0.02
 """The outermost two cells on either side, half a percent and one and a half, make up the tails."""
 _LEVELS = (0.005, TAIL, *(step / 25.0 for step in range(1, 25)), 1.0 - TAIL, 0.995)
 _FEW_LEVELS = (TAIL, *(step / 8.0 for step in range(1, 8)), 1.0 - TAIL)
+HUGE = 1e100
 _CHUNK = 65_536
 """Rows that stay in a core's cache while all edges pass over them: five times as fast as a search a row."""
 RESOLUTIONS = (100.0, 10.0, 1.0, 0.1, 0.01, 0.001, 1e-4)
 _BLUR = 6e-8
 """Relative rounding error of single precision."""
+_BEYOND = 1e30
 _TELLING = 0.05
 """Of a resolution: with a rounding error beyond it, whether a value is a multiple cannot be told."""
 _GRANULARITY_ROWS = 20_000
@@ -47,6 +50,12 @@ def as_numbers(column: pl.Series) -> NDArray[np.float64]:
                 fix="cast it to a number or a string first",
             ) from error
     return column.to_numpy()
+
+
+def is_number(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which of the values [N] are there, and can be calculated with."""
+    known: NDArray[np.bool_] = np.abs(values) < HUGE
+    return known
 
 
 def edges_of(present: NDArray[np.float64], few: bool = False) -> NDArray[np.float64]:
@@ -121,12 +130,11 @@ def count_cells(
     least, most = math.inf, -math.inf
     for start in range(0, len(values), _CHUNK):
         chunk = values[start : start + _CHUNK]
-        offset = chunk - centre
-        if not math.isfinite(float(offset.sum())):
-            chunk = chunk[np.isfinite(chunk)]
-            offset = chunk - centre
+        if not (float(chunk.min()) > -HUGE and float(chunk.max()) < HUGE):  # a NaN makes both false
+            chunk = chunk[is_number(chunk)]
         if len(chunk) == 0:
             continue
+        offset = chunk - centre
         mark = buffer[: len(chunk)]
         for index, edge in enumerate(edges):
             below_edge[index] += np.count_nonzero(np.less(chunk, edge, out=mark))
@@ -161,7 +169,8 @@ def granularity(values: NDArray[np.float64]) -> NDArray[np.int64]:
     Looks at up to 20,000 rows, zeros left out, as single precision shows them.
     """
     sample = values[:: max(1, len(values) // _GRANULARITY_ROWS)]
-    sample = np.abs(sample[np.isfinite(sample) & (sample != 0.0)]).astype(np.float32).astype(np.float64)
+    sample = np.abs(sample[is_number(sample) & (sample != 0.0)])
+    sample = np.minimum(sample, _BEYOND).astype(np.float32).astype(np.float64)
     found = []
     for resolution in RESOLUTIONS:
         units = sample / resolution

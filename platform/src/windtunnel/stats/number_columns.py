@@ -12,12 +12,14 @@ from windtunnel.stats.aspects import RARE, Aspect, Noise, contrast, distribution
 from windtunnel.stats.cells import Shares, shares_of
 from windtunnel.stats.distances import wasserstein
 from windtunnel.stats.number_cells import (
+    FEW_VALUES,
     RESOLUTIONS,
     Counted,
     as_numbers,
     count_cells,
     edges_of,
     granularity,
+    is_number,
     scores_of,
 )
 from windtunnel.stats.significance import p_beyond, p_share
@@ -43,7 +45,8 @@ class NumberProfile:
     """Shares over cells between `edges`, and what a reader and the distances need besides.
 
     Moments, quantiles and range are of finite values, NaN where there are none; tail_means are the means of
-    the first and last cell; granularity: see there, [R, 2]; values: of the cells, where each is one value.
+    the first and last cell; granularity: see there, [R, 2]; values: of the cells, where each is one value;
+    few: whether the column has so few values that each could have a cell.
     """
 
     shares: Shares
@@ -56,12 +59,13 @@ class NumberProfile:
     quantiles: Mapping[str, float]
     granularity: NDArray[np.int64]
     values: list[float]
+    few: bool
     kind = "number"
 
     @classmethod
     def of(cls, column: pl.Series, rows: Rows) -> NumberProfile:
         values = as_numbers(column)
-        finite = np.isfinite(values)
+        finite = is_number(values)
         present = np.sort(values[finite])
         edges = edges_of(present, rows.few_cells)
         cell = np.searchsorted(edges, values, side="right")
@@ -83,6 +87,7 @@ class NumberProfile:
             quantiles={f"{level:g}": float(q) for level, q in zip(_QUANTILES, picked, strict=True)},
             granularity=granularity(values),
             values=[float(value) for value in distinct] if len(distinct) == cells else [],
+            few=len(distinct) <= FEW_VALUES,
         )
 
     def count(self, column: pl.Series) -> tuple[Counted, NDArray[np.int64]]:
@@ -105,6 +110,7 @@ class NumberProfile:
             "tail_means": [_short(mean) for mean in self.tail_means],
             "granularity": self.granularity.tolist(),
             "values": [_short(value) for value in self.values],
+            "few": self.few,
             "shares": self.shares.to_json(),
         }
 
@@ -122,6 +128,7 @@ class NumberProfile:
             quantiles={level: _number(value) for level, value in found["quantiles"].items()},
             granularity=np.asarray(found["granularity"], dtype=np.int64),
             values=list(found["values"]),
+            few=found["few"],
         )
 
 
@@ -246,7 +253,7 @@ class NumberWindow:
             (i for i, (told, yes) in enumerate(before) if told and yes >= _NEARLY_ALL * told), len(before)
         )
         asked = [index for index in (own - 1, own) if 0 <= index < len(before)]
-        if self.profile.values:
+        if self.profile.few:
             # Few values: how many of them are multiples of ten follows from their own shares.
             asked = [index for index in asked if index == own]
         worst = Aspect("granularity", 1.0, 0.0, _COARSER, "")
