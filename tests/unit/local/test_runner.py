@@ -55,8 +55,13 @@ def runner(lifecycle_directory: Path, tmp_path: Path, recorder: Recorder) -> Run
 
 
 LOADER = """
+from __future__ import annotations
+from dataclasses import dataclass
 from datetime import date
 START, END = date(2026, 1, 1), date(2026, 1, 2)
+@dataclass(frozen=True)
+class Year:
+    start: date
 def load(store, start, end):
     print("loading", start, end)
     store.put(f"sources/orders/{start}.parquet", b"")

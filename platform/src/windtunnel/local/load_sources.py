@@ -32,6 +32,7 @@ def _import(path: Path) -> Any:
     if spec is None or spec.loader is None:
         raise SystemExit(f"{path} cannot be imported")
     module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module  # dataclasses look up the module that they stand in
     spec.loader.exec_module(module)
     return module
 
