@@ -11,6 +11,7 @@ import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,7 +57,7 @@ class World:
     """Of them `online_store` and its password."""
     work: Path
 
-    @property
+    @cached_property
     def lifecycle(self) -> Lifecycle:
         return load_lifecycle(self.directory)
 
@@ -132,6 +133,7 @@ class OnlineStore:
         self._known: datetime | None = None
         self._rows = {name: _all_rows(world, name) for name in self._views}
         self._feast = self._open()
+        self._feast_views = {name: self._feast.get_feature_view(name) for name in self._views}
 
     def forget(self) -> None:
         """Everything that the lifecycle has there; what was materialized stands in the feature rows, too."""
@@ -161,7 +163,7 @@ class OnlineStore:
         self._known = moment
 
     def _write(self, view: View, rows: pl.DataFrame) -> None:
-        feast_view = self._feast.get_feature_view(view.name)
+        feast_view = self._feast_views[view.name]
         keys = {field.name: field.dtype.to_value_type() for field in feast_view.entity_columns}
         writer = RedisWriter(self._feast.config, feast_view, keys)
         try:
