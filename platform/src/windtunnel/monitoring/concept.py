@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from windtunnel.spec.lifecycle import LifecycleSpec
 
 LOSS, MORE, FEWER = "loss", "more", "fewer"
-STREAMS: Final = (LOSS, MORE, FEWER)
+STREAMS: Final = (MORE, FEWER, LOSS)
+"""Of those that speak equally loud the first is told: which way labels moved says more than the loss."""
 _DAY_ROWS: Final = 30
 """Days with fewer labels are left out."""
 _TRIFLE: Final = 0.05

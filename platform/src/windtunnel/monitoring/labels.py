@@ -34,7 +34,7 @@ SLICE: Final = "windtunnel_slice_"
 _MOST_DAYS: Final = 400
 _AHEAD: Final = 7
 """Days that a question may be asked ahead, where rows are found by their key."""
-_FOUND, _MANY, _AT = "windtunnel_found", "windtunnel_many", "windtunnel_moment"
+_FOUND, _MANY, _AT, _PLACE = "windtunnel_found", "windtunnel_many", "windtunnel_moment", "windtunnel_place"
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def _by_question(env: FeatureEnv, rows: pl.DataFrame, told: pl.DataFrame) -> pl.
     keys = list(load_definitions(env.directory, env.lifecycle).join_keys)
     request = list(env.lifecycle.spec.features.request)
     logged = rows[columns.FEATURES].struct.unnest()
-    asked = rows.with_columns(
+    asked = rows.with_row_index(_PLACE).with_columns(
         *(_number(logged[name]) for name in request if name in logged.columns),
         *_keys_of(rows, keys),
     )
@@ -140,7 +140,7 @@ def _by_question(env: FeatureEnv, rows: pl.DataFrame, told: pl.DataFrame) -> pl.
             answers = _answers(env, told, on)
             joined = part.join(answers, on=on, how="left", nulls_equal=True, maintain_order="left")
             parts.append(joined.drop([_named(name) for name in (*keys, *request)], strict=False))
-    return pl.concat(parts).sort(columns.TIME, maintain_order=True)
+    return pl.concat(parts).sort(_PLACE).drop(_PLACE)
 
 
 def _answers(env: FeatureEnv, told: pl.DataFrame, on: list[str]) -> pl.DataFrame:

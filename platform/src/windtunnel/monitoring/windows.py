@@ -8,6 +8,7 @@ sampling does, so that a prediction's rows stay together.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -31,6 +32,7 @@ MOST: Final = 1_000_000
 ANSWERED: Final = ("champion", "challenger", "fallback", "batch")
 """Roles whose answers callers got: a shadow's went to nobody."""
 DAY: Final = timedelta(days=1)
+_DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 _READ: Final = (
     columns.PREDICTION_ID, columns.ROW, columns.TIME, columns.VERSION, columns.DIGEST, columns.ROLE,
     columns.KEY, columns.ENTITIES, columns.EVENT_TIME, columns.FEATURES, columns.MISSING, columns.STALE,
@@ -101,16 +103,17 @@ def read_window(store: ObjectStore, lifecycle: str, window: Asked, digest: str) 
     Raises DataError for a file that is none of the log's, StoreError.
     """
     if window.rows is None:
-        return window, _gather(
-            scan(store, lifecycle, window.labels_start, window.end, _READ, window.folder), window.folder
-        )
+        frames = _scan(store, lifecycle, window, window.labels_start, window.end)
+        return window, _gather(frames, window.folder)
     late = window.start - window.labels_start
     found: list[pl.DataFrame] = []
     start, count = window.end, 0
-    for day in _days_back(store, lifecycle, window):
-        frames = list(scan(store, lifecycle, day, min(start, day + DAY), _READ, window.folder))
-        found += frames
-        count += sum(_answers(frame, digest).height for frame in frames)
+    for day in reversed(_days(store, lifecycle, window)):
+        if day >= window.end:
+            continue
+        parts = list(_scan(store, lifecycle, window, day, min(window.end, day + DAY)))
+        found += parts
+        count += sum(_answers(part, digest).height for part in parts)
         start = day
         if count >= window.rows:
             break
@@ -122,7 +125,7 @@ def read_window(store: ObjectStore, lifecycle: str, window: Asked, digest: str) 
     chosen = Asked(
         start, window.end, start - late, window.rows, window.folder, window.version, window.continues
     )
-    earlier = scan(store, lifecycle, chosen.labels_start, chosen.start, _READ, window.folder)
+    earlier = _scan(store, lifecycle, window, chosen.labels_start, chosen.start)
     known = [frame.filter(pl.col(columns.TIME) >= start) for frame in found]
     return chosen, _gather(iter([*known, *earlier]), window.folder)
 
@@ -152,12 +155,20 @@ def _moment(params: Mapping[str, Any], name: str) -> datetime | None:
     return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-def _days_back(store: ObjectStore, lifecycle: str, window: Asked) -> Iterator[datetime]:
-    """Midnights of the days that have predictions before the window's end, the newest first."""
-    for name in reversed(store.folders(f"{lifecycle}/{window.folder}")):
-        day = datetime.fromisoformat(name).replace(tzinfo=UTC)
-        if day < window.end:
-            yield day
+def _days(store: ObjectStore, lifecycle: str, window: Asked) -> list[datetime]:
+    """Midnights of the days that have predictions, in order."""
+    names = store.folders(f"{lifecycle}/{window.folder}")
+    return [datetime.fromisoformat(name).replace(tzinfo=UTC) for name in names if _DATE.fullmatch(name)]
+
+
+def _scan(
+    store: ObjectStore, lifecycle: str, window: Asked, start: datetime, end: datetime
+) -> Iterator[pl.DataFrame]:
+    """As prediction_log.scan, without asking for the hours of days that have nothing: years may be."""
+    for day in _days(store, lifecycle, window):
+        first, last = max(start, day), min(end, day + DAY)
+        if first < last:
+            yield from scan(store, lifecycle, first, last, _READ, window.folder)
 
 
 def _gather(frames: Iterable[pl.DataFrame], folder: str) -> Logged:
