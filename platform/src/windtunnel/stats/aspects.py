@@ -29,7 +29,7 @@ fifth of the rule's min_effect."""
 SINGLE = 0.4
 """One rate (missing, one level's share) moves as one: its floor is two fifths of the rule's min_effect."""
 _POOLED = 5.0
-"""Cells that expect fewer rows in the window than this are pooled for the overall test."""
+"""Cells that expect fewer rows in either sample than this are pooled for the overall test."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +104,7 @@ def distribution(
     """
     between = noise.of_cells(reference)
     effect = total_variation(reference, current, reference * (1.0 - reference) * noise.rows + between)
-    pooled = _pool(reference * noise.current_rows, order)
+    pooled = _pool(reference * min(noise.current_rows, noise.reference_rows), order)
     p, q, added = (np.bincount(pooled, values).astype(np.float64) for values in (reference, current, between))
     return Aspect(
         "distribution",
@@ -173,9 +173,8 @@ def spread(
     """P value, effect and difference of the variance of a location score [B] about each sample's own mean."""
     before, now = float(variance_of(score, reference)), float(variance_of(score, current))
     # A window of one block lacks the variance between blocks; parts of two unlike ones may have it twice.
-    slack = 0.0
-    if noise.between is not None:
-        slack = noise.window_blocks * noise.between.contrasts.get("location", 0.0)
+    apart = noise.of_contrast("location") / noise.blocks if noise.blocks else 0.0
+    slack = noise.window_blocks * apart
     difference = now - min(max(now, before - slack), before + slack)
     centred = np.square(score - reference @ score) - before
     fourth = max(
@@ -184,7 +183,9 @@ def spread(
     )
     if before <= 0.0 or fourth <= 0.0:
         return 1.0, 0.0, 0.0
-    sampling, between = fourth * noise.rows, noise.of_contrast("spread")
+    # How far apart a window's blocks lie differs, too: a variance of so many normal values.
+    sampling = fourth * noise.rows
+    between = noise.of_contrast("spread") + 2.0 * apart * apart * noise.blocks
     # The density's derivative by the logarithm of its scale is (s^2 - 1) for a normal score.
     effect = float(reference @ np.abs(centred)) / 4.0 * abs(difference) / (before * before)
     p = p_difference(difference, sampling + between, noise.doubt(sampling, between))

@@ -177,12 +177,15 @@ class CategoryWindow:
     def _new(self) -> Aspect:
         rows = sum(self.unseen.values())
         share = rows / self.present
-        before = max(1, self.profile.singletons)
+        before = self.profile.singletons
         # With a cell for all others only half of the reference's rows were counted.
         seen = self.profile.shares.present * (2 if self.profile.others else 1)
-        p = p_share(rows, self.present, before, seen) if rows else 1.0
+        p = p_share(rows, self.present, max(1, before), seen) if rows else 1.0
+        excess = max(0.0, share - before / max(1, seen))
         told = ", ".join(f"{name!r} {part:.1%}" for name, part in self.new_categories()[:3])
-        return Aspect("new", p, share, RARE, f"{share:.1%} of the rows have values never seen before: {told}")
+        return Aspect(
+            "new", p, excess, RARE, f"{share:.1%} of the rows have values never seen before: {told}"
+        )
 
     def _level(self) -> Aspect:
         """The level whose share changed most beyond chance; every level asked counts."""
