@@ -94,13 +94,7 @@ def measured(lifecycle: str, measure: Measure, samples: Samples) -> None:
     if estimated := measure.estimated:
         samples.add("windtunnel_model_estimated_loss", estimated.value, *version)
         samples.add("windtunnel_model_estimated_worse", estimated.worse, *at)
-    if reference := measure.quality or measure.estimated:
-        loss = getattr(reference, "reference_loss", None)
-        samples.add(
-            "windtunnel_model_reference_loss",
-            loss if loss is not None else getattr(reference, "reference", None),
-            *version,
-        )
+    samples.add("windtunnel_model_reference_loss", _reference_loss(measure), *version)
     if measure.concept:
         samples.add("windtunnel_model_concept_drift", measure.concept.detected, *at)
     if measure.skew:
@@ -115,6 +109,12 @@ def measured(lifecycle: str, measure: Measure, samples: Samples) -> None:
     if measure.policy:
         samples.add_state("windtunnel_retraining_state", POLICY_STATES, measure.policy.state, *at)
         samples.add("windtunnel_retraining_used_this_week", measure.policy.used_this_week, *at)
+
+
+def _reference_loss(measure: Measure) -> float | None:
+    if measure.quality:
+        return measure.quality.reference_loss
+    return measure.estimated.reference if measure.estimated else None
 
 
 def drift(lifecycle: str, drift: Drift, samples: Samples) -> None:
