@@ -71,8 +71,8 @@ def _now(built: Dashboard) -> Dashboard:
         .with_panel(
             number(
                 "Stages that wait",
-                or_zero(_sum("airflow_executor_queued_tasks")),
-                "Tasks that wait for their pods to be started.",
+                or_zero(_sum("airflow_pool_scheduled_slots")),
+                "Tasks that are due and wait for a free place.",
                 steps=[(10, YELLOW)],
             )
         )
@@ -135,6 +135,7 @@ def _airflow(built: Dashboard) -> Dashboard:
                 [
                     (_sum("airflow_executor_running_tasks"), "running"),
                     (_sum("airflow_executor_queued_tasks"), "queued"),
+                    (or_zero(_sum("airflow_pool_scheduled_slots")), "wanted"),
                     (_sum("airflow_executor_open_slots"), "free"),
                 ],
                 "Of the executor.",

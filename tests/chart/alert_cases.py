@@ -79,7 +79,9 @@ CASES = (
     Case(
         "WindtunnelStageLate",
         series(_SUCCESS, "0x130 7860x60", **_TRAIN)
-        | series("windtunnel_stage_longest_gap_seconds", "3600x190", **_TRAIN),
+        | series("windtunnel_stage_longest_gap_seconds", "3600x190", **_TRAIN)
+        # What does not come by itself has no gap, and is never late.
+        | series(_SUCCESS, "0x190", stage="rollout"),
         quiet=104,
         fires=120,
         ends=135,
@@ -94,6 +96,17 @@ CASES = (
         quiet=59,
         fires=80,
         ends=105,
+        severity="warning",
+        summary="Feature view weather of flight_delay is stale.",
+        labels=LIFECYCLE | {"view": "weather"},
+    ),
+    Case(
+        "WindtunnelFeatureStale",
+        series("windtunnel_feature_newest_event_timestamp_seconds", "_x60 3600x60", view="weather")
+        | series("windtunnel_feature_freshness_objective_seconds", "_x10 86400x110", view="weather"),
+        quiet=24,
+        fires=40,
+        ends=65,
         severity="warning",
         summary="Feature view weather of flight_delay is stale.",
         labels=LIFECYCLE | {"view": "weather"},
@@ -159,6 +172,16 @@ CASES = (
         quiet=200,
         fires=280,
         ends=305,
+        severity="warning",
+        summary="The labels of flight_delay stay away.",
+    ),
+    Case(
+        "WindtunnelLabelsMissing",
+        series("windtunnel_model_label_coverage_ratio", "0.9x200 stale _x100 0.9x60")
+        | series("windtunnel_monitor_window_rows", "1000x380"),
+        quiet=255,
+        fires=280,
+        ends=310,
         severity="warning",
         summary="The labels of flight_delay stay away.",
     ),
@@ -241,7 +264,7 @@ CASES = (
     ),
     Case(
         "WindtunnelBundleLoadFailures",
-        series("windtunnel_serving_loads_total", "0x10 1x60", outcome="IntegrityError", pod="a")
+        series("windtunnel_serving_loads_total", "_x10 1x60", outcome="IntegrityError", pod="a")
         | series("windtunnel_serving_loads_total", "0x5 1x65", outcome="ok", pod="a"),
         quiet=9,
         fires=15,
@@ -249,6 +272,16 @@ CASES = (
         severity="warning",
         summary="A bundle of flight_delay cannot be loaded (IntegrityError).",
         labels=LIFECYCLE | {"outcome": "IntegrityError"},
+    ),
+    Case(
+        "WindtunnelBundleLoadFailures",
+        series("windtunnel_serving_loads_total", "1x40 2x60", outcome="StoreError", pod="a"),
+        quiet=30,
+        fires=45,
+        ends=60,
+        severity="warning",
+        summary="A bundle of flight_delay cannot be loaded (StoreError).",
+        labels=LIFECYCLE | {"outcome": "StoreError"},
     ),
     Case(
         "WindtunnelPredictionLogDrops",
@@ -262,10 +295,11 @@ CASES = (
     ),
     Case(
         "WindtunnelPredictionLogStuck",
-        series("windtunnel_serving_log_store_failures_total", "0x5 0+1x15 15x60", pod="a"),
-        quiet=4,
-        fires=18,
-        ends=45,
+        # One put that failed, and much later many in a row.
+        series("windtunnel_serving_log_store_failures_total", "0x5 1x35 1+1x20 21x60", pod="a"),
+        quiet=17,
+        fires=58,
+        ends=75,
         severity="warning",
         summary="The prediction log of flight_delay does not reach the object store.",
     ),
@@ -376,7 +410,9 @@ CASES = (
     Case(
         "WindtunnelStagesWait",
         series("airflow_executor_open_slots", "4x10 0x60 4x30", lifecycle="")
-        | series("airflow_executor_queued_tasks", "3x100", lifecycle=""),
+        | series("airflow_executor_queued_tasks", "0x100", lifecycle="")
+        | series("airflow_pool_scheduled_slots", "0x100", lifecycle="", pool_name="spare")
+        | series("airflow_pool_scheduled_slots", "3x100", lifecycle="", pool_name="default_pool"),
         quiet=39,
         fires=50,
         ends=75,

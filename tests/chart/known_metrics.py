@@ -38,7 +38,7 @@ def known() -> dict[str, set[str]]:
     mapping = yaml.safe_load((CHART / "files/statsd-mapping.yaml").read_text())
     for entry in mapping["mappings"]:
         for suffix in ("", "_bucket", "_sum", "_count"):
-            found[entry["name"] + suffix] = {"dag_id", "task_id", "state", "status", "pool", "reason"}
+            found[entry["name"] + suffix] = {"dag_id", "task_id", "state", "status", "pool_name", "reason"}
     return found | FOREIGN
 
 
