@@ -17,6 +17,7 @@ from windtunnel.monitoring.seasons import seasons_of
 from windtunnel.monitoring.windows import moments
 from windtunnel.prediction_log import columns
 from windtunnel.stats.drift import DriftRule, compare
+from windtunnel.stats.embeddings import compare_embeddings
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -48,7 +49,8 @@ def measure_drift(
     if profile.embedding is not None:
         vectors = embed(directory, spec.monitoring.embedding, inputs)
         if vectors is not None:
-            found += map(_of_embedding, _compare(profile.embedding, vectors, rows, rule, profile))
+            of_rows = _of_rows(rows, profile)
+            found.append(compare_embeddings(profile.embedding, vectors.to_numpy(), rule, *of_rows))
     (prediction, *_) = _compare(
         profile.prediction, rows.select(pl.col(columns.PREDICTION).alias(PREDICTION)), rows, rule, profile
     )
@@ -69,9 +71,14 @@ def _compare(
     rule: DriftRule,
     profile: ReferenceProfile,
 ) -> list[ColumnDrift]:
+    return compare(reference, frame, rule, *_of_rows(rows, profile))
+
+
+def _of_rows(rows: pl.DataFrame, profile: ReferenceProfile) -> tuple[pl.Series, pl.Series | None]:
+    """Day and season of each row."""
     when = moments(rows)
     seasons: Any = profile.seasons
-    return compare(reference, frame, rule, when.dt.date(), seasons_of(when, seasons))
+    return when.dt.date(), seasons_of(when, seasons)
 
 
 def _beside(
@@ -101,11 +108,6 @@ def _only(profile: FrameProfile, names: Iterable[str]) -> FrameProfile:
     chosen = set(names)
     columns_ = {name: one for name, one in profile.columns.items() if name in chosen}
     return replace(profile, columns=columns_, dependence=replace(profile.dependence, names=[]))
-
-
-def _of_embedding(one: ColumnDrift) -> ColumnDrift:
-    name = "embedding_correlation" if one.kind == "correlation" else one.column
-    return replace(one, column=name, kind="embedding")
 
 
 def _label(rows: pl.DataFrame, profile: ReferenceProfile, rule: DriftRule, least: int) -> ColumnDrift | None:

@@ -26,6 +26,7 @@ from windtunnel.registry.bundle import profile_key
 from windtunnel.stats.block_means import BlockMean, block_mean
 from windtunnel.stats.calibration import reliability
 from windtunnel.stats.cbpe import Calibration, fit_calibration
+from windtunnel.stats.embeddings import EmbeddingProfile, embedding_profile
 from windtunnel.stats.losses import row_losses
 from windtunnel.stats.metrics import quality
 from windtunnel.stats.reference_profile import FrameProfile, profile_frame
@@ -48,6 +49,7 @@ PREDICTION, LABEL = "prediction", "label"
 _ROWS_OF_A_CATEGORY: Final = 20
 """A join key is watched as a category where its values have so many rows on average: new customers come
 every day, new airports do not."""
+_DAYS_OF_A_SEASON: Final = 3
 _SLICES: Final = 200
 """Values of one slice column that are kept, the largest."""
 
@@ -94,8 +96,8 @@ class ReferenceProfile:
     """Bins of binary labels, lowest predictions first."""
     calibration: Calibration | None
     """Of binary labels."""
-    embedding: FrameProfile | None
-    """Of the columns of the lifecycle's embedding."""
+    embedding: EmbeddingProfile | None
+    """Of what the lifecycle's embedding makes of the inputs."""
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -153,7 +155,7 @@ class ReferenceProfile:
             },
             reliability=found["calibration"],
             calibration=Calibration.from_json(curve) if curve else None,
-            embedding=FrameProfile.from_json(embedding) if embedding else None,
+            embedding=EmbeddingProfile.from_json(embedding) if embedding else None,
         )
 
 
@@ -175,7 +177,8 @@ def build_profile(
     days, season = _days(whole), seasons_of(whole[EVENT_TIMESTAMP], seasons)
     inputs = pl.concat([_inputs(snapshot.train, bundle), _inputs(evaluation, bundle)])
     watched = watched_columns(whole, join_keys_of(bundle), spec.evaluation.slices, bundle.features)
-    day, when = _days(evaluation.frame), seasons_of(evaluation.frame[EVENT_TIMESTAMP], seasons)
+    day = _days(evaluation.frame)
+    when = with_days_enough(seasons_of(evaluation.frame[EVENT_TIMESTAMP], seasons), day)
     vectors = embed(directory, spec.monitoring.embedding, inputs)
     return ReferenceProfile(
         lifecycle=lifecycle.name,
@@ -187,7 +190,7 @@ def build_profile(
         columns=profile_frame(watched, days, season),
         prediction=profile_frame(pl.DataFrame({PREDICTION: prediction}), day, when),
         label=profile_frame(pl.DataFrame({LABEL: evaluation.label}), day, when),
-        embedding=None if vectors is None else profile_frame(vectors, days, season),
+        embedding=None if vectors is None else embedding_profile(vectors.to_numpy(), days, season),
         **_judged(spec.evaluation.metric, spec.label.kind, evaluation, prediction, spec.evaluation.slices),
     )
 
@@ -196,6 +199,18 @@ def join_keys_of(bundle: Bundle) -> list[str]:
     """Names of the keys that its features are read by."""
     views = bundle.manifest.get("online", {}).get("views", ())
     return list(dict.fromkeys(str(key["name"]) for view in views for key in view["join_keys"]))
+
+
+def with_days_enough(seasons: pl.Series | None, days: pl.Series) -> pl.Series | None:
+    """The seasons [N], where each was seen on days enough [N] to tell what days differ by; else None.
+
+    Of one week each weekday is one day: compared by weekday, nothing would be left of what days differ by,
+    and every week that is not its copy would be called a drift.
+    """
+    if seasons is None:
+        return None
+    counted = pl.DataFrame({"season": seasons, "day": days}).group_by("season").agg(pl.col("day").n_unique())
+    return seasons if (counted["day"] >= _DAYS_OF_A_SEASON).all() else None
 
 
 def watched_columns(
