@@ -58,7 +58,7 @@ def detect(
     """Of the labelled rows, days in order, going on from the state `before`; None where no day could ever be
     counted. Days after `complete` wait for their labels (None: none does).
     """
-    detector = _detector(before)
+    detector = _detector(before, spec.monitoring.alpha)
     counted, last = 0, detector.last
     for day, part in _days(labelled(rows), complete, last):
         label, prediction, _ = arrays(part)
@@ -67,12 +67,11 @@ def detect(
         counted += part.height
     if not detector.days:
         return None
-    stream, since = detector.strongest()
-    detected = detector.p_value <= spec.monitoring.alpha
+    stream, since = detector.alarm or (None, "")
     return Concept(
-        detected=detected,
-        since=datetime.fromisoformat(since).replace(tzinfo=UTC) if detected else None,
-        direction=stream if detected else None,  # type: ignore[arg-type]
+        detected=detector.detected,
+        since=datetime.fromisoformat(since).replace(tzinfo=UTC) if since else None,
+        direction=stream,  # type: ignore[arg-type]
         rows=counted,
         days=detector.days,
         p_value=detector.p_value,
@@ -80,13 +79,13 @@ def detect(
     )
 
 
-def _detector(before: dict[str, Any] | None) -> ChangeDetector:
+def _detector(before: dict[str, Any] | None, alpha: float) -> ChangeDetector:
     if before:
         try:
-            return ChangeDetector.from_json(STREAMS, before)
+            return ChangeDetector.from_json(STREAMS, alpha, before)
         except (KeyError, TypeError, ValueError):
             pass  # of a release that watched something else: begin anew
-    return ChangeDetector(STREAMS)
+    return ChangeDetector(STREAMS, alpha)
 
 
 def _days(rows: pl.DataFrame, complete: date | None, last: str) -> Iterator[tuple[date, pl.DataFrame]]:

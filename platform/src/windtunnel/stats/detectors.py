@@ -8,6 +8,9 @@ capital is spread over all first days (1/2 on the first, 1/6 on the second, ... 
 stakes and over the streams. This is an e-detector in the sense of Shin, Ramdas and Rinaldo 2023, with a
 prior over the start in place of a sum, so that the chance of any false alarm ever is bounded, not their rate.
 
+What counts is the capital of today, and no bet keeps more than it needs to raise the alarm: a change that is
+over is forgotten within some quiet days, and one that lasts is not.
+
 State is small and JSON, so the next run goes on where this one ended.
 """
 
@@ -24,7 +27,8 @@ STAKES: Final = (0.75, 1.5, 3.0, 6.0)
 """A change of z standard errors a day is found fastest at stake z."""
 _MOST: Final = 12.0
 """No day counts for more standard errors than this."""
-_LARGEST: Final = 700.0
+_SPARE: Final = 2.0
+"""Beyond the threshold, so that one quiet day does not end an alarm."""
 
 
 @dataclass
@@ -41,11 +45,14 @@ class ChangeDetector:
     """Null hypothesis: every stream's days have mean zero or less, in units of their standard error."""
 
     streams: tuple[str, ...]
+    alpha: float
+    """Chance of a false alarm, ever."""
     days: int = 0
     last: str = ""
     """The newest day that was counted (ISO): days up to it are never counted again."""
-    highest: float = 0.0
-    """Logarithm of the capital, the highest that it ever was."""
+    alarm: tuple[str, str] | None = None
+    """The stream that spoke loudest when the alarm was raised, and the day on which its change most likely
+    began; None while there is none."""
     bets: dict[str, list[_Bet]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -61,11 +68,19 @@ class ChangeDetector:
             score = min(max(scores[name], -_MOST), _MOST)
             for bet, stake in zip(self.bets[name], STAKES, strict=True):
                 factor = stake * score - stake * stake / 2.0
-                bet.started = _log_sum((bet.started, entering)) + factor
+                bet.started = min(_log_sum((bet.started, entering)) + factor, self._enough)
                 if bet.run <= 0.0:
                     bet.run, bet.since = 0.0, day
                 bet.run += factor
-        self.highest = max(self.highest, self._capital())
+        if not self.detected:
+            self.alarm = None
+        elif self.alarm is None:
+            self.alarm = self._strongest()
+
+    @property
+    def _enough(self) -> float:
+        """Logarithm of what a single bet must hold to raise the alarm alone, and of a bit more."""
+        return math.log(len(self.streams) * len(STAKES) / self.alpha) + _SPARE
 
     def _capital(self) -> float:
         waiting = -math.log(self.days + 1)
@@ -75,11 +90,14 @@ class ChangeDetector:
 
     @property
     def p_value(self) -> float:
-        """At most alpha: a change, for good."""
-        return math.exp(-min(self.highest, _LARGEST))
+        """At most alpha: there is a change. Never far below: the capital is bounded."""
+        return math.exp(-max(0.0, self._capital()))
 
-    def strongest(self) -> tuple[str, str]:
-        """The stream that speaks loudest, and the day that its change most likely began on."""
+    @property
+    def detected(self) -> bool:
+        return self.p_value <= self.alpha
+
+    def _strongest(self) -> tuple[str, str]:
         name, bet = max(
             ((name, bet) for name, bets in self.bets.items() for bet in bets), key=lambda one: one[1].run
         )
@@ -89,7 +107,7 @@ class ChangeDetector:
         return {
             "days": self.days,
             "last": self.last,
-            "highest": self.highest,
+            "alarm": list(self.alarm) if self.alarm else None,
             "bets": {
                 name: [[_finite(bet.started), bet.run, bet.since] for bet in bets]
                 for name, bets in self.bets.items()
@@ -97,7 +115,7 @@ class ChangeDetector:
         }
 
     @classmethod
-    def from_json(cls, streams: Sequence[str], found: Mapping[str, Any]) -> ChangeDetector:
+    def from_json(cls, streams: Sequence[str], alpha: float, found: Mapping[str, Any]) -> ChangeDetector:
         """Raises KeyError for the state of other streams."""
         bets = {
             name: [
@@ -106,7 +124,8 @@ class ChangeDetector:
             ]
             for name in streams
         }
-        return cls(tuple(streams), found["days"], found["last"], found["highest"], bets)
+        alarm = tuple(found["alarm"]) if found["alarm"] else None
+        return cls(tuple(streams), alpha, found["days"], found["last"], alarm, bets)
 
 
 def _log_sum(logs: Sequence[float]) -> float:
