@@ -41,6 +41,14 @@ def test_a_single_row_and_rows_that_are_all_alike() -> None:
     assert difference(found, found, 0.01) == (0.0, (0.0, 0.0))
 
 
+def test_a_day_for_every_row_is_as_unsure_as_rows_are() -> None:
+    """Else its error would be none, and every window of such rows worse."""
+    values = np.random.default_rng(5).normal(0, 1, 300)
+    found = block_mean(values, np.arange(300))
+    assert found.standard_error == pytest.approx(values.std(ddof=1) / math.sqrt(300))
+    assert (found.blocks, found.block_variance) == (300, 0.0)
+
+
 def test_one_day_against_a_week_errs_as_often_as_it_says() -> None:
     """A day of many rows looks sure of itself and is one draw of a day: rows as independent err often."""
     random = np.random.default_rng(3)

@@ -63,9 +63,12 @@ def block_mean(values: NDArray[np.float64], blocks: NDArray[Any]) -> BlockMean:
     means = np.bincount(of, values) / rows
     within = float(np.square(values - means[of]).sum())
     count, groups = len(values), len(rows)
-    row_variance = within / (count - groups) if count > groups else 0.0
+    if groups == count:
+        # a day for every row: what days add cannot be told from what rows add
+        return BlockMean(mean, count, float(groups), float(values.var(ddof=1)) if count > 1 else 0.0, 0.0)
+    row_variance = within / (count - groups)
     block_variance = 0.0
-    if groups > 1 and count > groups:
+    if groups > 1:
         between = float((rows * np.square(means - mean)).sum()) / (groups - 1)
         size = (count - float(np.square(rows).sum()) / count) / (groups - 1)
         block_variance = max(0.0, (between - row_variance) / size)
