@@ -11,7 +11,6 @@ import pytest
 
 from windtunnel.features.daily import partitions_of
 from windtunnel.monitoring.labels import DAY, LABEL, SLICE, Told, join_labels, read_told
-from windtunnel.monitoring.windows import moments
 from windtunnel.spec import load_lifecycle
 
 if TYPE_CHECKING:
@@ -98,7 +97,7 @@ def asked(*rows: tuple[str | None, datetime | None, float], key: str | None = No
 
 
 def join(env: StageEnv, rows: pl.DataFrame) -> Labelled:
-    return join_labels(env, rows, read_told(env, moments(rows)))
+    return join_labels(env, rows, read_told(env, rows))
 
 
 def labels(env: StageEnv, rows: pl.DataFrame) -> list[float | None]:
@@ -126,16 +125,17 @@ def test_a_row_gets_the_label_of_its_entity_moment_and_request(env: StageEnv) ->
 def test_labels_come_when_their_day_is_over(env: StageEnv) -> None:
     orders(env, FIRST, ("ann", NOON, 9.0, 1.0))
     rows = asked(("ann", NOON, 9.0))
-    told = read_told(env, moments(rows))
+    told = read_told(env, rows)
     assert told.complete == FIRST - timedelta(days=1)
     found = join_labels(env, rows, told)
     assert (found.rows[LABEL].to_list(), found.matched) == ([None], 1)
     orders(env, FIRST + timedelta(days=1), ("bob", NOON + timedelta(days=1), 9.0, 1.0))
     assert labels(env, rows) == [1.0]
-    assert read_told(env, moments(rows)).complete == FIRST
+    assert read_told(env, rows).complete == FIRST
 
 
-def test_questions_that_nothing_tells_apart_get_a_label_only_when_they_agree(env: StageEnv) -> None:
+def test_questions_that_nothing_tells_apart_get_no_label_though_they_agree(env: StageEnv) -> None:
+    """Those that agree are mostly of the commoner label: to keep them would make it commoner still."""
     orders(
         env,
         FIRST,
@@ -143,8 +143,24 @@ def test_questions_that_nothing_tells_apart_get_a_label_only_when_they_agree(env
     )  # fmt: skip
     orders(env, FIRST + timedelta(days=1), ("x", NOON + timedelta(days=1), 9.0, 1.0))
     found = join(env, asked(("ann", NOON, 9.0), ("bob", NOON, 9.0)))
-    assert found.rows[LABEL].to_list() == [None, 1.0]
-    assert found.duplicates == 1
+    assert found.rows[LABEL].to_list() == [None, None]
+    assert (found.matched, found.duplicates) == (2, 2)
+
+
+def test_of_a_day_only_what_was_asked_is_kept(env: StageEnv) -> None:
+    orders(env, FIRST, ("ann", NOON, 9.0, 1.0), ("bob", NOON + timedelta(hours=1), 9.0, 1.0))
+    told = read_told(env, asked(("ann", NOON, 9.0)))
+    assert told.rows is not None
+    assert told.rows["customer"].to_list() == ["ann"]
+
+
+def test_no_rows_have_no_labels(env: StageEnv) -> None:
+    """Right after a promotion only the version before has answered."""
+    orders(env, FIRST, ("ann", NOON, 9.0, 1.0))
+    rows = asked(("ann", NOON, 9.0))
+    found = join_labels(env, rows.clear(), read_told(env, rows))
+    assert (found.rows.height, found.matched) == (0, 0)
+    assert {LABEL, DAY, SLICE + "region"} <= set(found.rows.columns)
 
 
 def test_features_that_were_sent_are_matched_by_moment_and_request_alone(env: StageEnv) -> None:
@@ -188,7 +204,7 @@ def test_a_local_day_that_crosses_midnight_in_utc_is_looked_through(env: StageEn
 
 def test_without_any_partition_nothing_has_a_label(env: StageEnv) -> None:
     rows = asked(("ann", NOON, 9.0))
-    assert read_told(env, moments(rows)) == Told(None, None)
+    assert read_told(env, rows) == Told(None, None)
     found = join(env, rows)
     assert (found.rows[LABEL].to_list(), found.matched) == ([None], 0)
     assert found.rows[SLICE + "region"].to_list() == [None]

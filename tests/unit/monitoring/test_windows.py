@@ -83,10 +83,16 @@ def test_a_window_that_is_asked_for_is_taken_as_it_is(spec: LifecycleSpec) -> No
 
 
 def test_only_an_end_is_a_window_in_a_row(spec: LifecycleSpec) -> None:
-    window = asked({"end": "2026-03-09T01:00:00+01:00", "start": None}, spec, NOW)
-    assert window.end == datetime(2026, 3, 9, tzinfo=UTC)
+    window = asked({"end": "2026-03-10T12:00:00+01:00", "start": None}, spec, NOW)
+    assert window.end == datetime(2026, 3, 10, 11, tzinfo=UTC)
     assert window.continues
     assert not asked({"version": "3"}, spec, NOW).continues
+    old = asked({"end": "2013-02-01"}, spec, NOW)
+    assert not old.continues, "a window of the past is none of those in a row"
+
+
+def test_a_window_never_ends_in_the_future(spec: LifecycleSpec) -> None:
+    assert asked({"end": "2026-03-11"}, spec, NOW).end == NOW
 
 
 @pytest.mark.parametrize(

@@ -2,8 +2,8 @@
 about.
 
 A logged row finds its entity row by join keys, event time and request features, or, where the lifecycle names
-`label.key`, by the key that the caller gave. Entity rows that nothing tells apart and that have different
-labels fit nobody: such rows are counted, and stay without a label.
+`label.key`, by the key that the caller gave. Entity rows that nothing tells apart fit nobody, whatever their
+labels: to keep those that agree would keep the commoner label. Such rows are counted, and stay without one.
 """
 
 from __future__ import annotations
@@ -54,26 +54,36 @@ class Labelled:
     matched: int
     """Rows that found their entity row, with a label or not yet."""
     duplicates: int
-    """Rows that several entity rows with different labels fitted."""
+    """Rows that several entity rows fitted."""
 
 
-def read_told(env: FeatureEnv, asked: pl.Series) -> Told:
-    """The entity rows that questions about these moments may be answered by. Raises DataError where the
-    lifecycle's own function returns something else.
+def read_told(env: FeatureEnv, rows: pl.DataFrame) -> Told:
+    """The entity rows that may be what these rows of the log (their TIME, EVENT_TIME and KEY) asked. Raises
+    DataError where the lifecycle's own function returns something else.
     """
+    key, asked = env.lifecycle.spec.label.key, moments(rows)
     known = _known_days(env)
     delay = timedelta(days=env.lifecycle.spec.label.delay_days)
-    days = _days_about(asked, known, _AHEAD if env.lifecycle.spec.label.key else 0)
-    parts = [read_entity_rows(env, day).with_columns(pl.lit(day).alias(DAY)) for day in days]
-    parts = [part for part in parts if part.height]
-    rows = pl.concat(parts, how="vertical_relaxed") if parts else None
-    return Told(rows, max(known) - delay if known else None)
+    wanted = rows[columns.KEY].drop_nulls().unique() if key else asked.unique()
+    parts = []
+    for day in _days_about(asked, known, _AHEAD if key else 0):
+        told = read_entity_rows(env, day).with_columns(_moment(), pl.lit(day).alias(DAY))
+        # of a day with millions of questions only those are kept that were asked
+        parts.append(
+            told.filter((pl.col(key).cast(pl.String) if key else pl.col(_AT)).is_in(wanted.implode()))
+        )
+    told_rows = pl.concat(parts, how="vertical_relaxed") if parts else None
+    return Told(told_rows, max(known) - delay if known else None)
+
+
+def _moment() -> pl.Expr:
+    return pl.col(EVENT_TIMESTAMP).dt.convert_time_zone("UTC").dt.cast_time_unit("us").alias(_AT)
 
 
 def join_labels(env: FeatureEnv, rows: pl.DataFrame, told: Told) -> Labelled:
     """Rows of the log (of one bundle) with what is known of them now."""
     asked = rows.with_columns(moments(rows).alias(_AT))
-    if told.rows is None:
+    if told.rows is None or rows.is_empty():
         return Labelled(_without(asked, env.lifecycle.spec.evaluation.slices).drop(_AT), 0, 0)
     by_key = env.lifecycle.spec.label.key is not None
     joined = _by_key(env, asked, told.rows) if by_key else _by_question(env, asked, told.rows)
@@ -127,7 +137,6 @@ def _by_question(env: FeatureEnv, rows: pl.DataFrame, told: pl.DataFrame) -> pl.
         *_keys_of(rows, keys),
     )
     told = told.with_columns(
-        pl.col(EVENT_TIMESTAMP).dt.convert_time_zone("UTC").dt.cast_time_unit("us").alias(_AT),
         *(_number(told[name]) for name in request if name in logged.columns),
         *(pl.col(key).cast(pl.String).alias(_named(key)) for key in keys),
     )
@@ -151,7 +160,7 @@ def _answers(env: FeatureEnv, told: pl.DataFrame, on: list[str]) -> pl.DataFrame
         label.first().alias(LABEL),
         pl.col(DAY).first(),
         pl.lit(value=True).alias(_FOUND),
-        (label.n_unique() > 1).alias(_MANY),
+        (pl.len() > 1).alias(_MANY),
         *(pl.col(name).first().cast(pl.String).alias(SLICE + name) for name in spec.evaluation.slices),
     )
 

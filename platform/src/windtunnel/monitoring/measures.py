@@ -54,6 +54,8 @@ class Window:
     event_start: datetime | None = None
     """Oldest and newest moment that the rows are about."""
     event_end: datetime | None = None
+    folder: Literal["predictions", "scores"] = "predictions"
+    """Which log: of serving, or of batch scoring."""
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,7 @@ class Quality:
     metrics: dict[str, float | None]
     """All metrics that fit the kind of label."""
     duplicates: int = 0
-    """Rows left out because several labels fitted them."""
+    """Rows left out because nothing tells apart what they asked and what others did."""
     calibration: tuple[dict[str, float], ...] | None = None
     """Reliability bins of binary labels: rows, predicted, observed; lowest predictions first."""
 

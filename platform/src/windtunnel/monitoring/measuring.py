@@ -21,7 +21,7 @@ from windtunnel.monitoring.labels import Told, join_labels, read_told
 from windtunnel.monitoring.measures import Answers, Freshness, Measure, Window
 from windtunnel.monitoring.quality import labelled, measure_quality, measure_slices, measure_version
 from windtunnel.monitoring.skew import measure_skew
-from windtunnel.monitoring.windows import current, moments
+from windtunnel.monitoring.windows import current
 from windtunnel.prediction_log import columns
 from windtunnel.prediction_log.frames import schema
 from windtunnel.prediction_log.keys import SCORES
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from windtunnel.monitoring.windows import Asked, Logged
 
 _Found = TypeVar("_Found")
+_ASKED = (columns.TIME, columns.EVENT_TIME, columns.KEY)
 
 
 @dataclass(frozen=True)
@@ -137,21 +138,22 @@ def _look(env: FeatureEnv, subject: Subject, window: Asked, logged: Logged, note
     if mine is None:
         mine = _no_rows(subject.manifest)
     others = {name: rows for name, rows in logged.frames.items() if name != subject.digest}
-    asked = pl.concat([moments(rows) for rows in (mine, *others.values())])
+    asked = pl.concat([rows.select(_ASKED) for rows in (mine, *others.values())])
     told = _unless_broken(lambda: read_told(env, asked), "labels", notes) or Told(None, None)
     joined = join_labels(env, mine, told)
     if mine.height and not joined.matched:
         notes.append(_why_unmatched(env, told))
-    recent = _recent(joined, window)
+    within = _recent(joined.rows, window)
     versions = []
     if subject.profile is not None:
         for rows in (joined.rows, *(join_labels(env, rows, told).rows for rows in others.values())):
-            part = current(rows, window)
+            part = rows.filter(within)
             if part.height:
                 version = str(part[columns.VERSION][-1])
                 versions.append(
                     measure_version(version, labelled(part), part.height, subject.profile, env.lifecycle.spec)
                 )
+    recent = replace(joined, rows=joined.rows.filter(within))
     return _Seen(current(mine, window), joined, recent, tuple(versions), told.complete)
 
 
@@ -167,15 +169,15 @@ def _why_unmatched(env: FeatureEnv, told: Told) -> str:
     )
 
 
-def _recent(joined: Labelled, window: Asked) -> Labelled:
-    """The window itself where it was asked for; else as long a one that ends with the newest label."""
-    known = labelled(joined.rows)
+def _recent(rows: pl.DataFrame, window: Asked) -> pl.Expr:
+    """Rows of the window itself where it was asked for; else of as long a one that ends with the newest
+    label, for all versions alike.
+    """
+    time, known = pl.col(columns.TIME), labelled(rows)
     if window.labels_start == window.start or known.is_empty():
-        return replace(joined, rows=current(joined.rows, window))
+        return time >= window.start
     newest: Any = known[columns.TIME].max()
-    time = pl.col(columns.TIME)
-    rows = joined.rows.filter((time > newest - (window.end - window.start)) & (time <= newest))
-    return replace(joined, rows=rows)
+    return time.is_between(newest - (window.end - window.start), newest, closed="right")
 
 
 def _no_rows(manifest: dict[str, Any]) -> pl.DataFrame:
@@ -199,6 +201,7 @@ def _window(rows: pl.DataFrame, window: Asked, sampled: float, enough: bool) -> 
         rows=rows.height,
         sampled=sampled,
         enough=enough,
+        folder="scores" if window.folder == SCORES else "predictions",
         event_start=first,
         event_end=last,
     )

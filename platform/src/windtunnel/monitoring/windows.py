@@ -9,7 +9,7 @@ sampling does, so that a prediction's rows stay together.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -22,7 +22,7 @@ from windtunnel.prediction_log.reading import scan
 from windtunnel.prediction_log.sampling import EVERY
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from windtunnel.objects import ObjectStore
     from windtunnel.spec.lifecycle import LifecycleSpec
@@ -32,6 +32,8 @@ MOST: Final = 1_000_000
 ANSWERED: Final = ("champion", "challenger", "fallback", "batch")
 """Roles whose answers callers got: a shadow's went to nobody."""
 DAY: Final = timedelta(days=1)
+FARTHEST: Final = timedelta(days=92)
+"""How far back rows are looked for by count."""
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 _READ: Final = (
     columns.PREDICTION_ID, columns.ROW, columns.TIME, columns.VERSION, columns.DIGEST, columns.ROLE,
@@ -54,7 +56,7 @@ class Asked:
     version: str | None
     """None: the champion."""
     continues: bool
-    """Whether this is the newest window in a row of them: a window of the past stands for itself."""
+    """Whether this is one of the windows in a row that end about now: one of the past stands for itself."""
 
 
 @dataclass(frozen=True)
@@ -66,10 +68,10 @@ class Logged:
 
 
 def asked(params: Mapping[str, Any], spec: LifecycleSpec, now: datetime) -> Asked:
-    """From a request's params: `start` and `end` (moments in ISO format), `version`, `folder`. Raises
-    RequestError.
+    """From a request's params: `start` and `end` (moments in ISO format; not after now), `version`, `folder`.
+    Raises RequestError.
     """
-    end = _moment(params, "end") or now
+    end = min(_moment(params, "end") or now, now)
     given = _moment(params, "start")
     start = given or end - spec.monitoring.window
     if start >= end:
@@ -93,7 +95,7 @@ def asked(params: Mapping[str, Any], spec: LifecycleSpec, now: datetime) -> Aske
         rows=None if given else spec.monitoring.rows,
         folder=folder,
         version=version or None,
-        continues=given is None and not version,
+        continues=given is None and not version and now - end <= spec.monitoring.window,
     )
 
 
@@ -103,31 +105,30 @@ def read_window(store: ObjectStore, lifecycle: str, window: Asked, digest: str) 
     Raises DataError for a file that is none of the log's, StoreError.
     """
     if window.rows is None:
-        frames = _scan(store, lifecycle, window, window.labels_start, window.end)
+        frames = _scan(store, lifecycle, window, window.labels_start, window.end, _READ)
         return window, _gather(frames, window.folder)
-    late = window.start - window.labels_start
-    found: list[pl.DataFrame] = []
-    start, count = window.end, 0
-    for day in reversed(_days(store, lifecycle, window)):
-        if day >= window.end:
-            continue
-        parts = list(_scan(store, lifecycle, window, day, min(window.end, day + DAY)))
-        found += parts
-        count += sum(_answers(part, digest).height for part in parts)
-        start = day
-        if count >= window.rows:
-            break
-    logged = _gather(iter(found), window.folder)
-    rows = logged.frames.get(digest)
-    if rows is not None and rows.height:
-        times = rows[columns.TIME].sort(descending=True)
-        start = times[min(window.rows, rows.height) - 1]
-    chosen = Asked(
-        start, window.end, start - late, window.rows, window.folder, window.version, window.continues
+    start = _start_by_count(store, lifecycle, window, digest)
+    chosen = replace(window, start=start, labels_start=start - (window.start - window.labels_start))
+    return chosen, _gather(
+        _scan(store, lifecycle, chosen, chosen.labels_start, chosen.end, _READ), window.folder
     )
-    earlier = _scan(store, lifecycle, window, chosen.labels_start, chosen.start)
-    known = [frame.filter(pl.col(columns.TIME) >= start) for frame in found]
-    return chosen, _gather(iter([*known, *earlier]), window.folder)
+
+
+def _start_by_count(store: ObjectStore, lifecycle: str, window: Asked, digest: str) -> datetime:
+    """When the oldest of the newest `window.rows` rows of a bundle was answered; of fewer the oldest that
+    FARTHEST back there is, and of none the start that the window would have by time.
+    """
+    wanted = (columns.TIME, columns.DIGEST, columns.ROLE)
+    times = pl.Series(dtype=pl.Datetime("us", "UTC"))
+    for day in reversed(_days(store, lifecycle, window)):
+        if day < window.end - FARTHEST or len(times) >= (window.rows or 0):
+            break
+        for frame in _scan(store, lifecycle, window, day, min(window.end, day + DAY), wanted):
+            mine = frame.filter(_wanted(window.folder) & (pl.col(columns.DIGEST) == digest))
+            times = pl.concat([times, mine[columns.TIME]])
+    newest = times.top_k(window.rows or 0)
+    oldest: Any = newest.min()
+    return window.start if oldest is None else oldest
 
 
 def current(rows: pl.DataFrame, window: Asked) -> pl.DataFrame:
@@ -162,13 +163,18 @@ def _days(store: ObjectStore, lifecycle: str, window: Asked) -> list[datetime]:
 
 
 def _scan(
-    store: ObjectStore, lifecycle: str, window: Asked, start: datetime, end: datetime
+    store: ObjectStore,
+    lifecycle: str,
+    window: Asked,
+    start: datetime,
+    end: datetime,
+    wanted: Sequence[str],
 ) -> Iterator[pl.DataFrame]:
     """As prediction_log.scan, without asking for the hours of days that have nothing: years may be."""
     for day in _days(store, lifecycle, window):
         first, last = max(start, day), min(end, day + DAY)
         if first < last:
-            yield from scan(store, lifecycle, first, last, _READ, window.folder)
+            yield from scan(store, lifecycle, first, last, wanted, window.folder)
 
 
 def _gather(frames: Iterable[pl.DataFrame], folder: str) -> Logged:
@@ -190,10 +196,6 @@ def _gather(frames: Iterable[pl.DataFrame], folder: str) -> Logged:
         for name, parts in found.items()
     }
     return Logged({name: rows for name, rows in whole.items() if rows.height}, limit / EVERY)
-
-
-def _answers(frame: pl.DataFrame, digest: str) -> pl.DataFrame:
-    return frame.filter((pl.col(columns.DIGEST) == digest) & pl.col(columns.ROLE).is_in(ANSWERED))
 
 
 def _wanted(folder: str) -> pl.Expr:
