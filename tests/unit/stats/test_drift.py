@@ -169,3 +169,18 @@ def test_a_picture_has_few_bins_that_sum_to_one(reference: FrameProfile) -> None
     assert pictures["age"].current[-1] == 0.25
     assert pictures["member"].labels == ["0", "1"]
     assert set(pictures["carrier"].labels) == {"AA", "DL", "UA", "EV", "NK"}
+
+
+def test_a_week_by_weekday_leaves_no_day_to_learn_from_and_days_still_differ() -> None:
+    random = np.random.default_rng(13)
+    share = 0.25 + 0.08 * random.normal(size=14)
+    day = np.repeat(np.arange(14), 800)
+    late = pl.DataFrame({"late": (random.random(len(day)) < share[day]).astype(float)})
+    first, second = day < 7, day >= 7
+    profile = profile_frame(late.filter(first), pl.Series(day[first]), pl.Series(day[first] % 7))
+    window, blocks, seasons = late.filter(second), pl.Series(day[second]), pl.Series(day[second] % 7)
+    rule = DriftRule(min_effect=0.01)
+    found = compare(profile, window, rule, blocks, seasons)[0]
+    assert abs(share[:7].mean() - share[7:].mean()) > 0.02  # what independent rows would be surprised by
+    assert not found.drifted
+    assert compare(profile_frame(late.filter(first)), window, rule)[0].drifted

@@ -9,7 +9,7 @@ their lag-one autocorrelation tells. Units: squared shares, per block.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _LEAST_ROWS = 20
 """Blocks with fewer rows say nothing on the variance between blocks."""
-_LEAST_BLOCKS = 4
+_LEAST_FREEDOM = 2.0
 _MOST_AUTOCORRELATION = 0.95
 
 
@@ -40,6 +40,9 @@ class Between:
     concentration: float
     cells: NDArray[np.float64]
     contrasts: Mapping[str, float] = field(default_factory=dict)
+
+    def with_contrast(self, name: str, variance: float) -> Between:
+        return replace(self, contrasts={**self.contrasts, name: variance})
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -92,7 +95,7 @@ def estimate(
     rows = counts.sum(axis=1)
     chosen = rows >= max(_LEAST_ROWS, 0.05 * float(np.median(rows)) if len(rows) else 0)
     freedom = float(chosen.sum()) - leverage
-    if freedom < _LEAST_BLOCKS - 1:
+    if freedom < _LEAST_FREEDOM:
         return None
     rows, counts, expected = rows[chosen].astype(np.float64), counts[chosen], expected[chosen]
     share = counts.sum(axis=0) / counts.sum()

@@ -6,7 +6,7 @@ measured by is a function of such shares, so a profile of a million rows is a fe
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -203,32 +203,39 @@ def _between(
     table = _table(rows.block, blocks, cell, cells + 1)
     present = table[:, :cells]
     without = np.stack([present.sum(axis=1), table[:, cells]], axis=1)
-    missing = estimate(
-        without, *_expected(without, np.minimum(cell // max(1, cells), 1), 2, rows, blocks), {}
-    )
+    missing = _estimate(without, (cell == cells).astype(np.int64), rows, {})
     missing_variance = 0.0
     if missing is not None and without.sum():
         missing_variance = float(missing.cells[1] * without[:, 1].sum() / without.sum())
-    found = estimate(present, *_expected(present, cell, cells, rows, blocks), scores)
-    if found is None:
-        return None
-    return Between(
-        found.blocks,
-        found.freedom,
-        found.autocorrelation,
-        found.concentration,
-        found.cells,
-        {**found.contrasts, "missing": missing_variance},
-    )
+    found = _estimate(present, cell, rows, scores)
+    return None if found is None else found.with_contrast("missing", missing_variance)
+
+
+def _estimate(
+    counts: NDArray[np.int64],
+    cell: NDArray[np.int64],
+    rows: Rows,
+    scores: Mapping[str, NDArray[np.float64]],
+) -> Between | None:
+    """Net of seasons, where there are enough blocks of each; of all blocks alike where there are not.
+
+    A week of days by weekday leaves nothing to learn from: the difference of weekdays is then taken for what
+    any two days may differ by, which is careful, and not for nothing.
+    """
+    found = estimate(counts, *_expected(counts, cell, rows), scores)
+    if found is None and rows.season is not None:
+        found = estimate(counts, *_expected(counts, cell, replace(rows, season=None)), scores)
+    return found
 
 
 def _expected(
-    counts: NDArray[np.int64], cell: NDArray[np.int64], cells: int, rows: Rows, blocks: int
+    counts: NDArray[np.int64], cell: NDArray[np.int64], rows: Rows
 ) -> tuple[NDArray[np.float64], float]:
     """Shares [K, B] expected of each block by its seasons, and the freedom that they cost."""
     if rows.season is None:
         return np.broadcast_to(counts.sum(axis=0) / max(1, counts.sum()), counts.shape), 1.0
     assert rows.block is not None
+    blocks, cells = counts.shape
     present = cell < cells
     seasons = len(rows.seasons)
     by_season = _table(rows.season[present], seasons, cell[present], cells).astype(np.float64)
