@@ -178,7 +178,7 @@ def _model(built: Dashboard) -> Dashboard:
                 [
                     (f"max(windtunnel_model_label_coverage_ratio{{{HERE}}})", "with a label"),
                     (f"max(windtunnel_model_missing_inputs_ratio{{{HERE}}})", "inputs that were missing"),
-                    (f"max(windtunnel_model_skew_ratio{{{HERE}}})", "feature values served otherwise than joined"),
+                    (f"max(windtunnel_model_skew_ratio{{{HERE}}})", "values served otherwise than joined"),
                 ],
                 "Of the last window: how many predictions have a label by now, miss inputs, or show skew.",
                 unit="percentunit",

@@ -139,7 +139,7 @@ def test_what_runbooks_lead_to_is_there():
 
 
 def test_the_operator_gets_the_same_rules(render: Render, rules):
-    objects = render({"monitoring": {"operator": {"enabled": True}}})
+    objects = render({"monitoring": {"operator": {"enabled": True}, "scrapeFrom": [{"podSelector": {}}]}})
     [rule] = [o for o in objects if o["kind"] == "PrometheusRule"]
     assert rule["spec"] == rules
 

@@ -11,6 +11,7 @@ import yaml
 
 Object = dict[str, Any]
 COUNTING = {"serving": 8080, "exporter": 9108, "statsd-exporter": 9102}
+PEER = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
 
 
 def one(objects: list[Object], kind: str, name: str) -> Object:
@@ -20,7 +21,8 @@ def one(objects: list[Object], kind: str, name: str) -> Object:
 
 @pytest.fixture(scope="module")
 def operated(render) -> list[Object]:
-    return render({"monitoring": {"operator": {"enabled": True, "labels": {"release": "stack"}}}})
+    operator = {"enabled": True, "labels": {"release": "stack"}}
+    return render({"monitoring": {"operator": operator, "scrapeFrom": [PEER]}})
 
 
 @pytest.fixture(scope="module")
@@ -96,17 +98,15 @@ def test_both_ways_of_scraping_give_the_labels_that_alerts_and_dashboards_build_
         assert theirs.items() <= own.items()
 
 
-def test_a_prometheus_of_the_users_may_scrape_where_it_is_said(render, default_objects):
-    peer = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
-    policy = one(render({"monitoring": {"scrapeFrom": [peer]}}), "NetworkPolicy", "windtunnel-monitoring")[
-        "spec"
-    ]
-    [rule] = policy["ingress"]
-    assert rule["from"] == [peer]
-    assert {port["port"] for port in rule["ports"]} == set(COUNTING.values())
-    [expression] = policy["podSelector"]["matchExpressions"]
-    assert set(expression["values"]) == set(COUNTING)
-    assert "windtunnel-monitoring" not in {o["metadata"]["name"] for o in default_objects}
+def test_a_prometheus_of_the_users_may_scrape_where_it_is_said(operated, default_objects):
+    for component, port in COUNTING.items():
+        policy = one(operated, "NetworkPolicy", f"windtunnel-monitoring-{component}")["spec"]
+        assert policy["ingress"] == [{"from": [PEER], "ports": [{"protocol": "TCP", "port": port}]}]
+        chosen = policy["podSelector"]["matchLabels"]
+        assert chosen["app.kubernetes.io/component"] == component
+        # The controller labels serving pods, by ServedModel; the others are this release's alone.
+        assert ("app.kubernetes.io/instance" in chosen) == (component != "serving")
+    assert not [o for o in default_objects if o["metadata"]["name"].startswith("windtunnel-monitoring")]
 
 
 def test_alertmanagers_are_told_and_reached(render):
@@ -114,10 +114,14 @@ def test_alertmanagers_are_told_and_reached(render):
     config = yaml.safe_load(one(objects, "ConfigMap", "wt-prometheus")["data"]["prometheus.yml"])
     [told] = config["alerting"]["alertmanagers"]
     assert told["static_configs"] == [
-        {"targets": ["alertmanager.example.com:9093", "alertmanager-b.example.com:9093"]}
+        {"targets": ["alertmanager.example.com:9093", "alertmanager-b.example.com:80"]}
     ]
     egress = one(objects, "NetworkPolicy", "wt-prometheus")["spec"]["egress"]
-    assert {"ports": [{"protocol": "TCP", "port": 9093}]} in egress
+    # Before and behind a Service.
+    assert egress[-1] == {
+        "to": [{"ipBlock": {"cidr": "192.0.2.30/32"}}],
+        "ports": [{"protocol": "TCP", "port": port} for port in (9093, 9094, 80)],
+    }
 
 
 def test_changed_alerts_restart_prometheus_and_nothing_else(render, default_objects):
@@ -192,5 +196,5 @@ def test_grafana_may_ask_a_prometheus_elsewhere(render):
     egress = one(objects, "NetworkPolicy", "wt-grafana")["spec"]["egress"]
     assert egress[-1] == {
         "to": [{"ipBlock": {"cidr": "192.0.2.20/32"}}],
-        "ports": [{"protocol": "TCP", "port": 9443}],
+        "ports": [{"protocol": "TCP", "port": port} for port in (9443, 9090, 9091)],
     }

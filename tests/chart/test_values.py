@@ -127,6 +127,9 @@ def test_the_all_options_file_sets_every_option(values: dict, chart_directory: P
         ({"objectStore": {"external": {"endpoint": "s3.example.com"}}}, "/objectStore/external/endpoint"),
         ({"networkPolicy": {"kubernetesApi": {"ports": []}}}, "/networkPolicy/kubernetesApi/ports"),
         ({"mlflow": {"resources": {"limits": {"memory": "lots"}}}}, "/mlflow/resources/limits/memory"),
+        ({"grafana": {"prometheusUrl": "https://me:secret@prometheus"}}, "/grafana/prometheusUrl"),
+        ({"prometheus": {"scrapeInterval": "10m"}}, "/prometheus/scrapeInterval"),
+        ({"monitoring": {"operator": {"interval": "61s"}}}, "/monitoring/operator/interval"),
     ],
 )
 def test_a_value_outside_of_the_schema_is_refused_by_name(chart: helm.Chart, given: dict, said: str):
@@ -183,6 +186,14 @@ def test_a_value_outside_of_the_schema_is_refused_by_name(chart: helm.Chart, giv
         (
             {"prometheus": {"alertmanagers": ["a:9093"]}, "monitoring": {"alerts": {"enabled": False}}},
             "prometheus.alertmanagers: are given while monitoring.alerts.enabled is false",
+        ),
+        (
+            {"monitoring": {"operator": {"enabled": True}}},
+            "monitoring.scrapeFrom: is empty while monitoring.operator.enabled is true",
+        ),
+        (
+            {"monitoring": {"alerts": {"thresholds": {"skew": None}}}},
+            "monitoring.alerts.thresholds.skew: is null; give a number, or add WindtunnelTrainingServingSkew",
         ),
         (
             {"monitoring": {"alerts": {"disabled": ["WindtunnelNoise"]}}},

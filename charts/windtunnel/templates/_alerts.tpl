@@ -13,6 +13,10 @@
   {{- range $rule := $group.rules -}}
     {{- $counted := or $.Values.statsdExporter.enabled (not (contains "airflow_" $rule.expr)) -}}
     {{- if and $counted (not (has $rule.alert $alerts.disabled)) -}}
+      {{- with regexFind "[$][{][a-zA-Z]+[}]" $rule.expr -}}
+        {{- $threshold := trimSuffix "}" (trimPrefix "${" .) -}}
+        {{- fail (printf "monitoring.alerts.thresholds.%s: is null; give a number, or add %s to monitoring.alerts.disabled" $threshold $rule.alert) -}}
+      {{- end -}}
       {{- $page := kebabcase (trimPrefix "Windtunnel" $rule.alert) -}}
       {{- $annotations := set $rule.annotations "runbook_url" (printf "%s/%s.md" $alerts.runbooks $page) -}}
       {{- $rules = append $rules (merge (dict "annotations" $annotations "labels" (merge $rule.labels $alerts.labels)) $rule) -}}
