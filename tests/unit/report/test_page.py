@@ -101,6 +101,26 @@ def test_what_was_changed_or_swept_is_named_and_the_rest_is_told(store: ObjectSt
     assert "quality" in _titles(html)
 
 
+@pytest.mark.parametrize(
+    ("key", "content", "told"),
+    [
+        ("ledger/000001.json", b"[1, 2]", "the ledger: 1 entries are no JSON objects"),
+        ("ledger/000001.json", b"{torn", "the ledger: JSONDecodeError"),
+        ("freshness/weather.json", b'["not", "a", "state"]', "freshness: "),
+        ("freshness/weather.json", b'{"view": "weather"}', "freshness: KeyError"),
+        ("measures/99999999T000000Z-9-torn.json", b"[]", "measures: "),
+    ],
+)
+def test_what_has_another_shape_is_named_and_the_rest_is_told(
+    store: ObjectStore, key: str, content: bytes, told: str
+) -> None:
+    write_past(store, windows=3, drift_from=99, retrained=99)
+    store.put(f"{LIFECYCLE}/{key}", content)
+    [lost] = gather(store, LIFECYCLE, NOW).lost
+    assert lost.startswith(told)
+    assert render_report(store, LIFECYCLE, NOW).endswith("</html>")
+
+
 def _wide(day: int) -> Measure:
     """Far more of everything than anybody has."""
     measure = measure_of(day, drifted=True, version=("6", "sha256:06"))

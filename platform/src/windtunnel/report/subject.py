@@ -89,9 +89,14 @@ def gather(store: ObjectStore, lifecycle: str, now: datetime | None = None) -> S
             return read()
         except PermanentError as error:
             lost.append(f"{what}: {error}")
-            return None
+        except (AttributeError, KeyError, TypeError, ValueError) as error:  # of another shape
+            lost.append(f"{what}: {type(error).__name__}: {error}")
+        return None
 
     entries = attempt("the ledger", lambda: Ledger(store, lifecycle).newest(ENTRIES)) or []
+    if odd := sum(not isinstance(entry, dict) for entry in entries):
+        lost.append(f"the ledger: {odd} entries are no JSON objects")
+        entries = [entry for entry in entries if isinstance(entry, dict)]
     champion = _champion(entries)
     manifest = profile = snapshot = None
     if champion:
@@ -157,7 +162,7 @@ def _json(store: ObjectStore, key: str) -> dict[str, Any] | None:
 
 
 def _sealed(store: ObjectStore, key: str, promised: str) -> dict[str, Any]:
-    """A JSON object that its digest names. Raises IntegrityError, NotFoundError."""
+    """A JSON object that its digest names. Raises IntegrityError, NotFoundError, TypeError, ValueError."""
     content = store.get(key)
     if digest(content) != promised:
         raise IntegrityError(
@@ -165,7 +170,9 @@ def _sealed(store: ObjectStore, key: str, promised: str) -> dict[str, Any]:
             where=store.uri(key),
             fix="it was changed since it was written: restore it from a backup",
         )
-    found: dict[str, Any] = json.loads(content)
+    found = json.loads(content)
+    if not isinstance(found, dict):
+        raise TypeError(f"{key} holds no JSON object")
     return found
 
 
