@@ -22,11 +22,11 @@ def embed(directory: Path, function: str | None, inputs: pl.DataFrame) -> pl.Dat
     """
     if function is None:
         return None
-    found = load_object(directory, function)(inputs.to_pandas())
+    act = load_object(directory, function)
     try:
-        matrix = np.asarray(found, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"it returned no numbers: {error}", where=function) from error
+        matrix = np.asarray(act(inputs.to_pandas()), dtype=np.float64)
+    except Exception as error:  # it is the lifecycle's code: anything may come out of it
+        raise DataError(f"it raised {type(error).__name__}: {error}", where=function) from error
     if matrix.ndim != 2 or len(matrix) != inputs.height or not 1 <= matrix.shape[1] <= _WIDEST:
         raise DataError(
             f"it returned shape {list(matrix.shape)} for {inputs.height:,} rows",
