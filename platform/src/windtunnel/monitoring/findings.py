@@ -17,6 +17,9 @@ SKEW_SHARE: Final = 0.01
 _NAMED: Final = 10
 """Columns that are told of one by one."""
 _MISSING: Final = 0.5
+"""Of the model's inputs: more without a value than this are hardly meant so."""
+_STALE: Final = 0.001
+"""Of the rows: fewer with a feature that is too old are told nobody."""
 _DIRECTIONS: Final = {
     "loss": "predictions are off by more than they promise",
     "more": "there are more positive labels (higher values) than the model promises",
@@ -141,7 +144,7 @@ def _data(measure: Measure, rule: Monitoring) -> Iterator[Finding]:
         )
     if answers.missing_share > _MISSING:
         yield Finding("data", "warning", f"{answers.missing_share:.0%} of the model's inputs had no value")
-    if answers.stale_share:
+    if answers.stale_share and answers.stale_share >= _STALE:
         yield Finding(
             "data", "info", f"{answers.stale_share:.1%} of the rows had a feature that was too old to be used"
         )
