@@ -1,4 +1,4 @@
-"""The exporter of the measurement: the real one, with ServedModels from memory, looking without a pause."""
+"""The exporter of the measurement: the real one, with ServedModels from memory, looking all the time."""
 
 from __future__ import annotations
 
