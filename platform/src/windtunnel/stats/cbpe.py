@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 _STEP = 1e-4
 _LEAST_SPREAD = 1e-3
 """Of the log-odds: predictions that spread less have no slope."""
+_FEW_BLOCKS = 2
 _RANGE = (0.2, 5.0)
 """Slopes beyond are taken for an accident of few rows."""
 
@@ -80,19 +81,21 @@ def fit_calibration(
 ) -> Calibration:
     """From evaluation rows: labels 0 or 1, probabilities and blocks (days), all [N]."""
     odds = _log_odds(prediction)
-    intercept, slope = 0.0, 1.0
+    intercept, slope = _fit(odds, label)
+    calibrated = _curve(odds, intercept, slope)
+    covariance = _covariance(odds, label - calibrated, calibrated, blocks)
+    residual = row_losses(metric, label, prediction) - expected_losses(metric, prediction, calibrated)
+    return Calibration(intercept, slope, covariance, block_mean(residual, blocks))
+
+
+def _fit(odds: NDArray[np.float64], label: NDArray[np.float64]) -> tuple[float, float]:
+    """Intercept and slope; of predictions that hardly differ, or labels that do not, the intercept alone."""
     if float(odds.std()) > _LEAST_SPREAD and 0.0 < label.mean() < 1.0:
         fitted = fit_logistic(odds[:, None], label, penalty=1e-6).coefficients
         if _RANGE[0] <= float(fitted[1]) <= _RANGE[1]:
-            intercept, slope = float(fitted[0]), float(fitted[1])
-    calibrated = _curve(odds, intercept, slope)
-    residual = row_losses(metric, label, prediction) - expected_losses(metric, prediction, calibrated)
-    return Calibration(
-        intercept,
-        slope,
-        _covariance(odds, label - calibrated, calibrated, blocks),
-        block_mean(residual, blocks),
-    )
+            return float(fitted[0]), float(fitted[1])
+    share = (float(label.sum()) + 0.5) / (len(label) + 1.0)
+    return math.log(share / (1.0 - share)) - float(odds.mean()), 1.0
 
 
 def expected_losses(
@@ -151,7 +154,7 @@ def _covariance(
     scores = design * residual[:, None]
     _, of = np.unique(blocks, return_inverse=True)
     groups = int(of.max()) + 1
-    if groups > 2:
+    if groups > _FEW_BLOCKS:
         summed = np.column_stack([np.bincount(of, scores[:, at]) for at in (0, 1)])
         middle = summed.T @ summed * groups / (groups - 1)
     else:  # too few blocks to tell: rows count as independent
