@@ -10,14 +10,21 @@ Params: `start`, `end` (moments), `version`, `folder` (`scores`: batch scoring);
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Any
 
 from windtunnel.digests import canonical_json, digest
-from windtunnel.errors import IntegrityError, NotFoundError, WindtunnelError
+from windtunnel.errors import IntegrityError, NotFoundError
 from windtunnel.ledger import Ledger
 from windtunnel.lineage.judgement import acts_about, read_verdict
-from windtunnel.monitoring.measures import measure_key, read_measures, report_key, write_measure
+from windtunnel.monitoring.measures import (
+    measure_key,
+    read_measure,
+    read_measures,
+    report_key,
+    write_measure,
+)  # fmt: skip
 from windtunnel.monitoring.measuring import Subject, measure
 from windtunnel.monitoring.reference import read_profile
 from windtunnel.monitoring.story import respond
@@ -29,6 +36,7 @@ from windtunnel.stages.base import Reference, StageResult
 
 if TYPE_CHECKING:
     from windtunnel.monitoring.measures import Measure
+    from windtunnel.monitoring.windows import Asked
     from windtunnel.registry.models import RegisteredVersion
     from windtunnel.stages.base import StageEnv, StageRequest
 
@@ -53,7 +61,7 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
         return StageResult(facts={"state": "quiet", "reason": "there is no champion yet", "retrain": False})
     subject = _subject(version, env)
     window, logged = read_window(env.store, name, window, subject.digest)
-    before = _state(subject, env) if window.continues else None
+    before = _state(subject, window, env) if window.continues else None
     made = measure(env, subject, window, logged, before, request.run_id, now)
     if champion is not None and champion.version == version.version:
         made, facts = respond(env.store, env.lifecycle, made, _cutoff(subject), now)
@@ -65,6 +73,7 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
             "measure": measure_key(made),
         }
     key = write_measure(env.store, made)
+    made = read_measure(env.store, key)  # of a try before this one, if that came so far
     _report(made, env)
     _log(made, env)
     return StageResult(outputs={"measure": _reference(made, key, env)}, facts={**facts, **_facts(made)})
@@ -92,7 +101,10 @@ def _check(name: str, version: RegisteredVersion, env: StageEnv) -> None:
     except NotFoundError:
         return  # swept: nothing is left that it could contradict
     promised = verdict.content.get("profile") if verdict else None
-    if verdict is not None and promised not in (None, name):
+    if verdict is None or promised in (None, name):
+        return
+    # a bundle that was evaluated again, by a newer release, has a newer profile and a newer verdict
+    if name not in _named_by_verdicts(env, version.bundle_digest):
         raise IntegrityError(
             "the reference profile is not the one that the verdict names",
             where=verdict.uri,
@@ -100,12 +112,28 @@ def _check(name: str, version: RegisteredVersion, env: StageEnv) -> None:
         )
 
 
-def _state(subject: Subject, env: StageEnv) -> dict[str, Any] | None:
-    """Of the detector, after the newest day that it counted for this version."""
+def _named_by_verdicts(env: StageEnv, bundle: str) -> set[str]:
+    """Digests of the profiles that verdicts on a bundle name."""
+    found = (
+        json.loads(env.store.get(entry.key)) for entry in env.store.list(f"{env.lifecycle.name}/verdicts")
+    )
+    return {
+        str(verdict.get("profile"))
+        for verdict in found
+        if (verdict.get("challenger") or {}).get("digest") == bundle
+    }
+
+
+def _state(subject: Subject, window: Asked, env: StageEnv) -> dict[str, Any] | None:
+    """Of the detector, after the newest day that it counted for this version in this log."""
     states = [
         one.concept.state
         for one in read_measures(env.store, env.lifecycle.name, _REMEMBERED)
-        if one.bundle == subject.digest and one.continues and one.concept and one.concept.state
+        if one.bundle == subject.digest
+        and one.continues
+        and one.window.folder == window.folder
+        and one.concept
+        and one.concept.state
     ]
     return max(states, key=lambda state: str(state.get("last", "")), default=None)
 
@@ -116,11 +144,11 @@ def _cutoff(subject: Subject) -> date | None:
 
 
 def _report(made: Measure, env: StageEnv) -> None:
-    """A page that cannot be made or put must not cost what was measured."""
+    """A page that cannot be made must not cost what was measured: the ledger may have told of it already."""
     try:
         env.store.put(report_key(made), render_report(env.store, env.lifecycle.name).encode())
-    except WindtunnelError as error:
-        env.log.warning("no report was written: %s", error)
+    except Exception:
+        env.log.exception("no report was written")
 
 
 def _log(made: Measure, env: StageEnv) -> None:
