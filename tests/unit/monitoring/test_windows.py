@@ -152,6 +152,16 @@ def test_fewer_rows_than_asked_for_are_all_there_are(store: ObjectStore, spec: L
     assert THEIRS not in nothing.frames
 
 
+def test_a_champion_without_rows_costs_no_reading_of_the_whole_log(
+    store: ObjectStore, spec: LifecycleSpec
+) -> None:
+    put(store, NOW - timedelta(hours=1), 5, digest=THEIRS)
+    put(store, NOW - 200 * DAY, 40)
+    window, logged = read_window(store, "demo", asked({}, by_count(spec, 30), NOW), OURS)
+    assert window.start == NOW - DAY, "as by time"
+    assert set(logged.frames) == {THEIRS}
+
+
 def test_batch_scores_are_a_log_of_their_own(store: ObjectStore, spec: LifecycleSpec) -> None:
     put(store, NOW - timedelta(hours=1), 4)
     put(store, NOW - timedelta(hours=1), 6, role="batch")

@@ -11,16 +11,14 @@ Nothing heavy is imported here: the exporter and the report read measures too.
 from __future__ import annotations
 
 import json
-import math
-import types
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import cache
-from typing import TYPE_CHECKING, Any, Final, Literal, Union, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 from windtunnel.digests import canonical_json
 from windtunnel.errors import IntegrityError, NotFoundError
+from windtunnel.monitoring.plain import from_plain, to_plain
 from windtunnel.records import run_folder
 
 if TYPE_CHECKING:
@@ -254,7 +252,7 @@ class Measure:
         return f"{end}-{self.version}-{run_folder(self.run_id)}"
 
     def to_json(self) -> dict[str, Any]:
-        content: dict[str, Any] = _plain(self)
+        content: dict[str, Any] = to_plain(self)
         return {"apiVersion": API_VERSION, "kind": KIND, **content}
 
     @classmethod
@@ -262,7 +260,7 @@ class Measure:
         """Fields that this release does not know are left out; those that are absent take their defaults.
         Raises KeyError, TypeError or ValueError for what is no measure.
         """
-        measure: Measure = _typed(cls, value)
+        measure: Measure = from_plain(cls, value)
         return measure
 
 
@@ -320,49 +318,3 @@ def _read(store: ObjectStore, keys: Iterable[str]) -> list[Measure]:
 
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="measures") as pool:
         return [measure for measure in pool.map(read, keys) if measure is not None]
-
-
-# ---- JSON: the dataclasses say what stands where.
-
-
-def _plain(value: Any) -> Any:
-    if is_dataclass(value) and not isinstance(value, type):
-        return {one.name: _plain(getattr(value, one.name)) for one in fields(value)}
-    if isinstance(value, datetime):
-        return value.astimezone(UTC).isoformat()
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
-
-
-def _typed(kind: Any, value: dict[str, Any]) -> Any:
-    hints = _hints(kind)
-    known = [one.name for one in fields(kind) if one.name in value]
-    return kind(**{name: _read_as(hints[name], value[name]) for name in known})
-
-
-@cache
-def _hints(kind: Any) -> dict[str, Any]:
-    return get_type_hints(kind)
-
-
-def _read_as(hint: Any, value: Any) -> Any:
-    """The value of a field of this type, out of JSON."""
-    origin, arguments = get_origin(hint), get_args(hint)
-    if origin in (Union, types.UnionType):
-        return (
-            None
-            if value is None
-            else _read_as(next(one for one in arguments if one is not type(None)), value)
-        )
-    if is_dataclass(hint) and isinstance(hint, type):
-        return _typed(hint, value)
-    if hint is datetime:
-        return datetime.fromisoformat(value)
-    if origin is tuple:
-        return tuple(_read_as(arguments[0], item) for item in value)
-    if origin is dict:
-        return {key: _read_as(arguments[1], item) for key, item in value.items()}
-    return value
