@@ -54,6 +54,14 @@ def test_long_labels_are_cut_and_two_that_are_cut_alike_are_one() -> None:
     assert samples.count() == 1
 
 
+def test_what_is_no_text_in_a_label_is_shown_as_a_question_mark() -> None:
+    samples = Samples()
+    samples.add("windtunnel_model_loss", 1.0, "shop", "v\ud800")
+    samples.add("windtunnel_model_loss", 2.0, "shop", "v\udfff")
+    assert b'windtunnel_model_loss{lifecycle="shop",version="v?"} 1.0\n' in samples.text()
+    assert samples.count() == 1
+
+
 LABELS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 

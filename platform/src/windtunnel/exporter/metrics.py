@@ -141,7 +141,8 @@ class Samples:
             raise ValueError(f"{name} has the labels {metric.labels}, not {labels}")
         if value is None or not math.isfinite(value):
             return
-        shortened = tuple(label[:LONGEST_LABEL] for label in labels)
+        # JSON may hold half a surrogate pair, which is no text
+        shortened = tuple(label[:LONGEST_LABEL].encode(errors="replace").decode() for label in labels)
         values = self._values.setdefault(name, {})
         values.setdefault(shortened, float(value))
 
