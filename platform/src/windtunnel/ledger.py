@@ -17,7 +17,7 @@ from windtunnel.digests import canonical_json, digest
 from windtunnel.errors import ConflictError, IntegrityError, NotFoundError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from windtunnel.objects import ObjectStore
 
@@ -73,11 +73,14 @@ class Ledger:
         found = (self._read(number) for number in range(max(1, last - count + 1), last + 1))
         return [entry for entry in found if entry is not None]
 
-    def after(self, number: int) -> list[dict[str, Any]]:
-        """Entries behind that number, the oldest first; an S3 store lists no others."""
+    def after(self, number: int) -> Iterator[tuple[int, bytes]]:
+        """Numbers behind that one, and what is written there, whatever it is; the oldest first. An S3 store
+        lists no others.
+        """
         listed = self._store.list(self._prefix, after=self._key(number) if number else "")
-        keys = [entry.key for entry in listed if _NAME.fullmatch(entry.key.rpartition("/")[2])]
-        return [json.loads(self._store.get(key)) for key in keys]
+        for entry in listed:
+            if found := _NAME.fullmatch(entry.key.rpartition("/")[2]):
+                yield int(found[1]), self._store.get(entry.key)
 
     def entries(self) -> list[dict[str, Any]]:
         """All entries, the oldest first."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -38,7 +39,7 @@ def totals() -> Totals:
     records = (stage_record(price=3.6), stage_record(reason=Reason.TIMEOUT, seconds=100, memory=50))
     for number, record in enumerate(records):
         made.count(Entry(str(number), 1, "", NOON), record.to_json())
-    made.enter({"action": "promotion", "number": 1, "written": NOON.isoformat()})
+    made.enter(1, json.dumps({"action": "promotion", "written": NOON.isoformat()}).encode())
     return made
 
 

@@ -171,6 +171,28 @@ def test_a_broken_file_is_told_once_and_hides_no_other(store: FaultyStore) -> No
     assert list(reading.state.freshness) == ["customer"]
 
 
+def test_an_odd_entry_of_the_ledger_is_told_once_and_those_behind_it_are_counted(store: FaultyStore) -> None:
+    ledger = Ledger(store, "shop")
+    ledger.append({"action": "promotion"})
+    store.put("shop/ledger/000002.json", b"not json")
+    store.put("shop/ledger/000003.json", b'{"action": "promotion", "number": 3}')
+    ledger.append({"action": "rollback"})
+    reading = Reading(store)
+    reading.look()
+    reading.look()
+    assert reading.state.totals.ledger == {"promotion": 1, "rollback": 1}
+    assert reading.failures == {"ledger": 2}
+
+
+def test_behind_a_measure_that_cannot_be_read_the_one_before_is_found(store: FaultyStore) -> None:
+    write_measure(store, measure())
+    store.put(measure_key(measure(end=NOON + timedelta(days=1))), b"[]")
+    reading = Reading(store)
+    reading.look()
+    reading.look()
+    assert reading.state.measure == measure()
+
+
 def test_the_measure_shown_is_of_the_newest_window_and_of_its_last_run(store: FaultyStore) -> None:
     reading = Reading(store)
     write_measure(store, measure())

@@ -176,10 +176,20 @@ def test_ledger_entries_are_counted_by_action() -> None:
     totals = Totals()
     for number, action in enumerate(("promotion", "rollback", "promotion"), start=1):
         written = (NOON + timedelta(minutes=number)).isoformat()
-        totals.enter({"action": action, "number": number, "written": written})
+        totals.enter(number, json.dumps({"action": action, "written": written}).encode())
     assert totals.ledger == {"promotion": 2, "rollback": 1}
     assert totals.ledger_last["promotion"] == (NOON + timedelta(minutes=3)).timestamp()
     assert totals.ledger_number == 3
+
+
+@pytest.mark.parametrize(
+    "broken", [b"", b"\xff", b"[]", b"{}", b'{"written": 3}', b'{"action": "promotion", "written": "noon"}']
+)
+def test_what_is_no_entry_of_the_ledger_adds_nothing_and_is_seen_once(broken: bytes) -> None:
+    totals = Totals()
+    with pytest.raises((AttributeError, KeyError, TypeError, ValueError)):
+        totals.enter(7, broken)
+    assert (totals.ledger, totals.ledger_last, totals.ledger_number) == ({}, {}, 7)
 
 
 REASONS = st.one_of(st.none(), st.sampled_from(list(Reason)))

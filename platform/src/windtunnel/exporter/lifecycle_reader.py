@@ -32,6 +32,8 @@ KEEP_EVERY_SECONDS: Final = 300.0
 _READ_AT_ONCE: Final = 8
 _MOST_VIEWS: Final = 100
 _STAMP_END: Final = "Z-"
+_ODD: Final = (AttributeError, KeyError, TypeError, ValueError)
+"""What comes of content that has another shape than was written."""
 
 
 @dataclass
@@ -129,16 +131,20 @@ class LifecycleReader:
     def _count(self, entry: Entry, record: dict[str, Any] | None) -> None:
         try:
             self.state.totals.count(entry, record)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            log.warning("%s: this is no stage record: %s: %s", entry.key, type(error).__name__, error)
+        except _ODD as error:
+            log.warning("%s: this is no stage record: %s", entry.key, _said(error))
             self._fail("records")
 
     def _read_ledger(self) -> None:
         if not self._ready:
             return  # the totals say where to go on
-        for entry in self._ledger.after(self.state.totals.ledger_number):
-            self.state.totals.enter(entry)
+        for number, data in self._ledger.after(self.state.totals.ledger_number):
             self._changed = True
+            try:
+                self.state.totals.enter(number, data)
+            except _ODD as error:
+                log.warning("%s: entry %d of the ledger: %s", self.state.name, number, _said(error))
+                self._fail("ledger")
 
     def _read_measure(self) -> None:
         folder = measures_folder(self.state.name)
@@ -148,17 +154,18 @@ class LifecycleReader:
             return
         # Of those whose windows end last, the one that was made last.
         newest = max(keys, key=lambda entry: (_end_of(entry.key), entry.modified))
+        if self.state.measure is None or not newest.key.endswith(f"/{self.state.measure.name}.json"):
+            try:
+                self.state.measure = read_measure(self._store, newest.key)
+            except NotFoundError:
+                return
+            except (IntegrityError, AttributeError) as error:
+                # The next look takes the one before.
+                log.warning("%s: %s", newest.key, error)
+                self._bad_measures.add(newest.key)
+                self._fail("measures")
+                return
         self._measure_from = _end_of(newest.key)
-        if self.state.measure is not None and newest.key.endswith(f"/{self.state.measure.name}.json"):
-            return
-        try:
-            self.state.measure = read_measure(self._store, newest.key)
-        except NotFoundError:
-            return
-        except IntegrityError as error:
-            log.warning("%s", error)
-            self._bad_measures.add(newest.key)
-            self._fail("measures")
 
     def _read_freshness(self) -> None:
         listed = [e for e in self._store.list(freshness_folder(self.state.name)) if e.key.endswith(".json")]
@@ -173,12 +180,16 @@ class LifecycleReader:
             freshness = ViewFreshness.from_json(json.loads(self._store.get(entry.key)))
         except NotFoundError:
             return
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            log.warning("%s: this is no state of a view: %s: %s", entry.key, type(error).__name__, error)
+        except _ODD as error:
+            log.warning("%s: this is no state of a view: %s", entry.key, _said(error))
             self._fail("freshness")
         else:
             self.state.freshness[freshness.view] = freshness
         self._views[entry.key] = (entry.modified, entry.etag)
+
+
+def _said(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 def _end_of(key: str) -> str:

@@ -7,6 +7,7 @@ object store, with the moment up to which they count.
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -160,12 +161,18 @@ class Totals:
             name = _bounded(source, self.rejected, MOST_SOURCES)
             self.rejected[name] = self.rejected.get(name, 0) + rows
 
-    def enter(self, entry: Mapping[str, Any]) -> None:
-        """Count an entry of the ledger."""
-        action = _bounded(str(entry.get("action", OTHER)), self.ledger, MOST_ACTIONS)
+    def enter(self, number: int, data: bytes) -> None:
+        """Count an entry of the ledger once.
+
+        Raises AttributeError, KeyError, TypeError, ValueError for what is no entry: nothing of it is counted
+        then, and it is seen all the same.
+        """
+        self.ledger_number = number
+        entry = json.loads(data)
+        written, action = _moment(entry["written"]), str(entry.get("action", OTHER))
+        action = _bounded(action, self.ledger, MOST_ACTIONS)
         self.ledger[action] = self.ledger.get(action, 0) + 1
-        self.ledger_last[action] = max(self.ledger_last.get(action, 0.0), _moment(entry["written"]))
-        self.ledger_number = int(entry["number"])
+        self.ledger_last[action] = max(self.ledger_last.get(action, 0.0), written)
 
     def _remember(self, entry: Entry) -> None:
         self.recent[entry.key] = _stamp(entry)
