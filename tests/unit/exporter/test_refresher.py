@@ -10,7 +10,8 @@ from faulty_store import FaultyStore
 from prometheus_client.parser import text_string_to_metric_families
 from recorded import measure, put_record, served_model, stage_record
 
-from windtunnel.errors import StoreError
+from windtunnel.errors import IntegrityError, StoreError
+from windtunnel.exporter.lifecycle_reader import LifecycleReader
 from windtunnel.exporter.refresher import Refresher
 from windtunnel.monitoring.measures import write_measure
 from windtunnel.spec.servedmodel import ServedModel
@@ -141,6 +142,23 @@ def test_one_lifecycles_oddity_costs_the_others_nothing(store: FaultyStore) -> N
     found = values(refresher)
     assert found["windtunnel_exporter_read_failures_total", "samples"] == 1
     assert found["windtunnel_stage_runs_total", "trips", "success", "train"] == 1
+
+
+def test_what_is_odd_in_one_lifecycle_is_an_answer_and_no_store_that_is_away(
+    store: FaultyStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put_record(store, "shop", stage_record())
+    moment = datetime(2026, 3, 2, tzinfo=UTC)
+    refresher = Refresher(store, nothing_served, now=lambda: moment)
+
+    def odd(_: LifecycleReader) -> None:
+        raise IntegrityError("nobody thought of this")
+
+    monkeypatch.setattr(LifecycleReader, "_read_freshness", odd)
+    refresher.refresh()
+    found = values(refresher)
+    assert found["windtunnel_exporter_last_refresh_timestamp_seconds",] == moment.timestamp()
+    assert found["windtunnel_exporter_read_failures_total", "freshness"] == 1
 
 
 def test_the_end_keeps_the_totals_of_all(store: FaultyStore) -> None:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from windtunnel.errors import IntegrityError, NotFoundError, WindtunnelError
+from windtunnel.errors import IntegrityError, NotFoundError, TemporaryError, WindtunnelError
 from windtunnel.exporter.checkpoints import read_totals, write_totals
 from windtunnel.exporter.run_listing import RunListing
 from windtunnel.exporter.totals import Totals
@@ -69,37 +69,37 @@ class LifecycleReader:
         self._views: dict[str, tuple[datetime, str]] = {}
 
     def look(self, now: datetime) -> bool:
-        """Read what is new; whether everything answered. Never raises what a store may do."""
+        """Read what is new; whether the store answered. What is odd in it is told of, and is an answer. Never
+        raises.
+        """
         parts = {
             "records": lambda: self._read_records(now),
             "ledger": self._read_ledger,
             "measures": self._read_measure,
             "freshness": self._read_freshness,
         }
-        answered = [self._tried(of, read) for of, read in parts.items()]
-        return all(answered)
+        errors = [self._tried(of, read) for of, read in parts.items()]
+        return not any(isinstance(error, TemporaryError) for error in errors)
 
     def keep(self, at: float, *, anyway: bool = False) -> None:
         """Write the totals if they changed, and if it was long ago; `at` in seconds of any clock."""
         due = anyway or self._kept_at is None or at - self._kept_at >= KEEP_EVERY_SECONDS
-        if self._changed and due and self._tried("totals", self._keep):
+        if self._changed and due and self._tried("totals", self._keep) is None:
             self._kept_at, self._changed = at, False
 
     def _keep(self) -> None:
         write_totals(self._store, self.state.name, self.state.totals)
 
-    def _tried(self, of: str, read: Callable[[], None]) -> bool:
+    def _tried(self, of: str, read: Callable[[], None]) -> Exception | None:
         try:
             read()
-        except WindtunnelError as error:
-            log.warning("%s: %s: %s", self.state.name, of, error)
-        except Exception:
+        except Exception as error:
             # One lifecycle's oddity must not keep the others from being seen.
-            log.exception("%s: %s", self.state.name, of)
-        else:
-            return True
-        self._fail(of)
-        return False
+            unexpected = not isinstance(error, WindtunnelError)
+            log.warning("%s: %s: %s", self.state.name, of, error, exc_info=unexpected)
+            self._fail(of)
+            return error
+        return None
 
     def _read_records(self, now: datetime) -> None:
         if not self._ready:

@@ -66,7 +66,7 @@ class Refresher:
         self._readers: dict[str, LifecycleReader] = {}
         self._served: dict[str, ServedModel] = {}
         self._refreshed: float | None = None
-        """When a look last was answered in full: seconds since the epoch."""
+        """When every store last answered: seconds since the epoch."""
         self._seconds: float | None = None
         # one more series for each counter, that nobody reads
         disable_created_metrics()  # type: ignore[no-untyped-call]
