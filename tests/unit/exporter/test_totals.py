@@ -116,6 +116,20 @@ def test_the_longest_gap_is_that_between_runs_which_came_by_themselves() -> None
     assert retried.stages["train"].longest_gap == 3600
 
 
+@pytest.mark.parametrize(
+    ("stage", "because", "gap"),
+    [("train", "", 3600), ("train", "drift of distance", None), ("rollout", "", None)],
+)
+def test_a_run_with_a_reason_and_a_rollout_are_not_waited_for(
+    stage: str, because: str, gap: float | None
+) -> None:
+    runs = [
+        stage_record(stage, f"asset_triggered__{hour}", at=NOON + timedelta(hours=hour)) for hour in range(3)
+    ]
+    totals = totalled(*(replace(run, because=because) for run in runs))
+    assert totals.stages[stage].longest_gap == gap
+
+
 def test_rows_are_rejected_once_by_source() -> None:
     facts = {"rejected": {"orders": 3, "visits": 0}}
     totals = totalled(

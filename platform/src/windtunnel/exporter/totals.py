@@ -31,6 +31,7 @@ OTHER: Final = "other"
 """Where what is beyond those is counted."""
 _GAPS: Final = 8
 _FEWEST_GAPS: Final = 2
+_WITH_A_VERDICT: Final = "rollout"
 _BY_ITSELF: Final = ("scheduled__", "asset_triggered__")
 """How Airflow's run ids begin when nobody started the run by hand."""
 
@@ -57,7 +58,7 @@ class StageTotals:
     last_seconds: float = 0.0
     peak_memory: int = 0
     starts: dict[str, float] = field(default_factory=dict)
-    """First start of each of the last runs that nobody started by hand."""
+    """First start of each of the last runs that came by themselves, and will come again."""
 
     def count(self, record: Mapping[str, Any]) -> None:
         outcome = str(record["outcome"])
@@ -106,10 +107,18 @@ class StageTotals:
         elif started >= self.last_start:
             self.last_run, self.last_start = run, started
             self.last_seconds, self.peak_memory = seconds, memory
-        if run.startswith(_BY_ITSELF):
+        if self._comes_again(record):
             self.starts[run] = min(started, self.starts.get(run, started))
             newest = sorted(self.starts.items(), key=lambda item: item[1])[-_GAPS - 1 :]
             self.starts = dict(newest)
+
+    @staticmethod
+    def _comes_again(record: Mapping[str, Any]) -> bool:
+        """Whether a run like this one can be waited for: not what somebody, or drift, had a reason for, and
+        no rollout, which waits for a verdict.
+        """
+        by_itself = str(record["run_id"]).startswith(_BY_ITSELF) and not record.get("because")
+        return by_itself and record["stage"] != _WITH_A_VERDICT
 
 
 @dataclass
