@@ -130,6 +130,7 @@ def test_the_all_options_file_sets_every_option(values: dict, chart_directory: P
         ({"grafana": {"prometheusUrl": "https://me:secret@prometheus"}}, "/grafana/prometheusUrl"),
         ({"prometheus": {"scrapeInterval": "10m"}}, "/prometheus/scrapeInterval"),
         ({"monitoring": {"operator": {"interval": "61s"}}}, "/monitoring/operator/interval"),
+        ({"exporter": {"refreshSeconds": 301}}, "/exporter/refreshSeconds"),
     ],
 )
 def test_a_value_outside_of_the_schema_is_refused_by_name(chart: helm.Chart, given: dict, said: str):
@@ -190,6 +191,13 @@ def test_a_value_outside_of_the_schema_is_refused_by_name(chart: helm.Chart, giv
         (
             {"monitoring": {"operator": {"enabled": True}}},
             "monitoring.scrapeFrom: is empty while monitoring.operator.enabled is true",
+        ),
+        (
+            {
+                "exporter": {"refreshSeconds": 300},
+                "monitoring": {"alerts": {"thresholds": {"exporterAge": 599}}},
+            },
+            "monitoring.alerts.thresholds.exporterAge: is less than twice exporter.refreshSeconds",
         ),
         (
             {"monitoring": {"alerts": {"thresholds": {"skew": None}}}},

@@ -18,7 +18,7 @@ from faulty_store import FaultyStore
 from recorded import put_record, served_model, stage_record
 
 from windtunnel.errors import PermanentError
-from windtunnel.exporter.config import REFRESH, ExporterConfig
+from windtunnel.exporter.config import LONGEST_REFRESH, REFRESH, ExporterConfig
 from windtunnel.exporter.http_server import STUCK_AFTER_SECONDS, MetricsServer
 from windtunnel.exporter.refresher import Refresher
 from windtunnel.exporter.served_models import list_served_models
@@ -99,10 +99,15 @@ def test_served_models_are_listed_and_what_is_none_is_told() -> None:
     assert failures == ["served_models"]
 
 
-@pytest.mark.parametrize("text", ["", "soon", "0", "-5", "nan", "1e9"])
+@pytest.mark.parametrize("text", ["", "soon", "0", "-5", "nan", "301", "1e9"])
 def test_seconds_that_are_none_are_refused(text: str) -> None:
     with pytest.raises(PermanentError, match=REFRESH):
         ExporterConfig.from_environment({REFRESH: text})
+
+
+def test_the_longest_pause_between_two_looks_is_not_taken_for_an_end() -> None:
+    config = ExporterConfig.from_environment({REFRESH: str(LONGEST_REFRESH)})
+    assert 3 * config.refresh_seconds <= STUCK_AFTER_SECONDS
 
 
 def test_the_process_shows_what_is_there_and_ends_when_asked(tmp_path: Path) -> None:

@@ -11,6 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 REFRESH: Final = "WINDTUNNEL_EXPORTER_REFRESH_SECONDS"
+LONGEST_REFRESH: Final = 300
+"""Seconds; a third of what an exporter may be idle before it is taken for stuck."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +32,10 @@ class ExporterConfig:
             seconds = float(text)
         except ValueError:
             seconds = 0.0
-        if not 1 <= seconds <= 3600:
-            raise PermanentError(f"{text!r} is no number of seconds from 1 to 3600", where=REFRESH)
+        if not 1 <= seconds <= LONGEST_REFRESH:
+            raise PermanentError(
+                f"{text!r} is no number of seconds from 1 to {LONGEST_REFRESH}",
+                where=REFRESH,
+                fix="set exporter.refreshSeconds in the chart's values",
+            )
         return cls(namespace=environ.get("POD_NAMESPACE", ""), refresh_seconds=seconds)
