@@ -10,7 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recorded import NOON, stage_record
 
-from windtunnel.exporter.totals import MOST_PARTS, MOST_STAGES, OTHER, OVERLAP, StageTotals, Totals
+from windtunnel.exporter.totals import (
+    MOST_PARTS,
+    MOST_STAGES,
+    MOST_STOPPED,
+    OTHER,
+    OVERLAP,
+    StageTotals,
+    Totals,
+)  # fmt: skip
 from windtunnel.objects import Entry
 from windtunnel.spec.failures import Reason
 
@@ -163,8 +171,50 @@ def test_a_failure_that_is_explained_later_adds_its_reason_and_is_one_run() -> N
     assert totals.stages["train"].failures == {"stopped": 1, "evicted": 1}
 
 
+def test_an_explanation_that_comes_much_later_is_no_second_run_either() -> None:
+    totals = Totals()
+    totals.count(entry("a"), stage_record(reason=Reason.STOPPED).to_json())
+    day = timedelta(days=1).total_seconds()
+    totals.count(entry("b", day), stage_record(map_index=1).to_json())
+    again = Totals.from_json(json.loads(json.dumps(totals.to_json())))
+    again.count(entry("a", day + 1, etag="2"), stage_record(reason=Reason.EVICTED).to_json())
+    train = again.stages["train"]
+    assert (train.runs, train.failures) == ({"failed": 1, "success": 1}, {"stopped": 1, "evicted": 1})
+    assert (train.cpu_seconds, train.failing[""][2]) == (60, "evicted")
+
+
+def test_what_was_explained_before_it_was_counted_is_a_run() -> None:
+    totals = Totals()
+    totals.count(entry("b", timedelta(days=1).total_seconds()), stage_record().to_json())
+    late = entry("a", timedelta(days=1).total_seconds() + 1, etag="2")
+    totals.count(late, stage_record(reason=Reason.EVICTED).to_json())
+    assert totals.stages["train"].runs == {"failed": 1, "success": 1}
+
+
+def test_the_stopped_that_are_remembered_are_bounded() -> None:
+    totals = totalled(*(stage_record(reason=Reason.STOPPED) for _ in range(MOST_STOPPED + 3)))
+    assert len(totals.stopped) == MOST_STOPPED
+    assert totals.stopped[0] == "shop/runs/3.json"
+
+
 @pytest.mark.parametrize(
-    "broken", [{}, {"stage": "train"}, {**stage_record().to_json(), "ended": "yesterday"}, {"stage": []}]
+    "broken",
+    [
+        {},
+        {"stage": "train"},
+        {**stage_record().to_json(), "ended": "yesterday"},
+        {"stage": []},
+        *(
+            {**stage_record("extract").to_json(), **odd}
+            for odd in (
+                {"cpu_seconds": float("nan")},
+                {"seconds": float("inf")},
+                {"cost": float("nan")},
+                {"max_memory_bytes": float("inf")},
+                {"facts": {"rejected": {"orders": float("inf")}}},
+            )
+        ),
+    ],
 )
 def test_what_is_no_record_adds_nothing_and_is_seen_once(broken: dict[str, object]) -> None:
     totals = Totals()

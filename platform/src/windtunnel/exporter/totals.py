@@ -8,6 +8,7 @@ object store, with the moment up to which they count.
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -27,6 +28,7 @@ MOST_STAGES: Final = 32
 MOST_SOURCES: Final = 64
 MOST_ACTIONS: Final = 32
 MOST_PARTS: Final = 64
+MOST_STOPPED: Final = 512
 OTHER: Final = "other"
 """Where what is beyond those is counted."""
 _GAPS: Final = 8
@@ -63,9 +65,9 @@ class StageTotals:
     def count(self, record: Mapping[str, Any]) -> None:
         outcome = str(record["outcome"])
         self.runs[outcome] = self.runs.get(outcome, 0) + 1
-        self.cpu_seconds += float(record.get("cpu_seconds") or 0.0)
+        self.cpu_seconds += _number(record.get("cpu_seconds"))
         if (cost := record.get("cost")) is not None:
-            self.cost = (self.cost or 0.0) + float(cost)
+            self.cost = (self.cost or 0.0) + _number(cost)
         self.fail(record)
         if outcome == "success":
             self.last_success = max(self.last_success or 0.0, _moment(record["ended"]))
@@ -100,7 +102,7 @@ class StageTotals:
 
     def _last(self, record: Mapping[str, Any]) -> None:
         run, started = str(record["run_id"]), _moment(record["started"])
-        seconds, memory = float(record.get("seconds") or 0.0), int(record.get("max_memory_bytes") or 0)
+        seconds, memory = _number(record.get("seconds")), int(_number(record.get("max_memory_bytes")))
         if run == self.last_run:
             self.last_seconds = max(self.last_seconds, seconds)
             self.peak_memory = max(self.peak_memory, memory)
@@ -137,6 +139,8 @@ class Totals:
     """When the newest record that is counted was written, by the store's clock."""
     recent: dict[str, tuple[str, str]] = field(default_factory=dict)
     """Records counted that were written shortly before that: by key, when, and their entity tags."""
+    stopped: list[str] = field(default_factory=list)
+    """Keys of the last records counted that say `stopped`: what may still be explained, however late."""
 
     def uncounted(self, entries: Iterable[Entry]) -> list[Entry]:
         """Those that are new, or were explained since they were counted; the oldest first."""
@@ -153,7 +157,7 @@ class Totals:
 
         Raises KeyError, TypeError, ValueError for what is no stage record: nothing of it is counted then.
         """
-        seen = entry.key in self.recent
+        seen = entry.key in self.recent or entry.key in self.stopped
         self._remember(entry)
         if record is None:
             return
@@ -162,6 +166,8 @@ class Totals:
         stage = self.stages.setdefault(
             _bounded(str(record["stage"]), self.stages, MOST_STAGES), StageTotals()
         )
+        if recorded_reason(record) is Reason.STOPPED:
+            self.stopped = [*(key for key in self.stopped if key != entry.key), entry.key][-MOST_STOPPED:]
         if seen:
             stage.fail(record)
             return
@@ -225,7 +231,7 @@ def _rejected(record: Mapping[str, Any]) -> dict[str, int]:
     if record["stage"] != "extract" or record.get("cached"):
         return {}
     rejected: Mapping[str, Any] = (record.get("facts") or {}).get("rejected") or {}
-    return {str(source): int(rows) for source, rows in rejected.items()}
+    return {str(source): int(_number(rows)) for source, rows in rejected.items()}
 
 
 def _bounded(name: str, known: Mapping[str, Any], most: int) -> str:
@@ -236,6 +242,14 @@ def _bounded(name: str, known: Mapping[str, Any], most: int) -> str:
 def _stamp(entry: Entry) -> tuple[str, str]:
     # to the microsecond always, because they are compared as texts
     return entry.modified.astimezone(UTC).isoformat(timespec="microseconds"), entry.etag
+
+
+def _number(value: Any) -> float:
+    """Raises ValueError for NaN and infinity, after which a total would never be a number again."""
+    number = float(value or 0.0)
+    if not math.isfinite(number):
+        raise ValueError(f"{number} is no figure")
+    return number
 
 
 def _moment(text: str) -> float:
