@@ -5,10 +5,12 @@ from __future__ import annotations
 from tests.bench.drift import __main__ as drift_bench
 from tests.bench.exporter import __main__ as exporter_bench
 from tests.bench.features import __main__ as features_bench
+from tests.bench.monitoring import __main__ as monitoring_bench
 from tests.bench.serving import __main__ as serving_bench
 
 if __name__ == "__main__":
     serving_bench.main()
     features_bench.main()
     drift_bench.main()
+    monitoring_bench.main()
     exporter_bench.main()
