@@ -9,25 +9,20 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 from tests.bench.drift.evidently import NAME, Evidently
-from tests.bench.drift.ours import StabilityIndex
-from tests.bench.drift.quiet import Sample
-
-from windtunnel.stats.drift import compare
-from windtunnel.stats.reference_profile import FrameProfile, profile_frame
 
 ROWS = 1_000_000
 ROUNDS = 5
+_ONE_THREAD = {**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "POLARS_MAX_THREADS": "1"}
+"""On a busy machine, threads that spin for each other would be most of the processor time."""
 
 
 def frame(seed: int, rows: int = ROWS) -> pl.DataFrame:
@@ -73,31 +68,7 @@ def main() -> None:
 
 
 def _measure(what: str, rows: Path, other: Path) -> dict[str, Any]:
-    command = [sys.executable, "-m", "tests.bench.drift.speed", what, str(rows), str(other)]
-    found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=dict(os.environ))
+    command = [sys.executable, "-m", "tests.bench.drift.contend", what, str(rows), str(other)]
+    found = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=_ONE_THREAD)
     answer: dict[str, Any] = json.loads(found.stdout)
     return answer
-
-
-def _contend(what: str, rows: Path, other: Path) -> None:
-    """One measurement, in a process of its own; prints its figures."""
-    current = pl.read_parquet(rows)
-    reference = pl.read_parquet(other) if what == "psi" else None
-    started, cpu = time.perf_counter(), time.process_time()
-    if what == "profile":
-        other.write_text(json.dumps(profile_frame(current).to_json()))
-    elif what == "compare":
-        compare(FrameProfile.from_json(json.loads(other.read_text())), current)
-    else:
-        assert reference is not None
-        StabilityIndex(Sample(reference)).drifted(Sample(current))
-    figures = {
-        "seconds": time.perf_counter() - started,
-        "cpu_seconds": time.process_time() - cpu,
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-    }
-    print(json.dumps(figures))
-
-
-if __name__ == "__main__":
-    _contend(sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]))

@@ -2,7 +2,7 @@
 
 A join on the wrong key, or two columns swapped between rows, keeps every column's own distribution and
 destroys what the model has learnt. Columns enter by the normal score of their cell (numbers) or as the
-indicator of a frequent level (categories), at most 48 in all, on at most 50,000 rows; each is freed of the
+indicator of a frequent level (categories), at most 48 in all, on at most 20,000 rows; each is freed of the
 mean of its season and of its block: how columns go together within a day, not how days differ.
 """
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from windtunnel.stats.cells import Window
 
-ROWS = 50_000
+ROWS = 20_000
 _COLUMNS = 48
 _LEVELS = 2
 _LEAST_ROWS = 40
