@@ -43,6 +43,11 @@ class FaultyStore(ObjectStore):
         self._end(lost)
         return found
 
+    def each(self, prefix: str = "") -> Iterator[Entry]:
+        lost = self._begin("list")
+        yield from super().each(prefix)
+        self._end(lost)
+
     def list(self, prefix: str = "", *, after: str = "") -> list[Entry]:
         lost = self._begin("list")
         found = super().list(prefix, after=after)

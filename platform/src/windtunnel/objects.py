@@ -121,20 +121,25 @@ class ObjectStore:
             found = obstore.list_with_delimiter(self._backend, folder)["common_prefixes"]
         return sorted(path.rstrip("/").rpartition("/")[2] for path in found)
 
-    def list(self, prefix: str = "", *, after: str = "") -> list[Entry]:
-        """Objects below `prefix` (whole path segments: `a/b` lists `a/b/c`, not `a/bc`), sorted by key; only
-        those behind the key `after`, if there is one (an S3 store then lists no others).
-        """
+    def each(self, prefix: str = "") -> Iterator[Entry]:
+        """As `list`, in any order and one after the other: what is not kept takes no memory."""
+        return self._listed(prefix, "")
+
+    def _listed(self, prefix: str, after: str) -> Iterator[Entry]:
         import obstore
 
         folder = check_key(prefix.rstrip("/")) if prefix else None
         with _mapped(self.url, prefix):
-            chunks = obstore.list(self._backend, folder, offset=check_key(after) if after else None)
-            metas = [meta for chunk in chunks for meta in chunk]
-        entries = [
-            Entry(m["path"], m["size"], (m["e_tag"] or "").strip('"'), m["last_modified"]) for m in metas
-        ]
-        return sorted(entries, key=lambda entry: entry.key)
+            for chunk in obstore.list(self._backend, folder, offset=check_key(after) if after else None):
+                for m in chunk:
+                    etag = (m["e_tag"] or "").strip('"')
+                    yield Entry(m["path"], m["size"], etag, m["last_modified"])
+
+    def list(self, prefix: str = "", *, after: str = "") -> list[Entry]:
+        """Objects below `prefix` (whole path segments: `a/b` lists `a/b/c`, not `a/bc`), sorted by key; only
+        those behind the key `after`, if there is one (an S3 store then lists no others).
+        """
+        return sorted(self._listed(prefix, after), key=lambda entry: entry.key)
 
     def delete(self, key: str) -> None:
         """Delete; an absent object is no error."""

@@ -2,8 +2,10 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from faulty_store import FaultyStore
 
+from windtunnel.errors import StoreError
 from windtunnel.exporter.run_listing import EVERYTHING_AFTER, OPEN_FOR, RunListing
 
 NOW = datetime.now(UTC)
@@ -17,7 +19,7 @@ def put(store: FaultyStore, run: str, name: str = "train.1.json") -> str:
 
 
 def keys(listing: RunListing, now: datetime) -> set[str]:
-    return {entry.key for entry in listing.look(now)}
+    return {entry.key for entry in listing.look(now, lambda _: True, 100)[0]}
 
 
 def test_the_first_look_lists_everything_and_the_next_only_runs_at_work() -> None:
@@ -38,7 +40,7 @@ def test_a_run_that_is_long_over_costs_no_request() -> None:
         put(store, f"run{run}")
     listing = RunListing(store, "shop")
     later = NOW + OPEN_FOR + timedelta(minutes=1)
-    listing.look(later)
+    keys(listing, later)
     store.calls.clear()
     assert keys(listing, later + SOON) == set()
     assert (store.calls["folders"], store.calls["list"]) == (1, 0)
@@ -49,7 +51,7 @@ def test_what_comes_late_to_a_run_that_is_over_is_found_with_everything() -> Non
     put(store, "one")
     listing = RunListing(store, "shop")
     later = NOW + OPEN_FOR + timedelta(minutes=1)
-    listing.look(later)
+    keys(listing, later)
     late = put(store, "one", "rollout.1.json")
     assert late not in keys(listing, later + SOON)
     assert late in keys(listing, later + EVERYTHING_AFTER)
@@ -60,7 +62,7 @@ def test_everything_is_listed_again_when_asked_for() -> None:
     key = put(store, "one")
     listing = RunListing(store, "shop")
     later = NOW + OPEN_FOR + timedelta(minutes=1)
-    listing.look(later)
+    keys(listing, later)
     listing.again()
     assert keys(listing, later + SOON) == {key}
 
@@ -70,7 +72,7 @@ def test_a_run_that_was_swept_and_comes_again_is_new() -> None:
     key = put(store, "one")
     listing = RunListing(store, "shop")
     later = NOW + OPEN_FOR + timedelta(minutes=1)
-    listing.look(later)
+    keys(listing, later)
     store.delete(key)
     assert keys(listing, later + SOON) == set()
     put(store, "one")
@@ -80,4 +82,44 @@ def test_a_run_that_was_swept_and_comes_again_is_new() -> None:
 def test_what_is_no_record_is_left_out() -> None:
     store = FaultyStore()
     store.put("shop/runs/one/notes.txt", b"")
-    assert RunListing(store, "shop").look(NOW) == []
+    assert keys(RunListing(store, "shop"), NOW) == set()
+
+
+def test_of_many_new_records_the_oldest_come_first_and_the_others_are_counted() -> None:
+    store = FaultyStore()
+    written = [put(store, run) for run in ("five", "one", "three")]
+    entries = {entry.key: entry for entry in store.list("shop")}
+    new, count = RunListing(store, "shop").look(NOW, lambda _: True, 2)
+    assert ([entry.key for entry in new], count) == (written[:2], 3)
+    assert [entry.modified for entry in new] == sorted(entry.modified for entry in entries.values())[:2]
+
+
+def test_what_was_counted_is_not_held() -> None:
+    store = FaultyStore()
+    old, new = put(store, "one"), put(store, "two")
+    found = RunListing(store, "shop").look(NOW, lambda entry: entry.key != old, 100)
+    assert ([entry.key for entry in found[0]], found[1]) == ([new], 1)
+
+
+def test_lifecycles_that_were_first_listed_together_list_everything_at_moments_of_their_own() -> None:
+    store, waits = FaultyStore(), []
+    for name in ("shop", "orders", "flight_delay"):
+        store.put(f"{name}/runs/one/train.1.json", b"{}")
+        listing = RunListing(store, name)
+        later = NOW + OPEN_FOR + timedelta(minutes=1)
+        minutes = [m for m in range(40) if keys(listing, later + timedelta(minutes=m))]
+        assert minutes[1] <= EVERYTHING_AFTER.total_seconds() / 60
+        assert minutes[2] - minutes[1] == minutes[3] - minutes[2] == EVERYTHING_AFTER.total_seconds() / 60
+        waits.append(minutes[1])
+    assert len(set(waits)) == 3
+
+
+def test_a_listing_that_breaks_off_loses_nothing() -> None:
+    store = FaultyStore()
+    key = put(store, "one")
+    listing = RunListing(store, "shop")
+    later = NOW + OPEN_FOR + timedelta(minutes=1)
+    store.faults = iter(["after"])
+    with pytest.raises(StoreError):
+        keys(listing, later)
+    assert keys(listing, later + SOON) == {key}

@@ -151,21 +151,20 @@ def test_rows_are_rejected_once_by_source() -> None:
 
 def test_what_was_counted_is_not_counted_again() -> None:
     totals = Totals()
-    listed = [entry("b", 2), entry("a", 1)]
-    assert [one.key for one in totals.uncounted(listed)] == ["a", "b"], "the oldest first"
-    for one in totals.uncounted(listed):
+    listed = [entry("a", 1), entry("b", 2)]
+    assert all(map(totals.is_new, listed))
+    for one in listed:
         totals.count(one, stage_record().to_json())
-    assert totals.uncounted(listed) == []
-    late = entry("c", 2 - OVERLAP.total_seconds() / 2)
-    assert totals.uncounted([*listed, late]) == [late], "shown later, though written before"
-    assert totals.uncounted([entry("d", -OVERLAP.total_seconds())]) == [], "older than anything could be"
+    assert not any(map(totals.is_new, listed))
+    assert totals.is_new(entry("c", 2 - OVERLAP.total_seconds() / 2)), "shown later, though written before"
+    assert not totals.is_new(entry("d", -OVERLAP.total_seconds())), "older than anything could be"
 
 
 def test_a_failure_that_is_explained_later_adds_its_reason_and_is_one_run() -> None:
     totals = Totals()
     totals.count(entry("a"), stage_record(reason=Reason.STOPPED).to_json())
     explained = entry("a", 2, etag="2")
-    assert totals.uncounted([explained]) == [explained]
+    assert totals.is_new(explained)
     totals.count(explained, stage_record(reason=Reason.EVICTED).to_json())
     assert totals.stages["train"].runs == {"failed": 1}
     assert totals.stages["train"].failures == {"stopped": 1, "evicted": 1}
@@ -221,13 +220,13 @@ def test_what_is_no_record_adds_nothing_and_is_seen_once(broken: dict[str, objec
     with pytest.raises((KeyError, TypeError, ValueError)):
         totals.count(entry("a"), broken)
     assert totals.stages == {}
-    assert totals.uncounted([entry("a")]) == []
+    assert not totals.is_new(entry("a"))
 
 
 def test_a_record_that_was_swept_is_seen() -> None:
     totals = Totals()
     totals.count(entry("a"), None)
-    assert (totals.stages, totals.uncounted([entry("a")])) == ({}, [])
+    assert (totals.stages, totals.is_new(entry("a"))) == ({}, False)
 
 
 def test_names_beyond_the_bound_are_counted_together() -> None:
@@ -275,7 +274,7 @@ def test_counting_goes_on_after_a_restart_as_if_there_was_none(records: list[Sta
     first = totalled(*records[:cut])
     again = Totals.from_json(json.loads(json.dumps(first.to_json())))
     listed = [entry(f"shop/runs/{number}.json", number) for number in range(len(records))]
-    for one in again.uncounted(listed):
+    for one in filter(again.is_new, listed):
         number = int(one.key.rpartition("/")[2].removesuffix(".json"))
         again.count(one, records[number].to_json())
     assert again == whole

@@ -106,15 +106,14 @@ class LifecycleReader:
             self.state.totals = read_totals(self._store, self.state.name)
             self._ready = True
         totals = self.state.totals
-        new = totals.uncounted(self._runs.look(now))
-        due, later = new[:MOST_AT_ONCE], new[MOST_AT_ONCE:]
-        self.state.waiting = len(new)
+        due, self.state.waiting = self._runs.look(now, totals.is_new, MOST_AT_ONCE)
+        later = self.state.waiting - len(due)
         self._changed = self._changed or bool(due)
         # In order: what is counted up to is a moment, and an error ends the counting there.
         with ThreadPoolExecutor(_READ_AT_ONCE, thread_name_prefix="records") as pool:
             for entry, record in zip(due, pool.map(self._record, due), strict=True):
                 self._count(entry, record)
-        self.state.waiting = len(later)
+        self.state.waiting = later
         self.state.complete = self.state.complete or not later
         if later:
             self._runs.again()

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 from windtunnel.spec.failures import Reason, recorded_reason
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from windtunnel.objects import Entry
 
@@ -142,15 +142,10 @@ class Totals:
     stopped: list[str] = field(default_factory=list)
     """Keys of the last records counted that say `stopped`: what may still be explained, however late."""
 
-    def uncounted(self, entries: Iterable[Entry]) -> list[Entry]:
-        """Those that are new, or were explained since they were counted; the oldest first."""
-        horizon = self.newest - OVERLAP if self.newest else datetime.min.replace(tzinfo=UTC)
-        new = (
-            entry
-            for entry in entries
-            if entry.modified > horizon and self.recent.get(entry.key) != _stamp(entry)
-        )
-        return sorted(new, key=lambda entry: entry.modified)
+    def is_new(self, entry: Entry) -> bool:
+        """Whether a record was not counted yet, or was explained since."""
+        late = self.newest is None or entry.modified > self.newest - OVERLAP
+        return late and self.recent.get(entry.key) != _stamp(entry)
 
     def count(self, entry: Entry, record: Mapping[str, Any] | None) -> None:
         """Count a record once; None for one that cannot be read, which is remembered as seen.
