@@ -26,7 +26,8 @@ def drifted(reference: pd.DataFrame, current: pd.DataFrame, method: str | None) 
     return [
         test["metric_config"]["params"]["column"]
         for test in found["tests"]
-        if test["status"] == "FAIL" and "column" in test["metric_config"]["params"]
+        if getattr(test["status"], "value", test["status"]) == "FAIL"
+        and "column" in test["metric_config"]["params"]
     ]
 
 
