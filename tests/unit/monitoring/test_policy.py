@@ -47,6 +47,8 @@ class Loop:
     """Windows one after the other, day by day, and a ledger that remembers what was decided."""
 
     rule: Retrain = RULE
+    trains: bool = True
+    """Whether the trainings that are asked for come to their end."""
     measures: list[Measure] = field(default_factory=list)
     entries: list[dict[str, Any]] = field(default_factory=list)
 
@@ -60,6 +62,8 @@ class Loop:
         if decision.policy.retrain:
             cutoff = known.get("newest_cutoff")
             self.entries.append({"action": "retraining", "cutoff": cutoff and cutoff.isoformat(), **told})
+            if self.trains:
+                self.entries.append({"action": "retrained", "version": measure.version})
         if decision.recovered:
             self.entries.append({"action": "recovered", **told})
         return decision
@@ -105,7 +109,8 @@ def test_once_raised_the_alarm_takes_as_many_good_windows_to_end() -> None:
         "watching",
     ]
     assert [one.recovered for one in decisions] == [False] * 5 + [True, False]
-    assert [entry["action"] for entry in loop.entries] == ["drift", "retraining", "retraining", "recovered"]
+    told = [entry["action"] for entry in loop.entries if entry["action"] != "retrained"]
+    assert told == ["drift", "retraining", "retraining", "recovered"]
 
 
 def test_without_leave_of_the_lifecycle_a_person_decides() -> None:
@@ -167,9 +172,27 @@ def test_a_new_champion_that_drifts_is_a_story_of_its_own() -> None:
 
 def test_an_impatient_schedule_counts_a_bad_day_once() -> None:
     loop = Loop()
-    hourly = [loop.sees(moved(window(0), hours)) for hours in range(11)]
+    hourly = [loop.sees(moved(window(0), hours)) for hours in range(21)]
     assert {one.policy.state for one in hourly} == {"watching"}
-    assert loop.sees(moved(window(0), 12)).policy.retrain, "half of these rows are new"
+    assert loop.sees(moved(window(0), 24)).policy.retrain, "these rows are new"
+
+
+@pytest.mark.parametrize("every", [0.25, 1, 5, 7, 23, 36])
+def test_however_often_it_looks_drift_that_lasts_is_seen(every: float) -> None:
+    loop = Loop()
+    looks = [loop.sees(moved(window(0), every * count)) for count in range(int(72 / every) + 1)]
+    assert any(one.policy.retrain for one in looks)
+
+
+def test_a_training_that_failed_has_used_up_no_days() -> None:
+    rule = Retrain(on_drift=True, cool_down=timedelta(days=1), per_week=100)
+    newest = date(2026, 2, 20)
+    failed, done = (Loop(rule, trains=trains) for trains in (False, True))
+    for loop in (failed, done):
+        loop.sees(window(0), newest_cutoff=newest)
+        assert loop.sees(window(1), newest_cutoff=newest).policy.retrain
+    assert failed.sees(window(3), newest_cutoff=newest).policy.retrain
+    assert not done.sees(window(3), newest_cutoff=newest).policy.retrain
 
 
 def test_a_window_that_is_measured_again_stands_once() -> None:
@@ -278,7 +301,7 @@ def test_the_ledger_tells_drift_and_recovery_in_turns(kinds: str, rule: Retrain)
     loop = Loop(rule)
     loop.run(kinds)
     told = [entry["action"] for entry in loop.entries]
-    turns = [action for action in told if action != "retraining"]
+    turns = [action for action in told if action not in ("retraining", "retrained")]
     assert turns == ["drift", "recovered"] * (len(turns) // 2) + ["drift"] * (len(turns) % 2)
     assert told.count("retraining") == 0 or told[0] == "drift"
 

@@ -120,3 +120,17 @@ def test_where_no_days_were_published_the_training_chooses_them(
     look(store, lifecycle, window(0, bad=True))
     facts = look(store, lifecycle, window(1, bad=True))
     assert (facts["retrain"], facts["end"]) == (True, None)
+
+
+def test_a_schedule_that_looks_every_five_minutes_still_sees_the_day_before(
+    store: ObjectStore, lifecycle: Lifecycle
+) -> None:
+    published(store, customer="2026-02-20", product="2026-02-19")
+    for minutes in range(0, 24 * 60, 5):
+        write_measure(store, moved(window(0, bad=True), timedelta(minutes=minutes)))
+    assert look(store, lifecycle, window(1, bad=True))["retrain"]
+
+
+def moved(measure: Measure, span: timedelta) -> Measure:
+    times = replace(measure.window, start=measure.window.start + span, end=measure.window.end + span)
+    return replace(measure, window=times, run_id=f"after-{span.total_seconds():.0f}")

@@ -23,6 +23,7 @@ from windtunnel.records import run_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import timedelta
 
     from windtunnel.objects import ObjectStore
 
@@ -30,6 +31,7 @@ API_VERSION: Final = "windtunnel.dev/v1alpha1"
 KIND: Final = "Measure"
 _AT_ONCE: Final = 16
 _MOMENT: Final = "%Y-%m-%dT%H%M%SZ"
+_MOMENT_LENGTH: Final = len("2026-11-30T165257Z")
 
 FindingKind = Literal["drift", "quality", "estimated_quality", "concept", "skew", "freshness", "data"]
 Severity = Literal["info", "warning", "critical"]
@@ -293,6 +295,29 @@ def read_measures(store: ObjectStore, lifecycle: str, limit: int | None = None) 
     keys = [entry.key for entry in store.list(measures_folder(lifecycle)) if entry.key.endswith(".json")]
     chosen = keys if limit is None else keys[len(keys) - min(limit, len(keys)) :]
     return sorted(_read(store, chosen), key=lambda measure: (measure.window.end, measure.made))
+
+
+def read_measures_apart(
+    store: ObjectStore, lifecycle: str, version: str, end: datetime, apart: timedelta, limit: int
+) -> list[Measure]:
+    """Measures of a version, oldest first: back from a window's `end`, `limit` moments at least `apart`, with
+    all whose windows end there, and the newest of all. So a short list reaches far back, however often a
+    schedule looks.
+
+    Raises as `read_measures`.
+    """
+    kept: list[str] = []
+    moments = [end.astimezone(UTC).replace(microsecond=0)]
+    for entry in reversed(store.list(measures_folder(lifecycle))):
+        name = entry.key.rpartition("/")[2]
+        if not name.endswith(".json") or not name[_MOMENT_LENGTH:].startswith(f"-{version}-"):
+            continue
+        ended = datetime.strptime(name[:_MOMENT_LENGTH], _MOMENT).replace(tzinfo=UTC)
+        if moments[-1] - ended >= apart and len(moments) <= limit:
+            moments.append(ended)
+        if ended == moments[-1] or not kept:
+            kept.append(entry.key)
+    return sorted(_read(store, kept), key=lambda measure: (measure.window.end, measure.made))
 
 
 def read_measure(store: ObjectStore, key: str) -> Measure:

@@ -1,15 +1,15 @@
 """The policy: from what was measured, window after window, to "train again" or not. Pure functions.
 
 A window speaks for a retraining (`votes`), against it, or, with too few rows, not at all. Only windows that
-bring new rows count: one that overlaps the window counted before it by more than half is looked at again and
-again by an impatient schedule, and would make one bad day look like many.
+bring new rows count: counted from the newest one back, one that shares more than a tenth of its time with the
+window counted after it is left out. An impatient schedule would make one bad day look like many.
 
 The alarm has hysteresis in both directions: it takes `sustained` bad windows in a row to raise it, and as
 many good ones to end it. It belongs to a model version: a new champion starts without. While it lasts, a bad
 window asks for a training, unless
 
 - the lifecycle leaves that to people (`retrain.onDrift`),
-- no day is published that the champion, or the training before, did not have yet,
+- no day is published that the champion, or the last training that made a model, did not have yet,
 - the training before began less than `retrain.coolDown` ago, or
 - the last seven days have seen `retrain.perWeek` trainings.
 
@@ -33,10 +33,13 @@ if TYPE_CHECKING:
 
 DRIFT: Final = "drift"
 RETRAINING: Final = "retraining"
+RETRAINED: Final = "retrained"
 RECOVERED: Final = "recovered"
 """Actions of the ledger that are this package's."""
 WEEK: Final = timedelta(days=7)
 _SHOWN: Final = 5
+_APART: Final = 0.9
+"""Of a window's length, from its end back to the end of the one before it, at least."""
 
 
 @dataclass(frozen=True)
@@ -127,8 +130,9 @@ def votes(measure: Measure) -> list[str]:
 def counted(measures: Sequence[Measure], version: str) -> list[Measure]:
     """The windows of a version that count, oldest first.
 
-    Of several measures of the same window the one made last stands for it; a window of which less than half
-    lies behind the one before it, and one with too few rows, do not count.
+    Of several measures of the same window the one made last stands for it. They are chosen from the newest
+    one back, so that it always counts; windows that share more than a tenth with the one counted after them,
+    and those with too few rows, do not.
     """
     of_window = {
         (measure.window.end, measure.window.start): measure
@@ -136,11 +140,16 @@ def counted(measures: Sequence[Measure], version: str) -> list[Measure]:
         if measure.version == version and measure.window.enough
     }
     chosen: list[Measure] = []
-    for _, measure in sorted(of_window.items()):
-        window = measure.window
-        if not chosen or 2 * (window.end - chosen[-1].window.end) >= window.end - window.start:
+    for _, measure in sorted(of_window.items(), reverse=True):
+        if not chosen or _lies_before(measure, chosen[-1]):
             chosen.append(measure)
-    return chosen
+    return chosen[::-1]
+
+
+def _lies_before(measure: Measure, later: Measure) -> bool:
+    """Whether all of it but a tenth does."""
+    length = later.window.end - later.window.start
+    return later.window.end - measure.window.end >= _APART * length
 
 
 def next_allowed(entries: Sequence[Mapping[str, Any]], now: datetime, rule: Retrain) -> datetime | None:
@@ -229,10 +238,21 @@ def _nothing_new(
         return ""
     if cutoff is not None and newest_cutoff <= cutoff:
         return "no day is published that the champion was not trained on or judged by; load newer days"
-    before = [entry.get("cutoff") for entry in entries if entry.get("action") == RETRAINING]
-    if before and before[-1] and newest_cutoff <= date.fromisoformat(before[-1]):
+    before = _learnt(entries)
+    if before and newest_cutoff <= date.fromisoformat(before):
         return "no day is published that the training before did not have; load newer days"
     return ""
+
+
+def _learnt(entries: Sequence[Mapping[str, Any]]) -> str:
+    """The cutoff of the last training that made a model; one that failed has used up no days. Else empty."""
+    asked, learnt = "", ""
+    for entry in entries:
+        if entry.get("action") == RETRAINING:
+            asked = entry.get("cutoff") or ""
+        elif entry.get("action") == RETRAINED:
+            learnt = asked
+    return learnt
 
 
 def _open_episode(entries: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:

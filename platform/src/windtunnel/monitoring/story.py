@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from windtunnel.features.freshness import read_freshness
 from windtunnel.ledger import Ledger
-from windtunnel.monitoring.measures import measure_key, read_measures
+from windtunnel.monitoring.measures import measure_key, read_measures_apart
 from windtunnel.monitoring.policy import DRIFT, RECOVERED, RETRAINING, decide
 
 if TYPE_CHECKING:
@@ -28,7 +28,10 @@ if TYPE_CHECKING:
     from windtunnel.objects import ObjectStore
     from windtunnel.spec.lifecycle import Lifecycle
 
-_MEASURES: Final = 100
+_WINDOWS: Final = 25
+"""So far back the policy looks, at least."""
+_PER_WINDOW: Final = 4
+"""Measures that are read for each: of those with too few rows another one may stand in."""
 _ENTRIES: Final = 100
 _PER_RETRAINING: Final = 6
 """Entries that one training leaves in the ledger, at most; so far back it is read, to count a week's."""
@@ -50,7 +53,7 @@ def respond(
     end = _newest_day(store, lifecycle)
     newest_cutoff = lifecycle.cutoff(end) if end else None
     decision = decide(
-        read_measures(store, lifecycle.name, max(_MEASURES, 4 * rule.sustained)),
+        _history(store, lifecycle, measure),
         measure,
         ledger.newest(_ENTRIES + _PER_RETRAINING * rule.per_week),
         now,
@@ -71,6 +74,14 @@ def respond(
     if entries:
         ledger.append_all(entries, since=now - _A_RETRY)
     return told, facts
+
+
+def _history(store: ObjectStore, lifecycle: Lifecycle, measure: Measure) -> list[Measure]:
+    """The measures before it, of the same version: as many windows, however often the schedule looks."""
+    rule, window = lifecycle.spec.monitoring.retrain, measure.window
+    apart = (window.end - window.start) / _PER_WINDOW
+    count = _PER_WINDOW * max(_WINDOWS, 4 * rule.sustained)
+    return read_measures_apart(store, lifecycle.name, measure.version, window.end, apart, count)
 
 
 def _entries(

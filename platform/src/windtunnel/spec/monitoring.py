@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from windtunnel.spec.model import SpecModel
 from windtunnel.spec.values import Cron, Duration, FunctionRef
@@ -46,3 +46,11 @@ class Monitoring(SpecModel):
     embedding: FunctionRef | None = None
     """`embedding(features)` → a matrix with one row of numbers for each row; its shift is measured too."""
     retrain: Retrain = Retrain()
+
+    @model_validator(mode="after")
+    def _a_window_can_be_enough(self) -> Monitoring:
+        if self.rows is not None and self.rows < self.min_rows:
+            raise ValueError(
+                f"rows {self.rows} is below minRows {self.min_rows}, so no window would ever do; raise it"
+            )
+        return self
