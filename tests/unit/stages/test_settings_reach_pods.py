@@ -48,7 +48,7 @@ def promoted(directory: Path, serving: Serving, guard: Guard, log: PredictionLog
     env = SimpleNamespace(lifecycle=SimpleNamespace(name="demo", spec=spec), log=logging.getLogger(__name__))
     reference = SimpleNamespace(uri="s3://b/1", digest="sha256:" + "1" * 64, meta={"version": "1"})
     request = SimpleNamespace(
-        inputs={"bundle": reference, "model": reference, "verdict": reference}, run_id="run"
+        inputs={"bundle": reference, "model": reference, "verdict": reference}, run_id="run", params={}
     )
     verdict: dict[str, Any] = {"champion": None, "reasons": []}
     candidate = _candidate(cast("StageRequest", request), verdict, cast("StageEnv", env))
