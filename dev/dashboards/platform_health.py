@@ -207,9 +207,9 @@ def _runs(built: Dashboard) -> Dashboard:
         )
         .with_panel(
             lines(
-                "Time in the queue",
-                [(_quantile("airflow_task_queued_seconds", "", "1h"), "a task")],
-                "From when a task was queued to its start: a pod's start is in it.",
+                "Time until queued",
+                [(_quantile("airflow_task_scheduled_seconds", "", "1h"), "a task")],
+                "How long tasks that were ready waited for a place, on their first try.",
                 unit="s",
             )
         )

@@ -79,7 +79,7 @@ def test_why_leads_from_a_prediction_to_all_that_it_was_made_of_and_answers_it_a
         (given,) = told["answers"]
         assert given["rows"][0]["prediction"] == answer.value
         assert given["replay"]["exact"], given["replay"]
-        version = told["versions"][answer.version]
+        version = told["versions"][given["digest"]]
         assert version["verdict"]["decision"] == "promote"
         assert version["snapshot"]
         assert not version["lost"]

@@ -120,7 +120,7 @@ def sent(exporter: Exporter) -> dict[tuple[str, ...], float]:
     stats.timing("dagrun.duration.success", timedelta(seconds=100), tags=run)
     stats.timing("dagrun.duration.failed", timedelta(seconds=1), tags=run)
     task = {**run, "task_id": "extract.slice", "queue": "default"}
-    stats.timing("task.queued_duration", timedelta(seconds=2), tags=task)
+    stats.timing("task.scheduled_duration", timedelta(seconds=2), tags=task)
     stats.incr("scheduler.tasks.killed_externally", tags=task)
     stats.gauge("dag_processing.import_errors", 1)
     stats.incr("kubernetes_executor.pod_creation_status", tags={"status": "200"})
@@ -153,7 +153,7 @@ def test_counters_gauges_and_histograms_come_under_their_names(sent: dict[tuple[
 
 
 def test_a_task_does_not_become_a_histogram_of_its_own(sent: dict[tuple[str, ...], float]) -> None:
-    queued = {key[1:] for key in sent if key[0] == "airflow_task_queued_seconds_sum"}
+    queued = {key[1:] for key in sent if key[0] == "airflow_task_scheduled_seconds_sum"}
     assert queued == {("dag_id=flight_delay__train", "task_id=")}
 
 
