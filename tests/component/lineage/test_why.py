@@ -452,7 +452,7 @@ def test_a_wrong_lifecycle_or_store_is_told(flown: Flown, why: Why, tmp_path: Pa
 def test_a_store_that_is_away_is_a_temporary_error(
     flown: Flown, why: Why, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("windtunnel.cli.why._PATIENCE", 0.2)
+    monkeypatch.setattr("windtunnel.cli.stores._PATIENCE", 0.2)
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:1")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "x")
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "hidden")

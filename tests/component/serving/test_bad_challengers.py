@@ -83,15 +83,16 @@ def test_whatever_it_does_in_shadow_users_never_meet_it(canary: Canary, kind: st
     canary.reach("Ready")
     with callers(canary.process.port, every_fourth(SLOW_ROW if kind == "slow" else LOUD_ROW)) as asked:
         time.sleep(1.5)
+        deadline = time.monotonic() + 30
+        # what is slow is late for nobody; the guard sees it in the time that it takes
+        while kind == "slow" and canary.metric("predict_seconds_sum", role="challenger") <= 0.1:
+            assert time.monotonic() < deadline, "no copy was scored"
+            time.sleep(0.2)
     assert_answered(asked)
     assert {one.role for one in asked} == {"champion"}
     assert canary.metric("requests_total", code="200", role="champion") == len(asked)
     assert canary.metric("challenger_requests_total", mode="routed") == 0
-    if kind == "slow":
-        # late for nobody; the guard sees it in the time that it takes
-        assert canary.metric("predict_seconds_sum", role="challenger") > 0.1
-    else:
-        assert faults(canary, kind, "shadow") > 0
+    assert kind == "slow" or faults(canary, kind, "shadow") > 0
 
 
 def test_copies_beyond_what_it_can_score_are_dropped_and_counted(canary: Canary) -> None:

@@ -127,7 +127,7 @@ class Served:
         assert said is not None
         return said
 
-    async def ask(self, rows: int = 1, seconds: float = 0.5) -> str:
+    async def ask(self, rows: int = 1, seconds: float = 10.0) -> str:
         """The role that answered; the answer is right and came in time, whoever gave it."""
         champion = self.dataplane.champion
         assert champion is not None
