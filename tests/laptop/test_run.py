@@ -212,7 +212,8 @@ def test_days_are_scored_as_they_would_be_served(laptop: Laptop, first_run: str)
     code, told = laptop.run(*asked[1].split(), "--replay", "--offline")
     assert code == 0, told
     assert "batch scoring" in told
-    assert "exact: the same answer, bit for bit" in told
+    # one row alone: a model may have added it up in another order among the others
+    assert re.search("✓ exact: the same answer|✓ the same within 1e-06, not bit for bit", told), told
     assert "values are those of the offline store" in told
     assert cached_steps(laptop.run("score", "shop", *days)[1]) == ["score"]
     code, output = laptop.run("score", "shop", *days, "--version", "99")
