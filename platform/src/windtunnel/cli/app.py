@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 import windtunnel
-from windtunnel.cli.operating import LifecyclesOption, NameArgument, StoreOption
+from windtunnel.cli.operating import AirflowOption, LifecyclesOption, NameArgument, StoreOption
 from windtunnel.cli.operating import app as operating_app
 from windtunnel.cli.places import find_lifecycle, known_lifecycles, lifecycles_directory
 from windtunnel.errors import SpecError
@@ -109,16 +109,7 @@ def backfill(
             "--to", formats=["%Y-%m-%d"], metavar="DAY", help="Last day, included.", show_default=False
         ),
     ],
-    airflow: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            envvar="WINDTUNNEL_AIRFLOW_URL",
-            help="Do it in the cluster, by the Airflow at this address, and follow it. Its login comes from "
-            "the environment: WINDTUNNEL_AIRFLOW_USERNAME and WINDTUNNEL_AIRFLOW_PASSWORD.",
-            show_default=False,
-        ),
-    ] = None,
+    airflow: AirflowOption = None,
     home: HomeOption = DEFAULT_HOME,
     lifecycles: LifecyclesOption = None,
 ) -> None:

@@ -45,6 +45,16 @@ HomeOption = Annotated[
 NameArgument = Annotated[
     str, typer.Argument(help="Name of a lifecycle, or the path of its directory.", show_default=False)
 ]
+AirflowOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="URL",
+        envvar="WINDTUNNEL_AIRFLOW_URL",
+        help="Do it in the cluster, by the Airflow at this address, and follow it. Its login comes from "
+        "the environment: WINDTUNNEL_AIRFLOW_USERNAME and WINDTUNNEL_AIRFLOW_PASSWORD.",
+        show_default=False,
+    ),
+]
 LifecyclesOption = Annotated[
     Path | None,
     typer.Option(
@@ -205,16 +215,7 @@ def monitor(
     scores: Annotated[
         bool, typer.Option("--scores", help="Look at batch scoring instead of answered requests.")
     ] = False,
-    airflow: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            envvar="WINDTUNNEL_AIRFLOW_URL",
-            help="Do it in the cluster, by the Airflow at this address, and follow it. Its login comes from "
-            "the environment: WINDTUNNEL_AIRFLOW_USERNAME and WINDTUNNEL_AIRFLOW_PASSWORD.",
-            show_default=False,
-        ),
-    ] = None,
+    airflow: AirflowOption = None,
     home: HomeOption = None,
     lifecycles: LifecyclesOption = None,
 ) -> None:

@@ -35,7 +35,7 @@ DRIFT: Final = "drift"
 RETRAINING: Final = "retraining"
 RETRAINED: Final = "retrained"
 RECOVERED: Final = "recovered"
-"""Actions of the ledger that are this package's."""
+"""Actions of the ledger in this story; `retrained` is written by the train stage."""
 WEEK: Final = timedelta(days=7)
 _SHOWN: Final = 5
 _APART: Final = 0.9

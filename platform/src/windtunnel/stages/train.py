@@ -12,6 +12,7 @@ from windtunnel.digests import digest, digest_directory
 from windtunnel.errors import DataError
 from windtunnel.features.describe import describe_online
 from windtunnel.ledger import Ledger
+from windtunnel.monitoring.policy import RETRAINED
 from windtunnel.registry.bundle import WrittenBundle, read_bundle, write_bundle
 from windtunnel.registry.conversion import check_estimator, convert, predict_estimator
 from windtunnel.registry.estimators import ESTIMATOR, estimator_key
@@ -78,7 +79,7 @@ def tell(request: StageRequest, result: StageResult, env: StageEnv) -> None:
     if not because:
         return
     entry = {
-        "action": "retrained",
+        "action": RETRAINED,
         "lifecycle": env.lifecycle.name,
         "version": result.outputs["model"].meta["version"],
         "bundle_digest": result.outputs["bundle"].digest,
@@ -87,7 +88,9 @@ def tell(request: StageRequest, result: StageResult, env: StageEnv) -> None:
         "measure": request.params.get("measure"),
     }
     ledger = Ledger(env.store, env.lifecycle.name)
-    ledger.append(entry, identity=f"retrained:{request.run_id}", since=datetime.now(UTC) - timedelta(days=1))
+    ledger.append(
+        entry, identity=f"{RETRAINED}:{request.run_id}", since=datetime.now(UTC) - timedelta(days=1)
+    )
 
 
 def _check_features(snapshot: Snapshot, features: list[dict[str, str]]) -> None:
