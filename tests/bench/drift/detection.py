@@ -23,6 +23,8 @@ WINDOWS = 5
 ROWS, DAYS = 2_000, 4
 EVIDENTLY_QUIET = 6
 """Windows of each quiet kind that Evidently is asked about: it takes seconds for one."""
+SEED = 1
+"""Of the run that is reported; seed 0 was looked at while the rules were made."""
 OURS = (Windtunnel, Tests, StabilityIndex)
 
 
@@ -96,5 +98,5 @@ def quiet_table(evidently: Evidently | None, seed: int = 0, share: float = 1.0) 
 
 def main() -> None:
     with tempfile.TemporaryDirectory() as directory, Evidently(Path(directory)) as evidently:
-        print(shifts_table(evidently), end="\n\n")
-        print(quiet_table(evidently))
+        print(shifts_table(evidently, SEED), end="\n\n")
+        print(quiet_table(evidently, SEED))

@@ -10,7 +10,7 @@ from windtunnel.cli.acting import bundle_check, confirm, finish, utc_now, wait_u
 from windtunnel.cli.console import out
 from windtunnel.cli.words import ago, share
 from windtunnel.rollout.history import seat
-from windtunnel.rollout.rollback import Plan, plan, roll_back
+from windtunnel.rollout.rollback import RollbackPlan, plan, roll_back
 
 if TYPE_CHECKING:
     from windtunnel.cli.targets import Target
@@ -49,7 +49,7 @@ def roll_back_to(target: Target, to: str | None, reason: str, yes: bool) -> None
     wait_until_served(target, serves)
 
 
-def _lines(model: ServedModel, planned: Plan) -> list[str]:
+def _lines(model: ServedModel, planned: RollbackPlan) -> list[str]:
     spec, lines = model.spec, []
     if planned.moves:
         act = seat(model)

@@ -53,7 +53,7 @@ class RolledBack:
 
 
 @dataclass(frozen=True)
-class Plan:
+class RollbackPlan:
     """What a rollback would do."""
 
     champion: ModelVersion
@@ -67,11 +67,11 @@ class Plan:
         return self.target != self.champion
 
 
-def plan(model: ServedModel, to: str | None) -> Plan:
+def plan(model: ServedModel, to: str | None) -> RollbackPlan:
     """Where a rollback to this version (None: the previous one) goes. Raises NotFoundError when there is no
     such former champion."""
     spec = model.spec
-    return Plan(spec.champion, _target(model, to), spec.challenger)
+    return RollbackPlan(spec.champion, _target(model, to), spec.challenger)
 
 
 def roll_back(
