@@ -110,7 +110,9 @@ def test_a_champion_that_left_no_estimator_is_not_gone_on_from(shop: Shop) -> No
     shop.write_train(GOES_ON)
     start = shop.train(snapshot(shop, 1), "run-2").facts["start"]
     assert start["taken"] == "cold"
-    assert "trained without training.warmStart" in start["reason"]
+    assert (
+        start["reason"] == "champion version 1 left no estimator: it was trained without training.warmStart"
+    )
 
 
 def test_an_estimator_that_was_changed_is_not_loaded(warm_shop: Shop) -> None:
@@ -118,6 +120,36 @@ def test_an_estimator_that_was_changed_is_not_loaded(warm_shop: Shop) -> None:
     warm_shop.store.put(estimator_key("shop", trained.outputs["bundle"].digest), b"something else")
     with pytest.raises(IntegrityError, match="the estimator was changed"):
         warm_shop.train(snapshot(warm_shop, 1), "run-2")
+
+
+def test_a_champion_of_types_that_are_not_trusted_is_not_loaded_and_the_start_is_cold(
+    warm_shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a release sees it that trusts less than the one that wrote it."""
+    promote_first(warm_shop)
+    monkeypatch.setattr("windtunnel.registry.skops_bytes.TRUSTED_TYPES", ())
+    start = warm_shop.train(snapshot(warm_shop, 1), "run-2").facts["start"]
+    assert (start["taken"], start["champion"]) == ("cold", "1")
+    assert "champion version 1 holds types that are not trusted: " in start["reason"]
+    assert "TreePredictor" in start["reason"]
+
+
+def test_a_model_with_a_type_of_the_users_own_leaves_nothing_to_go_on_from_and_says_so(
+    warm_shop: Shop,
+) -> None:
+    """It is served as ONNX, which holds no such types."""
+    warm_shop.write_train(
+        GOES_ON.replace(
+            "return cold.fit(features, label)", "cold.note = Note(); return cold.fit(features, label)"
+        )
+        + "class Note: ...\n"
+    )
+    trained = promote_first(warm_shop)
+    assert "train.Note" in trained.facts["start"]["leaves_nothing"]
+    assert not warm_shop.store.exists(estimator_key("shop", trained.outputs["bundle"].digest))
+    start = warm_shop.train(snapshot(warm_shop, 1), "run-2").facts["start"]
+    assert (start["taken"], start["champion"]) == ("cold", "1")
+    assert start["reason"] == "champion version 1 left no estimator: skops cannot hold it"
 
 
 def test_a_function_that_takes_no_champion_is_named(warm_shop: Shop) -> None:

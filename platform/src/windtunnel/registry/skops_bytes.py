@@ -25,7 +25,7 @@ def skops_bytes(estimator: Any) -> bytes:
 
     try:
         data = bytes(skops.io.dumps(estimator))
-        unknown = sorted(set(skops.io.get_untrusted_types(data=data)) - set(TRUSTED_TYPES))
+        unknown = untrusted_types(data)
     except Exception as error:  # what an estimator's attributes raise when they are saved is theirs
         raise PermanentError(
             f"{type(estimator).__name__} can be neither converted to ONNX nor saved by skops: {error}",
@@ -37,6 +37,13 @@ def skops_bytes(estimator: Any) -> bytes:
             fix="return an estimator made of scikit-learn's own classes, or one that converts to ONNX",
         )
     return _normalised(data)
+
+
+def untrusted_types(data: bytes) -> list[str]:
+    """Names of the types in skops bytes that nobody vouched for; with any of them nothing is loaded."""
+    import skops.io
+
+    return sorted(set(skops.io.get_untrusted_types(data=data)) - set(TRUSTED_TYPES))
 
 
 def _normalised(data: bytes) -> bytes:

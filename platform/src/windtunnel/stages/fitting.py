@@ -25,6 +25,7 @@ from windtunnel.registry.bundle import read_manifest
 from windtunnel.registry.conversion import predict_estimator
 from windtunnel.registry.estimators import load_estimator, read_estimator
 from windtunnel.registry.models import ModelRegistry
+from windtunnel.registry.skops_bytes import untrusted_types
 from windtunnel.registry.snapshots import LabelledRows
 from windtunnel.stats.losses import row_losses
 from windtunnel.usercode import load_object
@@ -49,6 +50,8 @@ class Start:
     rows: int = 0
     cold_loss: float | None = None
     warm_loss: float | None = None
+    leaves_nothing: str = ""
+    """Why no later training can go on from this model; empty: one can."""
 
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
@@ -84,28 +87,36 @@ def fit(rows: LabelledRows, env: StageEnv) -> tuple[Any, Start | None]:
     if not env.lifecycle.spec.training.warm_start:
         return trainer.train(rows), None
     champion = _champion(rows, env)
-    if isinstance(champion, str):
-        env.log.info("cold start: %s", champion)
-        return trainer.train(rows), Start("cold", champion)
+    if isinstance(champion, Start):
+        env.log.info("cold start: %s", champion.reason)
+        return trainer.train(rows), champion
     start = _compared(trainer, champion, rows, env)
     env.log.info("%s start: %s", start.taken, start.reason)
     return trainer.train(rows, champion if start.taken == "warm" else None), start
 
 
-def _champion(rows: LabelledRows, env: StageEnv) -> _Champion | str:
-    """The champion's estimator, or why there is none to go on from."""
+def _champion(rows: LabelledRows, env: StageEnv) -> _Champion | Start:
+    """The champion's estimator, or the cold start of a training that has none to go on from."""
     found = champion_of(env)
     if found is None:
-        return "there is no champion yet"
+        return Start("cold", "there is no champion yet")
+    version = found.version
+
+    def cold(why: str) -> Start:
+        return Start("cold", f"champion version {version} {why}", version)
+
     manifest = read_manifest(env.store, found.bundle, found.bundle_digest)
     if [str(feature["name"]) for feature in manifest["features"]] != list(rows.names):
-        return f"champion version {found.version} has other features"
+        return cold("has other features")
     data = read_estimator(env.store, env.lifecycle.name, found.bundle_digest, manifest)
     if data is None:
-        return (
-            f"champion version {found.version} was trained without training.warmStart: it left no estimator"
-        )
-    return _Champion(found.version, date.fromisoformat(str(manifest["cutoff"])), data)
+        left_out = "start" in manifest  # a training with warmStart, whose facts say why
+        why = "skops cannot hold it" if left_out else "it was trained without training.warmStart"
+        return cold(f"left no estimator: {why}")
+    if unknown := untrusted_types(data):
+        # as another release wrote it
+        return cold(f"holds types that are not trusted: {', '.join(unknown)}")
+    return _Champion(version, date.fromisoformat(str(manifest["cutoff"])), data)
 
 
 def _compared(trainer: _Trainer, champion: _Champion, rows: LabelledRows, env: StageEnv) -> Start:

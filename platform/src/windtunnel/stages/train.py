@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from windtunnel.digests import digest, digest_directory
-from windtunnel.errors import DataError
+from windtunnel.errors import DataError, PermanentError
 from windtunnel.features.describe import describe_online
 from windtunnel.ledger import Ledger
 from windtunnel.monitoring.policy import RETRAINED
@@ -66,7 +67,10 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
         sum(converted.parity[of] for of in ("rows", "missing_rows", "shuffled_rows")),
         converted.parity["max_abs_difference"],
     )
-    bundle = _write(estimator, converted, snapshot, described, start, env)
+    left = b""
+    if start is not None:
+        left, start = _left(estimator, start, env)
+    bundle = _write(estimator, converted, snapshot, described, start, left, env)
     read_bundle(env.store, bundle.uri, bundle.digest)  # what cannot be read back is never registered
     return _register(estimator, converted, bundle, snapshot, start, request, env)
 
@@ -103,12 +107,24 @@ def _check_features(snapshot: Snapshot, features: list[dict[str, str]]) -> None:
         )
 
 
+def _left(estimator: Any, start: Start, env: StageEnv) -> tuple[bytes, Start]:
+    """The estimator for a later training to go on from; empty where skops cannot hold it: the model may be
+    as good, and is served by ONNX.
+    """
+    try:
+        return skops_bytes(estimator), start
+    except PermanentError as error:
+        env.log.warning("no later training can go on from this model: %s", error.what)
+        return b"", replace(start, leaves_nothing=error.what)
+
+
 def _write(
     estimator: Any,
     converted: Converted,
     snapshot: Snapshot,
     described: dict[str, Any],
     start: Start | None,
+    left: bytes,
     env: StageEnv,
 ) -> WrittenBundle:
     kind, names = env.lifecycle.spec.label.kind, snapshot.train.names
@@ -128,10 +144,10 @@ def _write(
         "estimator": type(estimator).__name__,
         "libraries": {name: version(name) for name in LIBRARIES},
     }
-    left = b""
     if start is not None:
-        left = skops_bytes(estimator)
-        description |= {ESTIMATOR: digest(left), "start": {"taken": start.taken, "champion": start.champion}}
+        description["start"] = {"taken": start.taken, "champion": start.champion}
+    if left:
+        description[ESTIMATOR] = digest(left)
     written = write_bundle(
         env.store,
         description,
