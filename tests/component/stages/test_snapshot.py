@@ -13,6 +13,9 @@ from synthetic_flights import DAYS, NEW_YORK, edit, get_frame, make_env, reloade
 from windtunnel.digests import digest
 from windtunnel.errors import DataError
 from windtunnel.features.point_in_time import read_entity_rows
+from windtunnel.records import read_records
+from windtunnel.spec.stages import StageRequest
+from windtunnel.stages.base import execute
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -135,6 +138,18 @@ def test_equal_data_give_an_equal_digest(filled: StageEnv) -> None:
 def test_the_same_again_is_found(filled: StageEnv) -> None:
     snapshot(filled)
     assert run_stage(filled, "snapshot", end=END).cached
+
+
+def test_runs_that_share_a_snapshot_share_no_reason(filled: StageEnv) -> None:
+    """Each says its own in its stage record."""
+    name = filled.lifecycle.name
+    for run, reason in (("drifted", "drift of distance"), ("by hand", "a new feature")):
+        params = {"end": str(END), "reason": reason, "force": run == "drifted"}
+        result = execute("snapshot", StageRequest(name, "snapshot", run, params=params), filled)
+        assert "drift" not in str(result.outputs["snapshot"].meta)
+        (record,) = read_records(filled.store, name, run)
+        assert record["because"] == reason
+    assert result.cached
 
 
 def test_days_after_the_end_do_not_count(env: StageEnv) -> None:

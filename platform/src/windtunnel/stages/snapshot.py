@@ -127,8 +127,6 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
         "missing": _missing_shares(joined, reference.meta["features"]),
     }
     env.log.info("snapshot %s", reference.digest)
-    if because := request.params.get("reason"):
-        reference.meta["because"] = str(because)
     return StageResult(outputs={"snapshot": reference}, facts=facts)
 
 
