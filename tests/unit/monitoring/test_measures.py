@@ -8,7 +8,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -29,6 +29,7 @@ from windtunnel.monitoring.measures import (
     Window,
     measures_folder,
     read_measures,
+    read_measures_apart,
     report_key,
     write_measure,
 )  # fmt: skip
@@ -101,6 +102,26 @@ def test_the_newest_windows_are_read_oldest_first_whenever_they_were_measured(st
     assert ends == [END + timedelta(days=1), END + timedelta(days=2)]
     assert len(read_measures(store, "shop")) == 3
     assert read_measures(store, "other") == []
+
+
+def test_of_one_series_moments_that_lie_apart_are_read_and_the_newest_of_the_others(
+    store: ObjectStore,
+) -> None:
+    def put(hours: float, **changes: Any) -> Measure:
+        end = END + timedelta(hours=hours)
+        measure = replace(WHOLE, window=replace(WHOLE.window, end=end), run_id=f"after-{hours}", **changes)
+        write_measure(store, measure)
+        return measure
+
+    hourly = [put(hours) for hours in range(-24, 0)]
+    by_hand = [put(hours - 0.1, continues=False) for hours in range(-24, 0)]
+    put(-1, version="4")
+    found = read_measures_apart(store, "shop", "3", "predictions", END, timedelta(hours=12), 2)
+    assert found == [hourly[0], hourly[12], by_hand[-1], hourly[-1]]
+
+
+def test_the_name_tells_windows_that_somebody_asked_for(store: ObjectStore) -> None:
+    assert write_measure(store, replace(WHOLE, continues=False)).endswith("+00:00.predictions_asked.json")
 
 
 def test_a_measure_of_another_release_is_read_as_far_as_it_is_known() -> None:

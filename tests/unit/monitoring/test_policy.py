@@ -56,7 +56,12 @@ class Loop:
         now = measure.window.end
         decision = decide(self.measures, measure, self.entries, now, self.rule, **known)
         self.measures.append(measure)
-        told = {"run_id": measure.run_id, "version": measure.version, "at": now.isoformat()}
+        told = {
+            "run_id": measure.run_id,
+            "version": measure.version,
+            "at": now.isoformat(),
+            "series": measure.series,
+        }
         if decision.seen:
             self.entries.append({"action": "drift", **told})
         if decision.policy.retrain:
@@ -207,6 +212,49 @@ def test_looking_back_starts_nothing() -> None:
     decision = decide(loop.measures, back, loop.entries, START + 9 * DAY, loop.rule)
     assert (decision.policy.state, decision.recovered) == ("watching", False)
     assert "a newer window" in decision.policy.reason
+
+
+def asked(day: float, kind: str = "bad", minutes: float = 0) -> Measure:
+    """An hour that a person looks at, `minutes` after the day's window."""
+    return replace(moved(window(0, kind, hours=1), 24 * day + minutes / 60), continues=False)
+
+
+def test_a_bad_hour_that_a_person_looks_at_makes_no_second_bad_window() -> None:
+    loop = Loop()
+    looks = [loop.sees(window(0)), loop.sees(asked(0, minutes=60)), loop.sees(window(1, "good"))]
+    assert [one.policy.state for one in looks] == ["watching", "watching", "quiet"]
+    assert "1 of 2" in looks[1].policy.reason
+    assert loop.sees(window(2)).policy.streak == 1
+
+
+def test_good_hours_that_a_person_looks_at_end_no_alarm_of_the_schedule() -> None:
+    loop = Loop()
+    loop.run("bb")
+    by_hand = [loop.sees(asked(1, "good", minutes)) for minutes in (60, 120)]
+    assert not any(one.recovered for one in by_hand)
+    assert loop.sees(window(2)).policy.streak == 3
+    assert [one.recovered for one in loop.run("gg", begin=3)] == [False, True]
+
+
+def test_windows_that_a_person_asks_for_one_after_the_other_count_among_their_own() -> None:
+    loop = Loop()
+    states_ = [loop.sees(asked(0, minutes=60 * count)).policy.state for count in range(2)]
+    assert states_ == ["watching", "retrain"]
+
+
+def test_a_look_by_hand_holds_up_no_window_of_the_schedule() -> None:
+    loop = Loop()
+    loop.run("b")
+    loop.sees(asked(1, "good", minutes=1))
+    assert loop.sees(window(1)).policy.retrain
+
+
+def test_batch_scores_do_not_count_among_predictions() -> None:
+    loop = Loop()
+    loop.sees(window(0))
+    scores = window(1)
+    loop.sees(replace(scores, window=replace(scores.window, folder="scores")))
+    assert loop.sees(window(1)).policy.streak == 2
 
 
 def test_a_second_try_of_a_run_says_the_same_again() -> None:

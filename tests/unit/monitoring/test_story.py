@@ -11,7 +11,7 @@ import pytest
 from windtunnel.features.freshness import ViewFreshness, write_freshness
 from windtunnel.ledger import Ledger
 from windtunnel.monitoring.measures import Answers, Drift, Measure, Window, measure_key, write_measure
-from windtunnel.monitoring.story import respond
+from windtunnel.monitoring.story import measures_before, respond
 from windtunnel.spec import load_lifecycle
 
 if TYPE_CHECKING:
@@ -48,7 +48,9 @@ def window(day: int, *, bad: bool, version: str = "1") -> Measure:
 
 
 def look(store: ObjectStore, lifecycle: Lifecycle, measure: Measure) -> dict[str, Any]:
-    told, facts = respond(store, lifecycle, measure, CUTOFF, measure.window.end)
+    span = measure.window
+    before = measures_before(store, lifecycle, measure.version, measure.series, span.start, span.end)
+    told, facts = respond(store, lifecycle, measure, before, CUTOFF, span.end)
     write_measure(store, told)
     return facts
 
@@ -129,6 +131,20 @@ def test_a_schedule_that_looks_every_five_minutes_still_sees_the_day_before(
     for minutes in range(0, 24 * 60, 5):
         write_measure(store, moved(window(0, bad=True), timedelta(minutes=minutes)))
     assert look(store, lifecycle, window(1, bad=True))["retrain"]
+
+
+def test_a_persons_looks_take_no_place_of_the_schedules_windows(
+    store: ObjectStore, lifecycle: Lifecycle
+) -> None:
+    """A look right after the window of yesterday does not hide it, and counts for nothing itself."""
+    published(store, customer="2026-02-20", product="2026-02-19")
+    look(store, lifecycle, window(0, bad=True))
+    for minutes in (5, 65):
+        asked = replace(moved(window(0, bad=True), timedelta(minutes=minutes)), continues=False)
+        assert not look(store, lifecycle, asked)["retrain"]
+    facts = look(store, lifecycle, window(1, bad=True))
+    assert (facts["retrain"], facts["reason"]) == (True, "drift of spend, for 2 windows in a row")
+    assert {entry["series"] for entry in Ledger(store, "demo").entries()} == {"predictions"}
 
 
 def moved(measure: Measure, span: timedelta) -> Measure:

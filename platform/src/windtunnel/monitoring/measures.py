@@ -1,9 +1,10 @@
 """Measures: what one monitor run saw of one model version in one window. Immutable, in the object store.
 
-    <lifecycle>/measures/<end of the window>-<version>-<run>.json     the Measure
-                                                           .html     the report of that run
+    <lifecycle>/measures/<end of the window>-<version>-<run>[.<series>].json     the Measure
+                                                                      .html     the report of that run
 
-Names begin with the window's end, so they sort by it. All moments are UTC. Losses are in units of the
+Names begin with the window's end, so they sort by it, and end with the series, where that is another than
+`predictions`. All moments are UTC. Losses are in units of the
 lifecycle's metric, per row; shares are 0 to 1. What could not be measured is None, and a finding says why.
 Nothing heavy is imported here: the exporter and the report read measures too.
 """
@@ -14,7 +15,7 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 from windtunnel.digests import canonical_json
 from windtunnel.errors import IntegrityError, NotFoundError
@@ -29,10 +30,14 @@ if TYPE_CHECKING:
 
 API_VERSION: Final = "windtunnel.dev/v1alpha1"
 KIND: Final = "Measure"
+_USUAL: Final = "predictions"
 _AT_ONCE: Final = 16
 _MOMENT: Final = "%Y-%m-%dT%H%M%SZ"
 _MOMENT_LENGTH: Final = len("2026-11-30T165257Z")
 
+Folder = Literal["predictions", "scores"]
+"""Which log: of serving, or of batch scoring."""
+Series = Literal["predictions", "scores", "predictions_asked", "scores_asked"]
 FindingKind = Literal["drift", "quality", "estimated_quality", "concept", "skew", "freshness", "data"]
 Severity = Literal["info", "warning", "critical"]
 PolicyState = Literal["quiet", "watching", "retrain", "cooling_down", "out_of_budget"]
@@ -54,8 +59,7 @@ class Window:
     event_start: datetime | None = None
     """Oldest and newest moment that the rows are about."""
     event_end: datetime | None = None
-    folder: Literal["predictions", "scores"] = "predictions"
-    """Which log: of serving, or of batch scoring."""
+    folder: Folder = "predictions"
 
 
 @dataclass(frozen=True)
@@ -243,7 +247,7 @@ class Measure:
     freshness: dict[str, Freshness] = field(default_factory=dict)
     """By view."""
     continues: bool = True
-    """Whether this is one of the windows in a row that end now; False: somebody asked for this window."""
+    """Whether this is one of the windows in a row that end about now; False: somebody asked for it."""
     findings: tuple[Finding, ...] = ()
     policy: Policy | None = None
 
@@ -251,7 +255,13 @@ class Measure:
     def name(self) -> str:
         """The key below `<lifecycle>/measures/`, without its ending."""
         end = self.window.end.astimezone(UTC).strftime(_MOMENT)
-        return f"{end}-{self.version}-{run_folder(self.run_id)}"
+        series = "" if self.series == _USUAL else f".{self.series}"
+        return f"{end}-{self.version}-{run_folder(self.run_id)}{series}"
+
+    @property
+    def series(self) -> Series:
+        """Which windows it is to be counted with."""
+        return series_of(self.window.folder, continues=self.continues)
 
     def to_json(self) -> dict[str, Any]:
         content: dict[str, Any] = to_plain(self)
@@ -264,6 +274,13 @@ class Measure:
         """
         measure: Measure = from_plain(cls, value)
         return measure
+
+
+def series_of(folder: Folder, *, continues: bool) -> Series:
+    """Windows in a row of one log, or those of it that somebody asked for."""
+    if folder == "scores":
+        return "scores" if continues else "scores_asked"
+    return "predictions" if continues else "predictions_asked"
 
 
 def measures_folder(lifecycle: str) -> str:
@@ -298,26 +315,40 @@ def read_measures(store: ObjectStore, lifecycle: str, limit: int | None = None) 
 
 
 def read_measures_apart(
-    store: ObjectStore, lifecycle: str, version: str, end: datetime, apart: timedelta, limit: int
+    store: ObjectStore,
+    lifecycle: str,
+    version: str,
+    series: Series,
+    end: datetime,
+    apart: timedelta,
+    limit: int,
 ) -> list[Measure]:
-    """Measures of a version, oldest first: back from a window's `end`, `limit` moments at least `apart`, with
-    all whose windows end there, and the newest of all. So a short list reaches far back, however often a
-    schedule looks.
+    """Measures of a version, oldest first: of the series, back from a window's `end`, `limit` moments at
+    least `apart`, with all whose windows end there; and the newest of each series. So a short list reaches
+    far back, however often a schedule looks.
 
     Raises as `read_measures`.
     """
     kept: list[str] = []
+    met: set[str] = set()
     moments = [end.astimezone(UTC).replace(microsecond=0)]
     for entry in reversed(store.list(measures_folder(lifecycle))):
         name = entry.key.rpartition("/")[2]
         if not name.endswith(".json") or not name[_MOMENT_LENGTH:].startswith(f"-{version}-"):
             continue
         ended = datetime.strptime(name[:_MOMENT_LENGTH], _MOMENT).replace(tzinfo=UTC)
-        if moments[-1] - ended >= apart and len(moments) <= limit:
+        of = _series_in(name)
+        if of == series and moments[-1] - ended >= apart and len(moments) <= limit:
             moments.append(ended)
-        if ended == moments[-1] or not kept:
+        if (of == series and ended == moments[-1]) or of not in met:
             kept.append(entry.key)
+        met.add(of)
     return sorted(_read(store, kept), key=lambda measure: (measure.window.end, measure.made))
+
+
+def _series_in(name: str) -> str:
+    ending = name.removesuffix(".json").rpartition(".")[2]
+    return ending if ending in get_args(Series) else _USUAL
 
 
 def read_measure(store: ObjectStore, key: str) -> Measure:

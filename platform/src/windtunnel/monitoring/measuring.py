@@ -201,7 +201,7 @@ def _window(rows: pl.DataFrame, window: Asked, sampled: float, enough: bool) -> 
         rows=rows.height,
         sampled=sampled,
         enough=enough,
-        folder="scores" if window.folder == SCORES else "predictions",
+        folder=window.folder,
         event_start=first,
         event_end=last,
     )

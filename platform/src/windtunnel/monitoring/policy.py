@@ -2,7 +2,9 @@
 
 A window speaks for a retraining (`votes`), against it, or, with too few rows, not at all. Only windows that
 bring new rows count: counted from the newest one back, one that shares more than a tenth of its time with the
-window counted after it is left out. An impatient schedule would make one bad day look like many.
+window counted after it is left out. An impatient schedule would make one bad day look like many. Windows in
+a row, and windows that somebody asked for, are counted each among their own (`Measure.series`), and so are
+those of serving and of batch scoring: a person who looks at a bad hour does not make it two bad windows.
 
 The alarm has hysteresis in both directions: it takes `sustained` bad windows in a row to raise it, and as
 many good ones to end it. It belongs to a model version: a new champion starts without. While it lasts, a bad
@@ -78,7 +80,7 @@ def decide(
     made `current` are its own, from a try before: they do not count against it.
     """
     told = [entry for entry in entries if entry.get("run_id") != current.run_id]
-    known = [one for one in measures if one.window.end <= current.window.end]
+    known = [one for one in measures if one.window.end <= current.window.end and one.series == current.series]
     alarm = _alarm(counted([*known, current], current.version), rule.sustained)
     used = _starts_since(told, now - WEEK)
     against = _past(measures, current) or _nothing_new(told, cutoff, newest_cutoff)
@@ -91,7 +93,7 @@ def decide(
         next_allowed=next_allowed(told, now, rule) if alarm.raised and rule.on_drift else None,
         used_this_week=len(used) + (state == "retrain"),
     )
-    episode = _open_episode(told)
+    episode = _open_episode(told, current)
     return Decision(
         policy,
         seen=alarm.raised and (episode is None or episode.get("version") != current.version),
@@ -224,7 +226,10 @@ def _is_good(measure: Measure) -> bool:
 
 def _past(measures: Sequence[Measure], current: Measure) -> str:
     """Why a window that a person looks back on starts nothing; empty for the newest window."""
-    newest = max((one.window.end for one in measures if one.version == current.version), default=None)
+    of_log = [one for one in measures if one.window.folder == current.window.folder]
+    # what somebody asked for never holds up the windows in a row
+    newer = [one for one in of_log if one.continues or not current.continues]
+    newest = max((one.window.end for one in newer if one.version == current.version), default=None)
     if newest is None or newest <= current.window.end:
         return ""
     return f"a newer window, up to {_moment(newest)}, was measured before"
@@ -255,9 +260,10 @@ def _learnt(entries: Sequence[Mapping[str, Any]]) -> str:
     return learnt
 
 
-def _open_episode(entries: Sequence[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    """The drift that the ledger tells of last, unless it is over."""
-    last = next((one for one in reversed(entries) if one.get("action") in (DRIFT, RECOVERED)), None)
+def _open_episode(entries: Sequence[Mapping[str, Any]], current: Measure) -> Mapping[str, Any] | None:
+    """The drift that the ledger tells of last, in windows of the same series, unless it is over."""
+    told = [one for one in entries if one.get("series", current.series) == current.series]
+    last = next((one for one in reversed(told) if one.get("action") in (DRIFT, RECOVERED)), None)
     return last if last is not None and last["action"] == DRIFT else None
 
 

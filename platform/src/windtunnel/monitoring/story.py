@@ -21,9 +21,10 @@ from windtunnel.monitoring.measures import measure_key, read_measures_apart
 from windtunnel.monitoring.policy import DRIFT, RECOVERED, RETRAINING, decide
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
-    from windtunnel.monitoring.measures import Measure
+    from windtunnel.monitoring.measures import Measure, Series
     from windtunnel.monitoring.policy import Decision
     from windtunnel.objects import ObjectStore
     from windtunnel.spec.lifecycle import Lifecycle
@@ -39,21 +40,37 @@ _A_RETRY: Final = timedelta(days=1)
 """So long after its first try a run may be tried again."""
 
 
+def measures_before(
+    store: ObjectStore, lifecycle: Lifecycle, version: str, series: Series, start: datetime, end: datetime
+) -> list[Measure]:
+    """The measures of a version before the window from `start` to `end`, oldest first: as many windows of its
+    series, however often the schedule looks, and the newest of each other series.
+    """
+    apart = (end - start) / _PER_WINDOW
+    count = _PER_WINDOW * max(_WINDOWS, 4 * lifecycle.spec.monitoring.retrain.sustained)
+    return read_measures_apart(store, lifecycle.name, version, series, end, apart, count)
+
+
 def respond(
-    store: ObjectStore, lifecycle: Lifecycle, measure: Measure, cutoff: date | None, now: datetime
+    store: ObjectStore,
+    lifecycle: Lifecycle,
+    measure: Measure,
+    before: Sequence[Measure],
+    cutoff: date | None,
+    now: datetime,
 ) -> tuple[Measure, dict[str, Any]]:
     """The measure of the champion with the policy's word in it, and the facts that the run answers with:
     `state`, `reason`, `retrain`, `measure` (its key), `end` (the last day to train on, ISO, or None).
 
-    `cutoff` is the champion's. Writes the ledger; the measure is the caller's to write. Raises StoreError,
-    IntegrityError.
+    `before` are the measures of `measures_before`, `cutoff` is the champion's. Writes the ledger; the measure
+    is the caller's to write. Raises StoreError, IntegrityError.
     """
     rule = lifecycle.spec.monitoring.retrain
     ledger = Ledger(store, lifecycle.name)
     end = _newest_day(store, lifecycle)
     newest_cutoff = lifecycle.cutoff(end) if end else None
     decision = decide(
-        _history(store, lifecycle, measure),
+        before,
         measure,
         ledger.newest(_ENTRIES + _PER_RETRAINING * rule.per_week),
         now,
@@ -76,14 +93,6 @@ def respond(
     return told, facts
 
 
-def _history(store: ObjectStore, lifecycle: Lifecycle, measure: Measure) -> list[Measure]:
-    """The measures before it, of the same version: as many windows, however often the schedule looks."""
-    rule, window = lifecycle.spec.monitoring.retrain, measure.window
-    apart = (window.end - window.start) / _PER_WINDOW
-    count = _PER_WINDOW * max(_WINDOWS, 4 * rule.sustained)
-    return read_measures_apart(store, lifecycle.name, measure.version, window.end, apart, count)
-
-
 def _entries(
     measure: Measure, decision: Decision, now: datetime, training: dict[str, Any]
 ) -> list[tuple[str, dict[str, Any]]]:
@@ -96,6 +105,7 @@ def _entries(
         "at": now.astimezone(UTC).isoformat(),
         "reason": decision.policy.reason,
         "measure": measure_key(measure),
+        "series": measure.series,
     }
     actions: list[tuple[str, dict[str, Any]]] = []
     if decision.seen:

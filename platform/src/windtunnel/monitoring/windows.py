@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from windtunnel.errors import RequestError
+from windtunnel.monitoring.measures import series_of
 from windtunnel.prediction_log import columns
 from windtunnel.prediction_log.keys import PREDICTIONS, SCORES
 from windtunnel.prediction_log.reading import scan
@@ -24,6 +25,7 @@ from windtunnel.prediction_log.sampling import EVERY
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from windtunnel.monitoring.measures import Folder, Series
     from windtunnel.objects import ObjectStore
     from windtunnel.spec.lifecycle import LifecycleSpec
 
@@ -52,11 +54,15 @@ class Asked:
     """From when on predictions are looked at whose labels may have come: `start` or earlier."""
     rows: int | None
     """The newest so many before `end`, however old; None: by time."""
-    folder: str
+    folder: Folder
     version: str | None
     """None: the champion."""
     continues: bool
     """Whether this is one of the windows in a row that end about now: one of the past stands for itself."""
+
+    @property
+    def series(self) -> Series:
+        return series_of(self.folder, continues=self.continues)
 
 
 @dataclass(frozen=True)
@@ -80,11 +86,12 @@ def asked(params: Mapping[str, Any], spec: LifecycleSpec, now: datetime) -> Aske
             where="params",
             fix="let start be earlier than end",
         )
-    folder = str(params.get("folder") or PREDICTIONS)
-    if folder not in (PREDICTIONS, SCORES):
+    named = str(params.get("folder") or PREDICTIONS)
+    if named not in (PREDICTIONS, SCORES):
         raise RequestError(
-            f"there is no log {folder!r}", where="params", fix=f"choose {PREDICTIONS} or {SCORES}"
+            f"there is no log {named!r}", where="params", fix=f"choose {PREDICTIONS} or {SCORES}"
         )
+    folder: Folder = "scores" if named == SCORES else "predictions"
     # a label of a day comes with the partition of its last day, which is there a day or two later
     late = timedelta(days=spec.label.delay_days + 2)
     version = str(params.get("version") or "")

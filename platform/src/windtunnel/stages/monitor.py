@@ -21,13 +21,12 @@ from windtunnel.lineage.judgement import acts_about, read_verdict
 from windtunnel.monitoring.measures import (
     measure_key,
     read_measure,
-    read_measures,
     report_key,
     write_measure,
 )  # fmt: skip
 from windtunnel.monitoring.measuring import Subject, measure
 from windtunnel.monitoring.reference import read_profile
-from windtunnel.monitoring.story import respond
+from windtunnel.monitoring.story import measures_before, respond
 from windtunnel.monitoring.windows import asked, read_window
 from windtunnel.registry.bundle import read_manifest
 from windtunnel.registry.models import ModelRegistry
@@ -35,13 +34,13 @@ from windtunnel.report import render_report
 from windtunnel.stages.base import Reference, StageResult
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from windtunnel.monitoring.measures import Measure
     from windtunnel.monitoring.windows import Asked
     from windtunnel.registry.models import RegisteredVersion
     from windtunnel.stages.base import StageEnv, StageRequest
 
-_REMEMBERED = 50
-"""Measures that are looked through for the one that the detector goes on from."""
 _ENTRIES = 200
 """Entries of the ledger in which the verdict of the version is looked for."""
 
@@ -61,10 +60,13 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
         return StageResult(facts={"state": "quiet", "reason": "there is no champion yet", "retrain": False})
     subject = _subject(version, env)
     window, logged = read_window(env.store, name, window, subject.digest)
-    before = _state(subject, window, env) if window.continues else None
-    made = measure(env, subject, window, logged, before, request.run_id, now)
+    before = measures_before(
+        env.store, env.lifecycle, version.version, window.series, window.start, window.end
+    )
+    state = _state(before, subject, window) if window.continues else None
+    made = measure(env, subject, window, logged, state, request.run_id, now)
     if champion is not None and champion.version == version.version:
-        made, facts = respond(env.store, env.lifecycle, made, _cutoff(subject), now)
+        made, facts = respond(env.store, env.lifecycle, made, before, _cutoff(subject), now)
     else:
         facts = {
             "state": "quiet",
@@ -124,16 +126,12 @@ def _named_by_verdicts(env: StageEnv, bundle: str) -> set[str]:
     }
 
 
-def _state(subject: Subject, window: Asked, env: StageEnv) -> dict[str, Any] | None:
+def _state(before: Sequence[Measure], subject: Subject, window: Asked) -> dict[str, Any] | None:
     """Of the detector, after the newest day that it counted for this version in this log."""
     states = [
         one.concept.state
-        for one in read_measures(env.store, env.lifecycle.name, _REMEMBERED)
-        if one.bundle == subject.digest
-        and one.continues
-        and one.window.folder == window.folder
-        and one.concept
-        and one.concept.state
+        for one in before
+        if one.bundle == subject.digest and one.series == window.series and one.concept and one.concept.state
     ]
     return max(states, key=lambda state: str(state.get("last", "")), default=None)
 
