@@ -33,6 +33,19 @@ def test_every_stage_class_is_a_valid_pod(pods):
             assert not {"command", "args"} & set(pod["spec"]["containers"][0])
 
 
+def test_libraries_start_as_many_threads_as_the_class_has_cpu(pods):
+    """Kubernetes rounds the request up. OpenBLAS goes by OMP_NUM_THREADS too; a thread more than there is CPU
+    for has all others wait for it.
+    """
+    asked = {"resourceFieldRef": {"containerName": "base", "resource": "requests.cpu", "divisor": "1"}}
+    for name, pod in pods.items():
+        if name.startswith("stage/"):
+            (container,) = pod["spec"]["containers"]
+            told = {one["name"]: one.get("valueFrom") for one in container["env"]}
+            assert told["OMP_NUM_THREADS"] == told["POLARS_MAX_THREADS"] == asked
+            assert container["resources"]["requests"]["cpu"], "or the node's cores would count"
+
+
 def test_helm_lint_has_no_complaint(chart_directory: Path):
     report = helm.lint(chart_directory, strict=True)
     assert [m["error"] for m in report["messages"] if m["severity"] > 1] == []

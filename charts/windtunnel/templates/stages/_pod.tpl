@@ -69,7 +69,7 @@ spec:
         {{- if not (kindIs "invalid" $spec.pricePerHour) }}
         - {name: WINDTUNNEL_PRICE_PER_HOUR, value: {{ $spec.pricePerHour | quote }}}
         {{- end }}
-        # Threads as the class has CPU, or each library starts one per core of the node.
+        # Threads as the class has CPU, or each library starts one per core of the node. OpenBLAS goes by OpenMP's.
         {{- range list "OMP_NUM_THREADS" "POLARS_MAX_THREADS" }}
         - name: {{ . }}
           valueFrom: {resourceFieldRef: {containerName: base, resource: requests.cpu, divisor: "1"}}
