@@ -96,6 +96,19 @@ def test_a_lifecycle_whose_folder_is_gone_is_gone(store: FaultyStore) -> None:
     assert values(refresher)["windtunnel_exporter_lifecycles",] == 0
 
 
+def test_a_lifecycle_that_was_moved_among_the_retired_is_gone(store: FaultyStore) -> None:
+    """docs/operations.md says so."""
+    key = put_record(store, "shop", stage_record())
+    refresher = Refresher(store, nothing_served)
+    refresher.refresh()
+    for moved in (key, "shop/exporter/totals.json"):
+        store.put(f"_retired/{moved}", store.get(moved))
+        store.delete(moved)
+    refresher.refresh()
+    assert values(refresher)["windtunnel_exporter_lifecycles",] == 0
+    assert ("windtunnel_stage_runs_total", "shop", "success", "train") not in values(refresher)
+
+
 def test_when_a_store_is_away_the_last_values_stay_and_the_refresh_grows_old(store: FaultyStore) -> None:
     put_record(store, "shop", stage_record())
     moment = datetime(2026, 3, 2, tzinfo=UTC)
