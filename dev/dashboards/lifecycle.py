@@ -180,7 +180,7 @@ def _model(built: Dashboard) -> Dashboard:
                     (f"max(windtunnel_model_missing_inputs_ratio{{{HERE}}})", "inputs that were missing"),
                     (f"max(windtunnel_model_skew_ratio{{{HERE}}})", "values served otherwise than joined"),
                 ],
-                "Of the last window: how many predictions have a label by now, miss inputs, or show skew.",
+                "Predictions that ought to have a label and have one; inputs that were missing; skew.",
                 unit="percentunit",
             )
         )

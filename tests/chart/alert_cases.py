@@ -176,16 +176,6 @@ CASES = (
         summary="The labels of flight_delay stay away.",
     ),
     Case(
-        "WindtunnelLabelsMissing",
-        series("windtunnel_model_label_coverage_ratio", "0.9x200 stale _x100 0.9x60")
-        | series("windtunnel_monitor_window_rows", "1000x380"),
-        quiet=255,
-        fires=280,
-        ends=310,
-        severity="warning",
-        summary="The labels of flight_delay stay away.",
-    ),
-    Case(
         "WindtunnelMonitorLate",
         series("windtunnel_monitor_last_window_end_timestamp_seconds", "0x100 6000x30"),
         quiet=59,

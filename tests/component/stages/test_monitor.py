@@ -16,7 +16,7 @@ from windtunnel.digests import digest
 from windtunnel.errors import IntegrityError, NotFoundError, RequestError
 from windtunnel.features.daily import feature_rows_of, partitions_of
 from windtunnel.features.freshness import ViewFreshness, write_freshness
-from windtunnel.monitoring.measures import read_measure, read_measures, report_key
+from windtunnel.monitoring.measures import Labels, read_measure, read_measures, report_key
 from windtunnel.monitoring.reference import read_profile
 from windtunnel.prediction_log.frames import schema
 from windtunnel.prediction_log.ids import derived_id
@@ -329,6 +329,30 @@ def test_windows_in_a_row_count_every_day_once_as_soon_as_its_labels_are_whole(t
         counted.append((measure.concept.days, measure.concept.rows, measure.concept.state["last"]))  # type: ignore[index]
     spec.write_text(text)
     assert counted == [(3, 3 * ROWS, str(days[2])), (4, ROWS, str(days[3])), (4, 0, str(days[3]))]
+
+
+def test_labels_that_are_later_than_promised_are_told_and_the_newest_that_came_are_measured(
+    tmp_path: Path, empty_mlflow: Path
+) -> None:
+    """The feed stopped nine days ago: a day's window with three days of lateness would see no label."""
+    town = Town(tmp_path / "late", empty_mlflow)
+    town.open()
+    today = datetime.now(UTC).date()
+    days = [today - timedelta(days=number) for number in range(11, 0, -1)]
+    for day in days:
+        town.live(day)
+    for day in days[3:]:
+        partition = partitions_of(town.store, "shop", "orders")
+        town.store.delete(partition.key(day))
+        town.store.delete(partition.key(day).replace(".parquet", ".json"))
+    end = _midnight(today).isoformat()
+    measure = town.see(days[-1], days[-1], start=None, end=end)
+    assert measure.window.rows == ROWS
+    assert measure.labels == Labels(str(days[1]), due=9 * ROWS, missing=7 * ROWS, late=7 * ROWS)
+    assert f"labels are late: {7 * ROWS:,} predictions ought to have one by now" in texts(measure)
+    assert measure.quality
+    assert (measure.quality.labelled, measure.quality.coverage) == (ROWS, 1.0)
+    assert measure.concept
 
 
 def test_the_newest_rows_by_count(town: Town) -> None:

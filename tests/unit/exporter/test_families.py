@@ -12,7 +12,7 @@ from windtunnel.exporter.families import MOST_COLUMNS, describe, served
 from windtunnel.exporter.lifecycle_reader import LifecycleState
 from windtunnel.exporter.metrics import Samples
 from windtunnel.exporter.totals import Totals
-from windtunnel.monitoring.measures import Drift
+from windtunnel.monitoring.measures import Drift, Labels
 from windtunnel.objects import Entry
 from windtunnel.spec.failures import Reason
 from windtunnel.spec.servedmodel import ServedModel
@@ -89,6 +89,8 @@ def test_what_has_no_value_has_no_series() -> None:
     assert "windtunnel_model_loss" not in names
     assert "windtunnel_retraining_state" not in names
     assert "windtunnel_model_reference_loss" not in names
+    too_new = measure(labels=Labels("2026-03-01", due=0, missing=0, late=0))
+    assert "windtunnel_model_label_coverage_ratio" not in shown(measure=too_new).names()
 
 
 def test_the_newest_measure_is_shown() -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -11,7 +12,7 @@ import pytest
 
 from windtunnel.errors import RequestError
 from windtunnel.monitoring import windows
-from windtunnel.monitoring.windows import asked, current, moments, read_window
+from windtunnel.monitoring.windows import asked, back_to_labels, current, moments, read_window
 from windtunnel.prediction_log.frames import schema
 from windtunnel.prediction_log.ids import derived_id
 from windtunnel.prediction_log.keys import SCORES, hour_folder
@@ -89,6 +90,28 @@ def test_only_an_end_is_a_window_in_a_row(spec: LifecycleSpec) -> None:
     assert not asked({"version": "3"}, spec, NOW).continues
     old = asked({"end": "2013-02-01"}, spec, NOW)
     assert not old.continues, "a window of the past is none of those in a row"
+
+
+def test_where_labels_are_later_than_promised_the_log_is_read_back_to_the_newest_that_are_whole(
+    spec: LifecycleSpec,
+) -> None:
+    window = asked({}, spec, NOW)
+    late = back_to_labels(window, date(2026, 2, 20))
+    assert late.labels_start == datetime(2026, 2, 20, tzinfo=UTC) - DAY, "a window that ends with their day"
+    assert replace(late, labels_start=window.labels_start) == window
+
+
+@pytest.mark.parametrize("complete", [None, date(2026, 3, 8), date(2025, 11, 30), date(2023, 4, 2)])
+def test_it_is_read_no_farther_for_labels_that_are_in_time_or_too_old_for_any_window(
+    spec: LifecycleSpec, complete: date | None
+) -> None:
+    window = asked({}, spec, NOW)
+    assert back_to_labels(window, complete) == window
+
+
+def test_a_window_that_is_asked_for_is_read_alone_however_late_labels_are(spec: LifecycleSpec) -> None:
+    window = asked({"start": "2026-03-09"}, spec, NOW)
+    assert back_to_labels(window, date(2026, 2, 20)) == window
 
 
 def test_a_window_never_ends_in_the_future(spec: LifecycleSpec) -> None:

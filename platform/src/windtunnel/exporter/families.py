@@ -90,7 +90,9 @@ def measured(lifecycle: str, measure: Measure, samples: Samples) -> None:
     if quality := measure.quality:
         samples.add("windtunnel_model_loss", quality.loss, *version)
         samples.add("windtunnel_model_quality_worse", quality.worse, *at)
-        samples.add("windtunnel_model_label_coverage_ratio", quality.coverage, *at)
+    if measure.labels and measure.labels.due:
+        share = 1.0 - measure.labels.missing / measure.labels.due
+        samples.add("windtunnel_model_label_coverage_ratio", share, *at)
     if estimated := measure.estimated:
         samples.add("windtunnel_model_estimated_loss", estimated.value, *version)
         samples.add("windtunnel_model_estimated_worse", estimated.worse, *at)

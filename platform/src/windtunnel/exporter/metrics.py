@@ -93,7 +93,10 @@ METRICS: Final[dict[str, Metric]] = {
         ),
         _of("windtunnel_model_drifted_columns", "Columns that drifted, prediction and label among them."),
         _of("windtunnel_model_skew_ratio", "Feature values that were served otherwise than they are stored."),
-        _of("windtunnel_model_label_coverage_ratio", "Rows of the last window whose label has come."),
+        _of(
+            "windtunnel_model_label_coverage_ratio",
+            "Predictions that ought to have a label by now, and have one.",
+        ),
         _of(
             "windtunnel_model_missing_inputs_ratio", "Inputs of the last window without a value of their own."
         ),

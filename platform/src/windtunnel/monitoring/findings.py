@@ -20,6 +20,8 @@ _MISSING: Final = 0.5
 """Of the model's inputs: more without a value than this are hardly meant so."""
 _STALE: Final = 0.001
 """Of the rows: fewer with a feature that is too old are told nobody."""
+_UNLABELLED: Final = 0.1
+"""Of the rows whose labels ought to have come: fewer without one are told nobody."""
 _DIRECTIONS: Final = {
     "loss": "predictions are off by more than they promise",
     "more": "there are more positive labels (higher values) than the model promises",
@@ -36,6 +38,7 @@ def findings_of(measure: Measure, rule: Monitoring, notes: tuple[str, ...] = ())
         *_drift(measure),
         *_skew(measure),
         *_freshness(measure),
+        *_labels(measure),
         *_data(measure, rule),
         *(Finding("data", "info", note) for note in notes),
     ]
@@ -126,6 +129,26 @@ def _freshness(measure: Measure) -> Iterator[Finding]:
                 "warning",
                 f"view {view}: its newest event is {age} old, the objective is {objective}",
             )
+
+
+def _labels(measure: Measure) -> Iterator[Finding]:
+    told = measure.labels
+    if told is None or told.missing <= _UNLABELLED * told.due:
+        return
+    if told.complete and told.late > _UNLABELLED * told.due:
+        yield Finding(
+            "data",
+            "warning",
+            f"labels are late: {told.late:,} predictions ought to have one by now, but they are known up to "
+            f"{told.complete} only; load newer days, or let label.delayDays say how late they come",
+        )
+    else:
+        yield Finding(
+            "data",
+            "info",
+            f"{told.missing / told.due:.0%} of the {told.due:,} predictions that ought to have a label by "
+            "now have none",
+        )
 
 
 def _data(measure: Measure, rule: Monitoring) -> Iterator[Finding]:

@@ -9,7 +9,7 @@ labels: to keep those that agree would keep the commoner label. Such rows are co
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, timedelta
 from typing import TYPE_CHECKING, Final
 
 import polars as pl
@@ -23,8 +23,10 @@ from windtunnel.prediction_log import columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from windtunnel.features.point_in_time import FeatureEnv
+    from windtunnel.spec.lifecycle import LifecycleSpec
 
 LABEL: Final = "windtunnel_label"
 DAY: Final = "windtunnel_day"
@@ -43,7 +45,7 @@ class Told:
 
     rows: pl.DataFrame | None
     complete: date | None
-    """The newest day whose labels have all come; None where no partition was ever extracted."""
+    """As `labels_complete`."""
 
 
 @dataclass(frozen=True)
@@ -57,13 +59,26 @@ class Labelled:
     """Rows that several entity rows fitted."""
 
 
+def labels_complete(env: FeatureEnv) -> date | None:
+    """The newest day whose labels have all come, if they come as `label.delayDays` says; None where no
+    partition was ever extracted. Raises StoreError.
+    """
+    return _complete(env, _known_days(env))
+
+
+def due_day(spec: LifecycleSpec, now: datetime) -> date:
+    """The newest day whose labels ought to have come by now: the partition that brings them is there a day
+    or two after its day.
+    """
+    return now.astimezone(UTC).date() - timedelta(days=spec.label.delay_days + 2)
+
+
 def read_told(env: FeatureEnv, rows: pl.DataFrame) -> Told:
     """The entity rows that may be what these rows of the log (their TIME, EVENT_TIME and KEY) asked. Raises
     DataError where the lifecycle's own function returns something else.
     """
     key, asked = env.lifecycle.spec.label.key, moments(rows)
     known = _known_days(env)
-    delay = timedelta(days=env.lifecycle.spec.label.delay_days)
     wanted = rows[columns.KEY].drop_nulls().unique() if key else asked.unique()
     parts = []
     for day in _days_about(asked, known, _AHEAD if key else 0):
@@ -73,7 +88,11 @@ def read_told(env: FeatureEnv, rows: pl.DataFrame) -> Told:
             told.filter((pl.col(key).cast(pl.String) if key else pl.col(_AT)).is_in(wanted.implode()))
         )
     told_rows = pl.concat(parts, how="vertical_relaxed") if parts else None
-    return Told(told_rows, max(known) - delay if known else None)
+    return Told(told_rows, _complete(env, known))
+
+
+def _complete(env: FeatureEnv, known: set[date]) -> date | None:
+    return max(known) - timedelta(days=env.lifecycle.spec.label.delay_days) if known else None
 
 
 def _moment() -> pl.Expr:

@@ -77,6 +77,22 @@ class Answers:
 
 
 @dataclass(frozen=True)
+class Labels:
+    """How far the labels of the rows have come that were read: those of the window, and of the days before
+    it whose labels were on their way.
+    """
+
+    complete: str | None
+    """The newest day whose labels have all come, as in 2026-03-01; None: no day was ever loaded."""
+    due: int
+    """Rows about days whose labels ought to have come by now: `label.delayDays` and two days."""
+    missing: int
+    """Those of them without a label."""
+    late: int
+    """Those of them about days after `complete`."""
+
+
+@dataclass(frozen=True)
 class Drift:
     """Of features, prediction and label against the reference profile."""
 
@@ -237,6 +253,7 @@ class Measure:
     reference: str | None
     """Digest of the reference profile; None for a version without one."""
     answers: Answers
+    labels: Labels | None = None
     drift: Drift | None = None
     quality: Quality | None = None
     estimated: Estimated | None = None

@@ -17,8 +17,8 @@ from windtunnel.monitoring.concept import detect
 from windtunnel.monitoring.drift import measure_drift
 from windtunnel.monitoring.estimated_quality import estimate_quality
 from windtunnel.monitoring.findings import findings_of
-from windtunnel.monitoring.labels import Told, join_labels, read_told
-from windtunnel.monitoring.measures import Answers, Freshness, Measure, Window
+from windtunnel.monitoring.labels import DAY, Told, due_day, join_labels, read_told
+from windtunnel.monitoring.measures import Answers, Freshness, Labels, Measure, Window
 from windtunnel.monitoring.quality import labelled, measure_quality, measure_slices, measure_version
 from windtunnel.monitoring.skew import measure_skew
 from windtunnel.monitoring.windows import current
@@ -89,6 +89,7 @@ def measure(
         window=_window(seen.rows, window, _share(window, logged, env), enough),
         reference=subject.reference,
         answers=_answers(seen.rows, len(subject.manifest["features"])),
+        labels=_labels(seen, env, now),
         skew=_skew(env, subject, window, seen.rows, notes),
         versions=seen.versions,
         freshness=_freshness(env, now),
@@ -224,6 +225,17 @@ def _answers(rows: pl.DataFrame, features: int) -> Answers:
         stale_share=float(stale.cast(pl.Float64).to_numpy().mean()) if len(stale) else None,
         latency_p50_seconds=_quantile(latency, 0.5),
         latency_p99_seconds=_quantile(latency, 0.99),
+    )
+
+
+def _labels(seen: _Seen, env: FeatureEnv, now: datetime) -> Labels:
+    due = seen.told.rows.filter(pl.col(DAY) <= due_day(env.lifecycle.spec, now))
+    late = due if seen.complete is None else due.filter(pl.col(DAY) > seen.complete)
+    return Labels(
+        complete=str(seen.complete) if seen.complete else None,
+        due=due.height,
+        missing=due.height - labelled(due).height,
+        late=late.height,
     )
 
 

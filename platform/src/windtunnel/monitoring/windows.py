@@ -2,8 +2,9 @@
 
 By time (the last `monitoring.window`, or from `start` to `end` as asked) or by count (the newest
 `monitoring.rows`). Labels come late, so without a `start` the log is also read as far back as they may be on
-their way. Rows of a window are bounded: of more than MOST only a share is kept, chosen by id as the log's own
-sampling does, so that a prediction's rows stay together.
+their way, and where they are later than that, as far back as the newest that have all come. Rows of a window
+are bounded: of more than MOST only a share is kept, chosen by id as the log's own sampling does, so that a
+prediction's rows stay together.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from windtunnel.prediction_log.sampling import EVERY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import date
 
     from windtunnel.monitoring.measures import Folder, Series
     from windtunnel.objects import ObjectStore
@@ -35,7 +37,7 @@ ANSWERED: Final = ("champion", "challenger", "fallback", "batch")
 """Roles whose answers callers got: a shadow's went to nobody."""
 DAY: Final = timedelta(days=1)
 FARTHEST: Final = timedelta(days=92)
-"""How far back rows are looked for by count."""
+"""How far back rows are looked for by count, and how much farther for labels that are late."""
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 _READ: Final = (
     columns.PREDICTION_ID, columns.ROW, columns.TIME, columns.VERSION, columns.DIGEST, columns.ROLE,
@@ -104,6 +106,20 @@ def asked(params: Mapping[str, Any], spec: LifecycleSpec, now: datetime) -> Aske
         version=version or None,
         continues=given is None and not version and now - end <= spec.monitoring.window,
     )
+
+
+def back_to_labels(window: Asked, complete: date | None) -> Asked:
+    """The window, with the log read back to a window's length before `complete`, the newest day whose labels
+    have all come. Not where that is FARTHEST farther: what is predicted today about days of long ago has its
+    labels anyway.
+    """
+    if complete is None or window.labels_start == window.start:
+        return window
+    midnight = datetime(complete.year, complete.month, complete.day, tzinfo=UTC)
+    start = midnight - (window.end - window.start)
+    if start < window.labels_start - FARTHEST:
+        return window
+    return replace(window, labels_start=min(window.labels_start, start))
 
 
 def read_window(store: ObjectStore, lifecycle: str, window: Asked, digest: str) -> tuple[Asked, Logged]:

@@ -18,6 +18,7 @@ from windtunnel.digests import canonical_json, digest
 from windtunnel.errors import IntegrityError, NotFoundError
 from windtunnel.ledger import Ledger
 from windtunnel.lineage.judgement import acts_about, read_verdict
+from windtunnel.monitoring.labels import labels_complete
 from windtunnel.monitoring.measures import (
     measure_key,
     read_measure,
@@ -27,7 +28,7 @@ from windtunnel.monitoring.measures import (
 from windtunnel.monitoring.measuring import Subject, measure
 from windtunnel.monitoring.reference import read_profile
 from windtunnel.monitoring.story import measures_before, respond
-from windtunnel.monitoring.windows import asked, read_window
+from windtunnel.monitoring.windows import asked, back_to_labels, read_window
 from windtunnel.registry.bundle import read_manifest
 from windtunnel.registry.models import ModelRegistry
 from windtunnel.report import render_report
@@ -59,6 +60,7 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
         env.log.info("no version has the seat of the champion yet: there is nothing to look at")
         return StageResult(facts={"state": "quiet", "reason": "there is no champion yet", "retrain": False})
     subject = _subject(version, env)
+    window = back_to_labels(window, labels_complete(env))
     window, logged = read_window(env.store, name, window, subject.digest)
     before = measures_before(
         env.store, env.lifecycle, version.version, window.series, window.start, window.end
