@@ -411,6 +411,19 @@ CASES = (
         labels=RELEASE,
     ),
     Case(
+        "WindtunnelStagePodsRefused",
+        # The first one is new as a series too, and the API server's own troubles are another matter.
+        series("airflow_kubernetes_pod_creations_total", "_x10 1x10 3x80", lifecycle="", status="403")
+        | series("airflow_kubernetes_pod_creations_total", "0+2x100", lifecycle="", status="200")
+        | series("airflow_kubernetes_pod_creations_total", "0+2x100", lifecycle="", status="429"),
+        quiet=10,
+        fires=15,
+        ends=60,
+        severity="warning",
+        summary="Stages are refused their pods (403).",
+        labels=RELEASE | {"status": "403"},
+    ),
+    Case(
         "WindtunnelTargetDown",
         series("up", "1x10 0x20 1x30", job="pods", component="serving", pod="a"),
         quiet=9,
