@@ -84,11 +84,8 @@ def draw(
     )
 
 
-NULLS = {
-    "a copy": Model(),
-    "at the edge of all that is allowed": Model(0.025, slower(0.015), tilted(0.2)),
-    "nearly a copy": Model(0.021, slower(0.001), tilted(0.01)),
-}
+AT_THE_EDGE = Model(0.025, slower(0.015), tilted(0.2))
+"""Of all that is allowed at once: the worst that does nothing wrong."""
 
 
 def test_the_tilt_is_what_it_says() -> None:
@@ -98,10 +95,15 @@ def test_the_tilt_is_what_it_says() -> None:
     assert list(accumulate(tilted(0.2)))[-1] == pytest.approx(1.0)
 
 
-@pytest.mark.parametrize("name", NULLS)
-def test_of_a_thousand_sound_challengers_at_most_one_in_twenty_is_taken_back(name: str) -> None:
-    reasons = taken_back(NULLS[name], 1_000)
+def test_of_a_thousand_challengers_at_the_edge_at_most_one_in_twenty_is_taken_back() -> None:
+    reasons = taken_back(AT_THE_EDGE, 1_000)
     assert reasons.total() <= 50, reasons
+
+
+@pytest.mark.parametrize("challenger", [Model(), Model(0.021, slower(0.001), tilted(0.01))])
+def test_of_two_hundred_copies_or_nearly_so_none_is_taken_back(challenger: Model) -> None:
+    """None of so many leaves room for a false rate of 1.5 % (with 95 %), where the promise is 5 %."""
+    assert taken_back(challenger, 200) == Counter()
 
 
 @pytest.mark.parametrize(

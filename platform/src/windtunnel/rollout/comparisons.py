@@ -192,12 +192,16 @@ def requests(counts: Counts) -> int:
 
 def faults(counts: Counts) -> Counter[str]:
     """The challenger's, by reason."""
-    return Counter({key[2]: number for key, number in counts.items() if key[:2] == (CHALLENGER, FAULTS)})
+    return Counter(
+        {key[2]: number for key, number in counts.items() if key[0] == CHALLENGER and key[1] == FAULTS}
+    )
 
 
 def _histogram(counts: Counts, who: str, what: str) -> Counter[float]:
     """Number of events by the upper bound of their bucket."""
-    return Counter({float(key[2]): number for key, number in counts.items() if key[:2] == (who, what)})
+    return Counter(
+        {float(key[2]): number for key, number in counts.items() if key[0] == who and key[1] == what}
+    )
 
 
 def _above(histogram: Counter[float], bound: float) -> int:
@@ -207,12 +211,13 @@ def _above(histogram: Counter[float], bound: float) -> int:
 def _ranked(histogram: Counter[float], reference: Counter[float]) -> dict[float, float]:
     """Number of events by their mean rank in the reference: the share of it that lies below, and half of
     that in the same bucket."""
-    size = reference.total()
+    size, below = reference.total(), 0
     ranks: Counter[float] = Counter()
-    for bound, number in histogram.items():
-        if number:
-            below = size - _above(reference, bound) - reference[bound]
-            ranks[(below + reference[bound] / 2.0) / size] += number
+    for bound in sorted({*histogram, *reference}):
+        inside = reference[bound]
+        if number := histogram[bound]:
+            ranks[(below + inside / 2.0) / size] += number
+        below += inside
     return dict(ranks)
 
 

@@ -85,7 +85,8 @@ class Guard:
         self._forgive = forgive
         self._readings: dict[str, Reading] = {}
         self._total: Counts = Counter()
-        self._window: deque[tuple[float, Counts]] = deque()
+        self._window: deque[tuple[float, int, Counter[str]]] = deque()
+        """Moment, requests and faults of each of the last looks."""
         self._pod_restarts = 0
         self._told = 0
         self._message = ""
@@ -103,13 +104,13 @@ class Guard:
             self._broken = self._judge(readings, now)
         if self._broken is not None:
             return self._broken
-        evidence = self.evidence
         if not self._readings:
             return Waiting("no serving pod has told what it counted yet")
-        if evidence.requests < self._settings.min_requests:
+        asked = self._before.requests + requests(self._total)
+        if asked < self._settings.min_requests:
             return Waiting(f"fewer than {self._settings.min_requests:,} requests so far")
-        if evidence.requests >= 2 * self._told:  # not anew each second, as each is a write of the status
-            self._told, self._message = evidence.requests, str(evidence)
+        if asked >= 2 * self._told:  # not anew each second, as each is a write of the status
+            self._told, self._message = asked, str(self.evidence)
         return Healthy(self._message)
 
     def _judge(self, readings: Mapping[str, Reading], now: float) -> Broken | None:
@@ -144,13 +145,13 @@ class Guard:
         return None
 
     def _repeated(self, block: Counts, now: float) -> Broken | None:
-        self._window.append((now, block))
+        self._window.append((now, requests(block), faults(block)))
         while self._window[0][0] < now - _WINDOW_SECONDS:
             self._window.popleft()
-        asked = sum(requests(counts) for _, counts in self._window)
+        asked = sum(number for _, number, _ in self._window)
         kinds: Counter[str] = Counter()
-        for _, counts in self._window:
-            kinds.update(faults(counts))
+        for _, _, of_look in self._window:
+            kinds.update(of_look)
         failed = kinds.total()
         if failed < _WINDOW_FAULTS or 2 * failed < asked:
             return None

@@ -57,20 +57,18 @@ def events(requests: float, happened: float) -> dict[float, float]:
 
 
 class _Capital:
-    """E, spread over bets; the highest that it ever was counts."""
+    """E, spread over bets in shares that sum to 1; the highest that it ever was counts."""
 
     def __init__(self, shares: Iterable[float], start: float) -> None:
         self._logs = [start + math.log(share) for share in shares]
+        self.log_value = start
         self._highest = max(0.0, start)
 
     def multiply(self, log_factors: Sequence[float]) -> None:
         self._logs = [log + factor for log, factor in zip(self._logs, log_factors, strict=True)]
-        self._highest = max(self._highest, self.log_value)
-
-    @property
-    def log_value(self) -> float:
         top = max(self._logs)
-        return top + math.log(sum(math.exp(log - top) for log in self._logs))
+        self.log_value = top + math.log(sum([math.exp(log - top) for log in self._logs]))
+        self._highest = max(self._highest, self.log_value)
 
     @property
     def p_value(self) -> float:
@@ -213,4 +211,8 @@ def _add(to: dict[float, float], values: Mapping[float, float]) -> None:
 
 
 def _log_product(values: Mapping[float, float], bet: float, anchor: float) -> float:
-    return sum(count * math.log1p(bet * (value - anchor)) for value, count in values.items() if count)
+    total = 0.0
+    for value, count in values.items():
+        if count:
+            total += count * math.log1p(bet * (value - anchor))
+    return total
