@@ -9,6 +9,7 @@ from pathlib import Path
 
 import prometheus_client  # noqa: F401 (chooses how it counts when it is imported: before Feast has a say)
 import pytest
+from hypothesis import HealthCheck, settings
 
 from windtunnel.objects import ObjectStore, open_store
 from windtunnel.settings import Settings
@@ -16,6 +17,16 @@ from windtunnel.spec import load_lifecycle
 from windtunnel.stages.base import StageEnv
 
 _ROOT = Path(__file__).parent
+# The same examples on every machine, however slow it is.
+settings.register_profile(
+    "windtunnel",
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("windtunnel")
+
 _MARKS = {"cluster": pytest.mark.cluster, "laptop": pytest.mark.slow}
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from unittest import mock
 
 import polars as pl
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 
 from windtunnel.features.offline import chunks
 from windtunnel.features.offline.as_of_join import FeatureRows, as_of_join
@@ -22,13 +22,6 @@ if TYPE_CHECKING:
     from .oracle import View
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-
-
-def examples(count: int) -> settings:
-    return settings(
-        max_examples=count, deadline=None, database=None, derandomize=True,
-        suppress_health_check=[HealthCheck.too_slow],
-    )  # fmt: skip
 
 
 def frame(table: object) -> pl.DataFrame:
@@ -53,7 +46,7 @@ def memory(history: History, view: View) -> int:
     return len(view.types) * 2 if history.cut > 1 else chunks.CELLS
 
 
-@examples(10_000)
+@settings(max_examples=10_000)
 @given(history=histories())
 def test_ten_thousand_histories(history: History) -> None:
     asked = frame(history.entity_table())
@@ -67,7 +60,7 @@ def test_ten_thousand_histories(history: History) -> None:
             assert got[name].to_list() == [row[name] for row in want]
 
 
-@examples(1_000)
+@settings(max_examples=1_000)
 @given(history=histories())
 def test_the_newest_rows(history: History) -> None:
     view = history.views[0]

@@ -25,7 +25,7 @@ def expected(history: History) -> list[Row]:
 
 
 @pytest.mark.parametrize("entity_rows", ["pandas", "arrow", "parquet"])
-@settings(max_examples=150, deadline=None, database=None, derandomize=True)
+@settings(max_examples=150)
 @given(history=histories())
 def test_histories_through_feast(
     history: History, entity_rows: Literal["pandas", "arrow", "parquet"]

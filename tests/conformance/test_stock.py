@@ -96,9 +96,7 @@ def test_stock_gives_entity_rows_in_another_order(engine: Engine, tmp_path: Path
     assert got != in_order(got), f"no longer true: {UNORDERED}"
 
 
-@settings(
-    max_examples=100, deadline=None, database=None, derandomize=True, suppress_health_check=list(HealthCheck)
-)
+@settings(max_examples=100, suppress_health_check=list(HealthCheck))
 @given(made=histories())
 def test_duckdb_agrees_in_all_else(made: History, tmp_path_factory: pytest.TempPathFactory) -> None:
     """Without nanoseconds, ties and ttls of days and hours, stock Feast on DuckDB answers as ours does."""

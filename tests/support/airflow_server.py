@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-import threading
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, unquote, urlsplit
+
+from http_server import LocalServer, QuietHandler, answering
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -149,7 +149,7 @@ def fake_airflow() -> Iterator[FakeAirflow]:
     """Answers on a free port of this machine while the block runs."""
     airflow = FakeAirflow()
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def _answer(self) -> None:
             parts = urlsplit(self.path)
             size = int(self.headers.get("Content-Length", 0))
@@ -183,16 +183,6 @@ def fake_airflow() -> Iterator[FakeAirflow]:
 
         do_GET = do_POST = do_PATCH = _answer
 
-        def log_message(self, *_: Any) -> None:
-            """Quiet."""
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    airflow.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
+    with answering(LocalServer(Handler)) as server:
+        airflow.url = server.address
         yield airflow
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

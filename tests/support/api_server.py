@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import json
 import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from http_server import LocalServer, QuietHandler, answering
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
 MODELS = "/apis/windtunnel.dev/v1alpha1/namespaces/ml/servedmodels"
 
 
-class ApiServer(ThreadingHTTPServer):
+class ApiServer(LocalServer):
     """`models` by name; `pods` are listed (None: nobody may); requests without the token are refused."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.models: dict[str, dict[str, Any]] = {}
         self.pods: list[dict[str, Any]] | None = []
         self.token = "a-token"
@@ -31,10 +29,6 @@ class ApiServer(ThreadingHTTPServer):
         """Whether it takes calls and answers none."""
         self.serves = True
         """Whether a controller lets the status follow each write."""
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
 
     def put(self, model: dict[str, Any]) -> None:
         metadata = {**model["metadata"], "resourceVersion": "1", "generation": 1, "uid": "a-uid"}
@@ -53,25 +47,13 @@ class ApiServer(ThreadingHTTPServer):
             }
 
 
-@contextmanager
-def api_server() -> Iterator[ApiServer]:
-    server = ApiServer()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+def api_server() -> AbstractContextManager[ApiServer]:
+    return answering(ApiServer())
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler):
     protocol_version = "HTTP/1.1"
     server: ApiServer
-
-    def log_message(self, *_: Any) -> None:
-        """Quiet."""
 
     def do_GET(self) -> None:
         path = urlsplit(self.path).path

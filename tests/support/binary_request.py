@@ -8,6 +8,7 @@ import struct
 from typing import Any, NamedTuple
 
 import numpy as np
+from waiting import HANG
 
 HEADER = "Inference-Header-Content-Length"
 DTYPES = {
@@ -72,7 +73,7 @@ def binary_request(*inputs: Input, **more: Any) -> BinaryRequest:
 
 def send(port: int, body: bytes, json_length: int | str | None, model: str = "flight_delay") -> Said:
     """POST it to the model."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=HANG)
     headers = {} if json_length is None else {HEADER: str(json_length)}
     connection.request("POST", f"/v2/models/{model}/infer", body, headers)
     with connection.getresponse() as response:

@@ -14,11 +14,11 @@ import re
 import shutil
 import subprocess
 import tempfile
-import threading
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from http_server import LocalServer, QuietHandler, answering
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,7 +92,7 @@ def _served(pages: dict[str, str]) -> Iterator[tuple[str, list[str]]]:
     """The pages on an address of this machine, and the paths that are asked for."""
     asked: list[str] = []
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(QuietHandler):
         def do_GET(self) -> None:
             asked.append(self.path)
             content = pages.get(self.path)
@@ -101,15 +101,5 @@ def _served(pages: dict[str, str]) -> Iterator[tuple[str, list[str]]]:
             self.end_headers()
             self.wfile.write((content or "").encode())
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/", asked
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with answering(LocalServer(Handler)) as server:
+        yield f"{server.address}/", asked

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from served_bundle import LIFECYCLE, make_version, matrix_request, served_model, write_served_model
 from serving_process import ServingProcess
+from waiting import HANG, until
 
 from windtunnel.objects import open_store
 
@@ -79,15 +80,15 @@ class Canary:
         """What it says once it has acted on the last ServedModel."""
         return self._wait(lambda said: said["generation"] == self._generation)
 
-    def reach(self, state: str, seconds: float = 20.0) -> dict[str, Any]:
+    def reach(self, state: str) -> dict[str, Any]:
         """What it says of its challenger once that is in the state."""
         challenger: dict[str, Any] = self._wait(
-            lambda said: bool(said["challenger"]) and said["challenger"]["state"] == state, seconds
+            lambda said: bool(said["challenger"]) and said["challenger"]["state"] == state
         )["challenger"]
         return challenger
 
-    def _wait(self, good: Callable[[dict[str, Any]], bool], seconds: float = 20.0) -> dict[str, Any]:
-        deadline = time.monotonic() + seconds
+    def _wait(self, good: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        deadline = time.monotonic() + HANG
         while not good(said := self.said()):
             assert time.monotonic() < deadline, f"{said}\n{self.process.log}"
             time.sleep(0.02)
@@ -125,11 +126,7 @@ class Canary:
 
     def child(self) -> int:
         """Process id of the challenger; waits for it."""
-        deadline = time.monotonic() + 10
-        while not (children := children_of(self.process.process.pid)):
-            assert time.monotonic() < deadline, self.process.log
-            time.sleep(0.01)
-        (child,) = children
+        (child,) = until(lambda: children_of(self.process.process.pid), lambda: self.process.log)
         return child
 
     def signal_child(self, signum: signal.Signals) -> int:
@@ -165,12 +162,9 @@ def is_alive(pid: int) -> bool:
         return False
 
 
-def wait_for_end(pid: int, seconds: float = 10.0) -> None:
+def wait_for_end(pid: int) -> None:
     """Raises AssertionError when the process lives on."""
-    deadline = time.monotonic() + seconds
-    while is_alive(pid):
-        assert time.monotonic() < deadline, f"process {pid} lives on"
-        time.sleep(0.01)
+    until(lambda: not is_alive(pid), lambda: f"process {pid} lives on")
 
 
 @contextmanager
@@ -182,7 +176,7 @@ def callers(
     stop = threading.Event()
 
     def call(number: int) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=HANG)
         while not stop.is_set():
             data = json.dumps(body(number)).encode()
             number += threads

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import threading
-import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from waiting import HANG, until
 
 from windtunnel.serving.inputs import InputPlan
 from windtunnel.serving.memory import MIB, Room
@@ -59,7 +60,7 @@ class Loading:
     def __call__(self, lifecycle: str, wanted: ModelVersion) -> LoadedVersion:
         assert lifecycle == "demo"
         self.asked.append(wanted.version)
-        self.gate.wait(5)
+        self.gate.wait(HANG)
         failures = self._failures.get(f"v{wanted.version}")
         if failures:
             raise failures.pop(0)
@@ -79,10 +80,7 @@ class Told:
         return [(one["version"], one["state"]) for one in self.last]
 
     def wait_for(self, *states: tuple[str, str]) -> None:
-        deadline = time.monotonic() + 10
-        while self.states() != list(states):
-            assert time.monotonic() < deadline, self.last
-            time.sleep(0.005)
+        until(lambda: self.states() == list(states), lambda: self.last)
 
 
 AMPLE = Room(None, 0, lambda _: 0)
@@ -100,5 +98,5 @@ def warm(
     finally:
         load.gate.set()
         one.stop()
-        thread.join(5)
+        thread.join(HANG)
         assert not thread.is_alive()

@@ -4,25 +4,23 @@ from __future__ import annotations
 
 import json
 import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
+from http_server import LocalServer, QuietHandler, answering
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
 NAMESPACE = "windtunnel-stages"
 PODS = f"/api/v1/namespaces/{NAMESPACE}/pods"
 
 
-class PodServer(ThreadingHTTPServer):
+class PodServer(LocalServer):
     """What it has, and who asked for what."""
 
-    daemon_threads = True
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.pods: dict[str, dict[str, Any]] = {}
         """By uid."""
         self.page = 200
@@ -34,10 +32,6 @@ class PodServer(ThreadingHTTPServer):
         self.lists = 0
         self.closes = False
         """Whether a watch ends when there is nothing more to tell, instead of waiting."""
-
-    @property
-    def address(self) -> str:
-        return f"http://127.0.0.1:{self.server_port}"
 
     def put(self, *pods: dict[str, Any]) -> None:
         """Add pods, or change them."""
@@ -58,24 +52,12 @@ class PodServer(ThreadingHTTPServer):
             self.changed.notify_all()
 
 
-@contextmanager
-def pod_server() -> Iterator[PodServer]:
-    server = PodServer()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+def pod_server() -> AbstractContextManager[PodServer]:
+    return answering(PodServer())
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler):
     server: PodServer
-
-    def log_message(self, *_: Any) -> None:
-        """Quiet."""
 
     def do_GET(self) -> None:
         parts = urlsplit(self.path)

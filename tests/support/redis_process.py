@@ -12,6 +12,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 from serving_process import free_port
+from waiting import HANG
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,11 +35,11 @@ def redis_process(*options: str, port: int | None = None) -> Iterator[int]:
     finally:
         # It may have been stopped, which a plain end would wait behind.
         process.kill()
-        process.wait(10)
+        process.wait(HANG)
 
 
 def _wait(client: redis.Redis) -> None:
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + HANG
     while True:
         try:
             client.ping()

@@ -8,25 +8,22 @@ from __future__ import annotations
 import hashlib
 import re
 import threading
-from contextlib import contextmanager
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import parse_qs, unquote, urlsplit
 from xml.sax.saxutils import escape
 
+from http_server import LocalServer, QuietHandler, answering
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
 
-class S3Server(ThreadingHTTPServer):
+class S3Server(LocalServer):
     """`objects` by path (`/bucket/key`); every request is answered with `fault` while that is set."""
 
-    daemon_threads = True
-    request_queue_size = 128
-
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.objects: dict[str, bytes] = {}
         self.reads: list[str] = []
         """Paths of the objects that were read, in order."""
@@ -37,32 +34,20 @@ class S3Server(ThreadingHTTPServer):
     def environment(self) -> dict[str, str]:
         """AWS_* variables that lead here."""
         return {
-            "AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{self.server_port}",
+            "AWS_ENDPOINT_URL_S3": self.address,
             "AWS_ACCESS_KEY_ID": "test",
             "AWS_SECRET_ACCESS_KEY": "test-secret",
             "AWS_REGION": "us-east-1",
         }
 
 
-@contextmanager
-def s3_server() -> Iterator[S3Server]:
-    server = S3Server()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+def s3_server() -> AbstractContextManager[S3Server]:
+    return answering(S3Server())
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(QuietHandler):
     protocol_version = "HTTP/1.1"
     server: S3Server
-
-    def log_message(self, *_: Any) -> None:
-        """Quiet."""
 
     @property
     def _name(self) -> str:

@@ -14,10 +14,10 @@ import urllib.request
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
+from waiting import HANG
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-_START_SECONDS = 30.0
 
 
 def free_port() -> int:
@@ -83,7 +83,7 @@ class ServingProcess:
         """What it has written so far."""
         return self.log_path.read_text()
 
-    def wait_for(self, path: str, status: int = 200, seconds: float = _START_SECONDS) -> float:
+    def wait_for(self, path: str, status: int = 200, seconds: float = HANG) -> float:
         """Seconds until the path answers with that status."""
         started = time.monotonic()
         while time.monotonic() - started < seconds:
@@ -107,7 +107,7 @@ class ServingProcess:
 
     def _call(self, request: urllib.request.Request) -> tuple[int, Any]:
         try:
-            with urllib.request.urlopen(request, timeout=10) as response:
+            with urllib.request.urlopen(request, timeout=HANG) as response:
                 return response.status, _decoded(response.read())
         except urllib.error.HTTPError as error:
             with error:

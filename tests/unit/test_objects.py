@@ -112,7 +112,7 @@ def test_unsafe_keys_are_refused(any_store: ObjectStore, key: str) -> None:
         any_store.put(key, b"")
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(operations=OPERATIONS)
 def test_directory_and_s3_behave_as_a_dictionary(
     any_store: ObjectStore, operations: list[tuple[str, str, bytes]]

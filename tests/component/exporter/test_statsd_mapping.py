@@ -7,15 +7,15 @@ import http.client
 import socket
 import subprocess
 import sys
-import time
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
 from prometheus_client.parser import text_string_to_metric_families
 from promtool import lint
+from waiting import HANG, until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[3]
 MAPPING = ROOT / "charts/windtunnel/files/statsd-mapping.yaml"
 ENVIRONMENT = ROOT / "charts/windtunnel/templates/airflow/_env.tpl"
-SECONDS = 20.0
 
 
 def free_port(kind: socket.SocketKind) -> int:
@@ -47,7 +46,7 @@ class Exporter:
         self.web = web
 
     def page(self) -> str:
-        connection = http.client.HTTPConnection("127.0.0.1", self.web, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.web, timeout=HANG)
         with contextlib.closing(connection):
             connection.request("GET", "/metrics")
             return connection.getresponse().read().decode()
@@ -71,7 +70,7 @@ def exporter(program: str) -> Iterator[Exporter]:
     ]  # fmt: skip
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            _until(lambda: _answers(found))
+            until(lambda: _answers(found))
             yield found
         finally:
             process.terminate()
@@ -82,13 +81,6 @@ def _answers(exporter: Exporter) -> bool:
         return bool(exporter.page())
     except OSError:
         return False
-
-
-def _until(true: Any) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not true():
-        assert time.monotonic() < deadline, "it did not come"
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +122,7 @@ def sent(exporter: Exporter) -> dict[tuple[str, ...], float]:
     stats.timing("dagrun.flight_delay__train.first_task_scheduling_delay", timedelta(seconds=1), tags=run)
     # The last to be sent is the last to be shown.
     stats.gauge("dagbag_size", 4)
-    _until(lambda: ("airflow_dags",) in exporter.samples())
+    until(lambda: ("airflow_dags",) in exporter.samples())
     return exporter.samples()
 
 

@@ -147,8 +147,6 @@ def slicings(draw: st.DrawFn) -> list[tuple[int, int]]:
 
 @settings(
     max_examples=25,
-    deadline=None,
-    derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(rows=histories(), first=slicings(), second=slicings(), data=st.data())

@@ -95,8 +95,6 @@ def env(tmp_path_factory: pytest.TempPathFactory) -> Iterator[StageEnv]:
 
 @settings(
     max_examples=25,
-    deadline=None,
-    derandomize=True,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 @given(rows=st.dictionaries(st.tuples(keys, st.integers(0, 3)), values, max_size=8), after=st.integers(0, 40))

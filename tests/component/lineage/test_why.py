@@ -7,7 +7,6 @@ import json
 import re
 import shutil
 import sys
-import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -18,6 +17,7 @@ from redis_process import redis_process
 from served_bundle import served_model, tensor, write_served_model
 from serving_process import ServingProcess
 from synthetic_flights import DAYS, change, make_env, run_features, run_stage
+from waiting import until
 
 from windtunnel.cli import main
 from windtunnel.digests import canonical_json, digest
@@ -126,10 +126,7 @@ def ask(process: ServingProcess, env: StageEnv) -> tuple[str, str]:
 
 
 def wait_for(store: ObjectStore, *ids: str) -> None:
-    deadline = time.monotonic() + 30
-    while not all(find(store, one, NAME) for one in ids):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: all(find(store, one, NAME) for one in ids))
 
 
 @pytest.fixture

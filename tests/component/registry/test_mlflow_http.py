@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from http_server import LocalServer, QuietHandler, answering
 from memory_models import version
 from mlflow_server import mlflow_server
 from s3_server import s3_server
@@ -97,7 +96,7 @@ def test_other_addresses_are_refused(uri: str) -> None:
     assert "'se'" not in str(raised.value)  # no piece of a password
 
 
-class _Odd(BaseHTTPRequestHandler):
+class _Odd(QuietHandler):
     """Answers what `server.answer` says, and keeps what it was asked."""
 
     server: Any
@@ -110,19 +109,13 @@ class _Odd(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, *_: Any) -> None:
-        """Quiet."""
-
 
 @pytest.fixture
 def odd() -> Iterator[Any]:
-    server: Any = ThreadingHTTPServer(("127.0.0.1", 0), _Odd)
+    server: Any = LocalServer(_Odd)
     server.asked, server.answer = [], (200, json.dumps({"registered_model": {"name": NAME}}).encode())
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    yield server
-    server.shutdown()
-    server.server_close()
+    with answering(server):
+        yield server
 
 
 @pytest.mark.parametrize(

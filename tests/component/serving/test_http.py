@@ -7,11 +7,11 @@ import http.client
 import json
 import re
 import socket
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from served_bundle import FEATURES, answers, matrix_request, tensor
+from waiting import HANG, until
 
 if TYPE_CHECKING:
     from serving_process import ServingProcess
@@ -213,7 +213,7 @@ def test_unknown_names_and_methods(server: ServingProcess) -> None:
 @pytest.mark.parametrize("chunked", [False, True])
 def test_a_large_body_is_refused_and_not_kept(server: ServingProcess, chunked: bool) -> None:
     body = b" " * 10_000_000
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=HANG)
     sent = (body[i : i + 65536] for i in range(0, len(body), 65536)) if chunked else body
     connection.request("POST", "/v2/models/flight_delay/infer", sent, encode_chunked=chunked,
                        headers={"Transfer-Encoding": "chunked"} if chunked else {})  # fmt: skip
@@ -228,22 +228,19 @@ def test_a_caller_that_hangs_up_is_no_fault_of_the_server(server: ServingProcess
         connection.sendall(
             b"POST /v2/models/flight_delay/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\n{"
         )
-    deadline = time.monotonic() + 5
-    while 'requests_total{code="499"' not in server.get("/metrics")[1]:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: 'requests_total{code="499"' in server.get("/metrics")[1])
 
 
 @pytest.mark.parametrize("target", ["*", "/v2/models/%ff", "/v2/models/..%2f..%2fetc", "//v2", "/%00"])
 def test_nothing_is_found_at_odd_paths(server: ServingProcess, target: str) -> None:
-    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as connection:
+    with socket.create_connection(("127.0.0.1", server.port), timeout=HANG) as connection:
         connection.sendall(f"OPTIONS {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         assert connection.recv(100).startswith((b"HTTP/1.1 404", b"HTTP/1.1 405"))
 
 
 @pytest.mark.parametrize("chunked", [False, True])
 def test_compressed_bodies_are_refused(server: ServingProcess, chunked: bool) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=HANG)
     body = gzip.compress(json.dumps(matrix_request(ROW)).encode())
     connection.request("POST", "/v2/models/flight_delay/infer", iter([body]) if chunked else body,
                        headers={"Content-Encoding": "gzip"}, encode_chunked=chunked)  # fmt: skip
@@ -258,7 +255,7 @@ def test_405_says_what_is_allowed(server: ServingProcess) -> None:
         ("POST", "/v2/models/flight_delay", "GET, HEAD"),
         ("DELETE", "/metrics", "GET, HEAD"),
     ):
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=HANG)
         connection.request(method, path, b"x" * 1_000_000)
         response = connection.getresponse()
         assert (response.status, response.headers["allow"]) == (405, allowed)
@@ -266,7 +263,7 @@ def test_405_says_what_is_allowed(server: ServingProcess) -> None:
 
 
 def test_head_answers_as_get_without_a_body(server: ServingProcess) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=HANG)
     for path in ("/v2", "/v2/health/ready", "/v2/models/flight_delay", "/metrics"):
         connection.request("HEAD", path)
         response = connection.getresponse()

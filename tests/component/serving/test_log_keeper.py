@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from waiting import HANG
 
 from windtunnel.objects import ObjectStore, open_store
 from windtunnel.prediction_log.reading import find, read
@@ -78,8 +79,8 @@ class World:
     def metric(self, name: str, **labels: str) -> float:
         return self.metrics.registry.get_sample_value(f"windtunnel_serving_log_{name}", labels) or 0.0
 
-    async def until(self, good: Callable[[], bool], seconds: float = 20.0) -> None:
-        deadline = time.monotonic() + seconds
+    async def until(self, good: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + HANG
         while not good():
             assert time.monotonic() < deadline
             await asyncio.sleep(0.01)
@@ -115,7 +116,7 @@ def test_predictions_at_an_hours_edge_lie_in_their_own_hour(place: str) -> None:
             record(
                 world.log, question(NOON - step if number % 3 else NOON, number), two if number % 2 else ONE
             )
-        await world.log.close(20)
+        await world.log.close(HANG)
         assert world.metric("rows_total") == 100
         folders = {key.rpartition("/")[0]: key for key in keys(world.store)}
         assert set(folders) == {f"{LIFECYCLE}/predictions/2026-11-24/{hour}" for hour in ("11", "12")}
@@ -140,7 +141,7 @@ def test_entities_are_logged_with_their_types(place: str) -> None:
         several: dict[str, Any] = {"carrier": ["UA", "", long], "route_id": [2**63 - 1, -(2**63), 0]}
         record(world.log, question(NOON, 1, several), keyed, rows=3)
         record(world.log, question(NOON, 2), keyed)
-        await world.log.close(20)
+        await world.log.close(HANG)
         found = [row.entities for row in find(world.store, question(NOON, 1).id, LIFECYCLE)]
         assert found[:2] == [
             {"carrier": "UA", "route_id": 2**63 - 1},
@@ -171,7 +172,7 @@ def test_what_no_file_can_hold_takes_nothing_else_with_it(place: str) -> None:
         strange: Any = [object()]
         world.log.record(ONE, question(NOON, 4), narrow, strange, "champion", 0.001)
         record(world.log, question(NOON, 5))
-        await world.log.close(20)
+        await world.log.close(HANG)
         assert world.metric("rows_total") == 3
         assert world.metric("drops_total", reason="unfit") == 3
         assert world.metric("writer_restarts_total") == 0
@@ -198,7 +199,7 @@ def test_the_buffer_holds_its_bound_whatever_comes(place: str) -> None:
         for number in range(20):
             record(world.log, question(NOON, number, {"carrier": ["x" * 1000] * 100}), keyed, rows=100)
         assert 0.8 * MIB < world.metric("buffered_bytes") <= MIB
-        await world.log.close(20)
+        await world.log.close(HANG)
         dropped = world.metric("drops_total", reason="buffer_full") - 20_000
         assert world.metric("rows_total") == 2000 - dropped
         assert world.metric("drops_total", reason="unfit") == 0
@@ -223,7 +224,7 @@ def test_a_writer_that_stands_still_fills_the_buffer_and_no_more(place: str) -> 
         assert world.metric("buffered_bytes") <= MIB
         await asyncio.sleep(0.5)
         os.kill(writer, signal.SIGCONT)
-        await world.log.close(20)
+        await world.log.close(HANG)
         assert world.metric("rows_total") + dropped == 20_000
         assert world.metric("drops_total", reason="shutdown") == 0
 
@@ -248,7 +249,7 @@ def test_a_writer_that_is_silent_for_too_long_is_replaced(
             await world.until(lambda: world.keeper._link is None)
         await world.until(lambda: world.metric("rows_total") == 2)
         assert world.metric("writer_restarts_total") == 1
-        await world.log.close(20)
+        await world.log.close(HANG)
 
     run(act)
 
@@ -316,7 +317,7 @@ def test_a_writer_is_started_at_once_for_the_end(place: str, monkeypatch: pytest
         os.kill(world.keeper._link._process.pid, signal.SIGKILL)
         await world.until(lambda: world.keeper._link is None)
         record(world.log, question(NOON, 1))
-        await world.log.close(20)
+        await world.log.close(HANG)
         assert world.metric("rows_total") == 2
 
     run(act)
@@ -330,7 +331,7 @@ def test_no_thread_and_no_process_is_left(place: str) -> None:
         await world.until(lambda: world.keeper._link is not None)
         assert world.keeper._link is not None
         process = world.keeper._link._process
-        await world.log.close(20)
+        await world.log.close(HANG)
         assert process.returncode == 0
 
     run(act)

@@ -12,6 +12,7 @@ import pytest
 from binary_request import send
 from jsonschema import Draft202012Validator
 from served_bundle import FEATURES, matrix_request, tensor
+from waiting import HANG
 
 if TYPE_CHECKING:
     from serving_process import ServingProcess
@@ -54,7 +55,7 @@ def target(document: dict[str, Any], path: str) -> str:
 def test_every_path_answers_as_described(server: ServingProcess, document: dict[str, Any]) -> None:
     assert {path for path, _, _ in operations(document)} >= {"/v2", "/metrics", INFER, "/v2/health/ready"}
     for path, method, operation in operations(document):
-        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=HANG)
         body = json.dumps(matrix_request(ROW)) if method == "post" else None
         connection.request(method.upper(), target(document, path), body)
         response = connection.getresponse()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from served_bundle import answers, make_version, matrix_request, served_model, write_served_model
 from serving_process import ServingProcess
+from waiting import HANG, until
 
 from windtunnel.objects import ObjectStore, open_store
 
@@ -41,11 +42,8 @@ class Served:
 
     def wait_for_generation(self) -> dict[str, Any]:
         """What the process says of itself once it has acted on the last promotion."""
-        deadline = time.monotonic() + 15
-        while (said := self.parameters())["generation"] != self.generation:
-            assert time.monotonic() < deadline, self.process.log
-            time.sleep(0.02)
-        return said
+        until(lambda: self.parameters()["generation"] == self.generation, lambda: self.process.log)
+        return self.parameters()
 
     def version(self) -> tuple[int, str]:
         status, answer = self.process.infer(matrix_request(ROW))
@@ -72,10 +70,11 @@ def test_a_promotion_drops_no_request_and_answers_change_once(served: Served) ->
     threads = [threading.Thread(target=ask) for _ in range(4)]
     for thread in threads:
         thread.start()
-    time.sleep(0.3)
+    until(lambda: len(seen) > 20)
     served.promote(make_version(served.store, "2", 0.5))
     said = served.wait_for_generation()
-    time.sleep(0.3)
+    settled = len(seen)
+    until(lambda: len(seen) > settled + 20)
     stop.set()
     for thread in threads:
         thread.join()
@@ -86,7 +85,8 @@ def test_a_promotion_drops_no_request_and_answers_change_once(served: Served) ->
         expected = answers([ROW], weights[answer["model_version"]])
         assert answer["outputs"][0]["data"] == pytest.approx(expected, abs=1e-6)
     assert seen[0][1]["model_version"] == "1"
-    assert seen[-1][1]["model_version"] == "2"
+    # those that were under way when it changed may be told of late
+    assert {answer["model_version"] for _, answer in seen[settled + len(threads) :]} == {"2"}
 
 
 def test_a_tampered_bundle_is_never_served(served: Served) -> None:
@@ -149,7 +149,7 @@ def test_before_the_first_load_it_says_that_it_is_not_ready(tmp_path: Path) -> N
 def test_on_sigterm_it_stops_being_ready_answers_on_and_ends_well(served: Served) -> None:
     process = served.process
     process.process.send_signal(signal.SIGTERM)
-    process.wait_for("/v2/health/ready", status=503, seconds=2)
+    process.wait_for("/v2/health/ready", status=503)
     assert served.version() == (200, "1")
-    assert process.process.wait(10) == 0
+    assert process.process.wait(HANG) == 0
     assert "ended" in process.log

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from served_bundle import answers, make_version, matrix_request, served_model, write_served_model
 from serving_process import ServingProcess
+from waiting import HANG, until
 
 from windtunnel.objects import ObjectStore, open_store
 
@@ -56,7 +57,7 @@ class Served:
 
     def wait_for(self, champion: str, **warm: str) -> dict[str, Any]:
         """What it says of itself once that champion serves and the warm versions are in those states."""
-        deadline = time.monotonic() + 15
+        deadline = time.monotonic() + HANG
         while True:
             said = self.parameters()
             states = {f"v{one['version']}": one["state"] for one in said["warm"]}
@@ -154,8 +155,6 @@ def test_none_is_kept_where_the_spec_says_none(served: Served) -> None:
     served.wait_for("2")
     served.lose(served.versions["1"])
     served.seat("1", "2", "1", keep_warm=0)
-    deadline = time.monotonic() + 15
-    while (said := served.parameters())["failure"] is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+    until(lambda: served.parameters()["failure"])
+    said = served.parameters()
     assert (said["failure"]["version"], said["champion"]) == ("1", "2")

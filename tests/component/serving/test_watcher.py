@@ -6,10 +6,11 @@ import json
 import threading
 from collections import deque
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from http_server import LocalServer, QuietHandler, answering
+from waiting import HANG
 
 from windtunnel.errors import ConflictError, NotFoundError, PermanentError, TemporaryError
 from windtunnel.kube import KubernetesApi, object_path
@@ -35,7 +36,7 @@ class ApiServer:
         self.tokens: list[str | None] = []
         script, requests, tokens = self.script, self.requests, self.tokens
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(QuietHandler):
             def do_GET(self) -> None:
                 requests.append((self.command, self.path))
                 tokens.append(self.headers["Authorization"])
@@ -47,22 +48,15 @@ class ApiServer:
 
             do_PATCH = do_PUT = do_GET
 
-            def log_message(self, *_: Any) -> None:
-                """Keep the test's output clean."""
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.api = KubernetesApi("127.0.0.1", self.http.server_port, None, "ns", token="secret", timeout=5)
+        self.http = LocalServer(Handler)
+        self.api = KubernetesApi("127.0.0.1", self.http.server_port, None, "ns", token="secret", timeout=HANG)
 
 
 @pytest.fixture
 def server() -> Iterator[ApiServer]:
     server = ApiServer()
-    thread = threading.Thread(target=server.http.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    yield server
-    server.http.shutdown()
-    thread.join()
-    server.http.server_close()
+    with answering(server.http):
+        yield server
 
 
 def follow(server: ApiServer, count: int) -> tuple[list[int], list[bool]]:

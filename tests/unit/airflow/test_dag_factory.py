@@ -232,10 +232,13 @@ def test_airflow_can_store_the_dags(lifecycles: Path, schedule: str | None) -> N
 
 def test_parsing_a_lifecycle_is_cheap(lifecycles: Path, dags: dict[str, DAG]) -> None:
     assert dags
-    started = time.process_time()
-    lifecycle_dags(lifecycles)
-    # 10-15 ms of CPU; a heavy import or a look at a provider would cost hundreds.
-    assert time.process_time() - started < 0.15
+    spent = []
+    for _ in range(5):
+        started = time.process_time()
+        lifecycle_dags(lifecycles)
+        spent.append(time.process_time() - started)
+    # 10-15 ms of CPU; a look at a provider would cost hundreds. The least counts: a busy machine adds to it.
+    assert min(spent) < 0.15
 
 
 def test_the_example_lifecycle_has_its_dags() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from waiting import HANG
 
 from windtunnel.airflow import task_log
 from windtunnel.airflow.task_log import RemoteTaskLog, TaskLogUploader
@@ -40,7 +41,7 @@ def log_file(tmp_path: Path) -> Path:
 
 
 def eventually(store: ObjectStore, expected: bytes) -> None:
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + HANG
     while True:
         try:
             if store.get(f"logs/{LOG}") == expected:
@@ -91,11 +92,11 @@ def test_a_store_that_hangs_holds_up_nobody(
     monkeypatch.setattr(task_log, "LAST_WAIT", 0.3)
     remote = RemoteTaskLog({"AIRFLOW__LOGGING__BASE_LOG_FOLDER": str(tmp_path / "logs")})
     release = threading.Event()
-    remote._uploader = TaskLogUploader(lambda: release.wait(30) and None, tmp_path / "logs")  # type: ignore[arg-type, return-value]
+    remote._uploader = TaskLogUploader(lambda: release.wait(2 * HANG) and None, tmp_path / "logs")  # type: ignore[arg-type, return-value]
     log_file.write_bytes(b"x")
     started = time.monotonic()
     remote.upload(LOG)
-    assert time.monotonic() - started < 10
+    assert time.monotonic() - started < HANG
     release.set()
 
 

@@ -6,12 +6,12 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from airflow_server import PASSWORD, USERNAME, FakeAirflow, fake_airflow, task
+from waiting import HANG, until
 
 from windtunnel.cli import follow
 
@@ -206,12 +206,9 @@ def test_ctrl_c_leaves_the_run_alone_and_says_where_it_is(windtunnel: Shell, air
         stderr=subprocess.STDOUT,
         text=True,
     )
-    deadline = time.monotonic() + 30
-    while not any(call.endswith("/taskInstances") for call in airflow.asked):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    until(lambda: any(call.endswith("/taskInstances") for call in airflow.asked))
     process.send_signal(signal.SIGINT)
-    output, _ = process.communicate(timeout=30)
+    output, _ = process.communicate(timeout=HANG)
     assert process.returncode == 130
     assert "the run goes on in Airflow" in output
     assert f"look at it: {airflow.url}/dags/wind__features/runs/manual__" in output

@@ -6,11 +6,11 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from waiting import HANG, until
 
 from windtunnel.errors import DataError
 from windtunnel.local.home import Home
@@ -145,12 +145,9 @@ def test_a_run_that_is_ended_from_outside_leaves_no_process_behind(
         stderr=subprocess.DEVNULL,
     )
     logs = Path(".windtunnel/logs")
-    deadline = time.monotonic() + 30
-    while not (found := [text for log in logs.rglob("*.log") if (text := log.read_text())]):
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    found = until(lambda: [text for log in logs.rglob("*.log") if (text := log.read_text())])
     process.send_signal(number)
-    assert process.wait(30) == 130
+    assert process.wait(HANG) == 130
     assert not Path("/proc", found[0].strip()).exists()
 
 

@@ -6,18 +6,20 @@ import socket
 import threading
 import time
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
 import pytest
+from http_server import QuietHandler, answering
+from waiting import HANG
 
-from windtunnel.controller.scrape import SECONDS, Scraper
+from windtunnel.controller.scrape import Scraper
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-class Metrics(BaseHTTPRequestHandler):
+class Metrics(QuietHandler):
     """What a pod at 127.0.0.N answers is in `answers`; all else is 404."""
 
     answers: dict[str, bytes]
@@ -29,9 +31,6 @@ class Metrics(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body or b"")
 
-    def log_message(self, *_: object) -> None:
-        """Quiet."""
-
 
 @contextmanager
 def pods(**answers: bytes) -> Iterator[int]:
@@ -39,13 +38,8 @@ def pods(**answers: bytes) -> Iterator[int]:
     handler = type(
         "Handler", (Metrics,), {"answers": {f"127.0.0.{name[1:]}": body for name, body in answers.items()}}
     )
-    server = ThreadingHTTPServer(("0.0.0.0", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    try:
-        yield server.server_address[1]
-    finally:
-        server.shutdown()
-        server.server_close()
+    with answering(ThreadingHTTPServer(("0.0.0.0", 0), handler)) as server:
+        yield server.server_port
 
 
 @contextmanager
@@ -78,7 +72,7 @@ def drip(connection: socket.socket) -> None:
 
 
 def hang(connection: socket.socket) -> None:
-    time.sleep(10)
+    time.sleep(10 * HANG)
     connection.close()
 
 
@@ -112,7 +106,7 @@ def test_a_pod_that_would_take_for_ever_is_left_out_in_time(behave: Callable[[so
     with listener(behave) as port:
         started = time.monotonic()
         assert Scraper(port).scrape({"bad": "127.0.0.1"}) == {}
-        assert time.monotonic() - started < 10 * SECONDS
+        assert time.monotonic() - started < HANG
 
 
 def test_hanging_pods_hold_up_no_later_look_at_the_others() -> None:
@@ -122,4 +116,4 @@ def test_hanging_pods_hold_up_no_later_look_at_the_others() -> None:
         for _ in range(3):
             started = time.monotonic()
             assert scraper.scrape({f"pod-{number}": "127.0.0.1" for number in range(100)}) == {}
-            assert time.monotonic() - started < 10 * SECONDS
+            assert time.monotonic() - started < HANG

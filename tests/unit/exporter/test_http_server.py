@@ -16,6 +16,7 @@ import pytest
 from api_server import api_server
 from faulty_store import FaultyStore
 from recorded import put_record, served_model, stage_record
+from waiting import HANG
 
 from windtunnel.errors import PermanentError
 from windtunnel.exporter.config import LONGEST_REFRESH, REFRESH, ExporterConfig
@@ -55,7 +56,7 @@ def server(clock: Clock) -> Iterator[MetricsServer]:
 
 
 def ask(port: int, path: str, method: str = "GET", **headers: str) -> tuple[int, dict[str, str], bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=HANG)
     try:
         connection.request(method, path, headers=headers)
         answer = connection.getresponse()
@@ -136,7 +137,7 @@ def test_the_process_shows_what_is_there_and_ends_when_asked(tmp_path: Path) -> 
                 text = ask(port, "/metrics")[2].decode()
             assert re.search(r'windtunnel_stage_runs_total\{.*outcome="success".*\} 1\.0', text)
             process.send_signal(signal.SIGTERM)
-            assert process.wait(30) == 0
+            assert process.wait(HANG) == 0
         finally:
             process.kill()
     assert store.exists("shop/exporter/totals.json")

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from waiting import HANG, until
 
-from windtunnel.local.process import GRACE_SECONDS, KEPT_LINES, Ended, run_child
+from windtunnel.local.process import KEPT_LINES, Ended, run_child
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,10 +41,7 @@ def is_alive(pid: int) -> bool:
 
 
 def wait_until_gone(pid: int) -> bool:
-    deadline = time.monotonic() + 5
-    while is_alive(pid) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    return not is_alive(pid)
+    return until(lambda: not is_alive(pid))
 
 
 def test_lines_come_as_they_are_written_and_are_kept_in_a_file(tmp_path: Path) -> None:
@@ -62,11 +60,11 @@ def test_the_exit_code_and_the_signal_are_told(tmp_path: Path) -> None:
 
 
 def test_a_grandchild_that_keeps_the_pipe_does_not_hold_the_run(tmp_path: Path) -> None:
-    sleeper = "[sys.executable, '-c', 'import time; time.sleep(60)']"
+    sleeper = f"[sys.executable, '-c', 'import time; time.sleep({2 * HANG})']"
     code = f"import subprocess, sys; print(subprocess.Popen({sleeper}).pid)"
     before = time.monotonic()
     ended = run(code, tmp_path)
-    assert time.monotonic() - before < 10
+    assert time.monotonic() - before < HANG
     assert wait_until_gone(int(ended.lines[0]))
 
 
@@ -93,10 +91,13 @@ def test_an_interruption_ends_the_whole_group(tmp_path: Path) -> None:
     assert all(wait_until_gone(pid) for pid in pids)
 
 
-def test_a_second_interruption_does_not_spare_a_child_that_ignores_the_first(tmp_path: Path) -> None:
+def test_a_second_interruption_does_not_spare_a_child_that_ignores_the_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("windtunnel.local.process.GRACE_SECONDS", 2 * HANG)
     code = (
         "import os, signal, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(os.getpid())\n"
-        "time.sleep(60)"
+        f"time.sleep({2 * HANG})"
     )
     pids: list[int] = []
 
@@ -108,7 +109,7 @@ def test_a_second_interruption_does_not_spare_a_child_that_ignores_the_first(tmp
     before = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
         run(code, tmp_path, on_line=interrupt)
-    assert time.monotonic() - before < GRACE_SECONDS
+    assert time.monotonic() - before < HANG
     assert wait_until_gone(pids[0])
 
 

@@ -303,7 +303,7 @@ def moved(measure: Measure, hours: float) -> Measure:
     return replace(measure, window=span, run_id=f"{measure.run_id}+{hours}", made=measure.made + by)
 
 
-PROPERTY = settings(max_examples=60, deadline=None)
+PROPERTY = settings(max_examples=60)
 KINDS = st.text("bg-", min_size=1, max_size=30)
 RULES = st.builds(
     Retrain,

@@ -209,7 +209,7 @@ def _spoiled(draw: st.DrawFn, value: Any) -> Any:
 
 
 @given(st.data())
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 def test_documents_of_another_form_cost_their_section_at_most(past: Subject, data: st.DataObject) -> None:
     def spoil(documents: tuple[dict[str, Any], ...]) -> tuple[dict[str, Any], ...]:
         found = [_spoiled(data.draw, document) for document in documents[-2:]]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from http_server import LocalServer, QuietHandler, answering
+from waiting import HANG
 
 from windtunnel.errors import ConflictError, DataError, PermanentError, TemporaryError
 from windtunnel.kube import MERGE, KubernetesApi
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 COLLECTION = "/apis/windtunnel.dev/v1alpha1/namespaces/release/servedmodels"
 
 
-class ApiServer(BaseHTTPRequestHandler):
+class ApiServer(QuietHandler):
     """As much of an API server as ServedModels need: optimistic concurrency and merge patches."""
 
     objects: dict[str, dict[str, Any]]
@@ -74,9 +75,6 @@ class ApiServer(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(data)
 
-    def log_message(self, *_: Any) -> None:
-        """Quiet."""
-
 
 def _merge(old: Any, new: Any) -> Any:
     """RFC 7386."""
@@ -89,11 +87,8 @@ def _merge(old: Any, new: Any) -> Any:
 @pytest.fixture
 def api() -> Iterator[KubernetesApi]:
     handler = type("Handler", (ApiServer,), {"objects": {}})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield KubernetesApi("127.0.0.1", server.server_address[1], tls=None, namespace="stages", timeout=5)
-    server.shutdown()
-    server.server_close()
+    with answering(LocalServer(handler)) as server:
+        yield KubernetesApi("127.0.0.1", server.server_port, tls=None, namespace="stages", timeout=HANG)
 
 
 @pytest.fixture(params=["directory", "kubernetes"])

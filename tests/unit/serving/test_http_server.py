@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from waiting import HANG
 
 from windtunnel.serving.http_body import HttpError, Limits
 from windtunnel.serving.http_connection import CALLER_GONE
@@ -101,7 +102,7 @@ async def until(good: Callable[[], bool]) -> None:
 
 
 def run(test: Coroutine[None, None, None]) -> None:
-    asyncio.run(asyncio.wait_for(test, 20))
+    asyncio.run(asyncio.wait_for(test, HANG))
 
 
 def with_body(body: bytes, *, path: bytes = b"/echo", headers: bytes = b"") -> bytes:

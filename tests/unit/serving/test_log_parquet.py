@@ -112,7 +112,7 @@ def _moment(microseconds: int) -> datetime:
     return datetime.fromtimestamp(0, UTC) + timedelta(microseconds=microseconds)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(chunks())
 def test_every_reader_reads_what_was_recorded(chunk: Chunk) -> None:
     encoded = bytearray()

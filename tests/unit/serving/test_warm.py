@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from loading import Loading, Told, loaded, version, warm
+from waiting import until
 
 from windtunnel.errors import IntegrityError, StoreError
 from windtunnel.serving.memory import MIB, Room
@@ -63,8 +64,7 @@ def test_one_that_comes_back_from_the_seat_while_it_is_loaded_is_held_once() -> 
     left = loaded(version("1"))
     with warm(load, told) as held:
         held.want("demo", [version("1")])
-        while not load.asked:
-            time.sleep(0.001)
+        until(lambda: load.asked)
         held.want("demo", [version("1")], left)
         load.gate.set()
         time.sleep(0.05)
@@ -75,10 +75,7 @@ def test_a_store_that_is_away_is_asked_again() -> None:
     load, told = Loading(v1=[StoreError("away")]), Told()
     with warm(load, told) as held:
         held.want("demo", [version("1")])
-        deadline = time.monotonic() + 10
-        while not (told.last and told.last[0]["message"]):
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
+        until(lambda: told.last and told.last[0]["message"])
         assert told.last[0]["state"] == "Loading"
         assert "away" in told.last[0]["message"]
         told.wait_for(("1", "Ready"))

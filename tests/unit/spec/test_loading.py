@@ -122,7 +122,7 @@ def test_anything_but_a_lifecycle_is_refused_in_words(lifecycle_directory: Path,
         load_lifecycle(lifecycle_directory)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_no_damage_to_the_file_escapes_as_another_error(
     lifecycle_directory: Path, data: st.DataObject

@@ -8,11 +8,11 @@ import signal
 import subprocess
 import sys
 import textwrap
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import HANG
 
 SOURCE = Path(__file__).parents[3] / "platform" / "src"
 
@@ -55,7 +55,7 @@ class Process:
     def run(self, code: str, request: str | None = None) -> tuple[int, str, dict[str, Any]]:
         """Exit code, output, result."""
         process = self.start(code, request)
-        output, _ = process.communicate(timeout=30)
+        output, _ = process.communicate(timeout=HANG)
         return process.returncode, output, json.loads(self.result.read_text())
 
 
@@ -139,21 +139,19 @@ def test_a_bad_lifecycle_is_refused_by_line(process: Process, lifecycle_director
 @pytest.mark.parametrize(
     "waiting",
     [
-        "time.sleep(60)",
+        "time.sleep(600)",
         "[time.sleep(0.001) for _ in iter(int, 1)]",
         # Swallows the exception, as a careless user's code may.
-        "\n    while True:\n        try: time.sleep(60)\n        except BaseException: pass",
+        "\n    while True:\n        try: time.sleep(600)\n        except BaseException: pass",
         # Native code that does not return, so that no Python handler runs in the main thread.
-        "__import__('ctypes').CDLL(None).sleep(60)",
+        "__import__('ctypes').CDLL(None).sleep(600)",
     ],
     ids=["sleep", "loop", "swallow", "native"],
 )
-def test_sigterm_ends_it_within_five_seconds(process: Process, waiting: str) -> None:
+def test_sigterm_ends_it_whatever_it_does(process: Process, waiting: str) -> None:
     started = process.start(f"import time\ndef run(request, env):\n    env.log.info('begun')\n    {waiting}")
     assert started.stdout
     assert "begun" in started.stdout.readline()
-    before = time.monotonic()
     started.send_signal(signal.SIGTERM)
-    assert started.wait(timeout=10) == 143
-    assert time.monotonic() - before < 5
+    assert started.wait(timeout=HANG) == 143
     started.stdout.close()

@@ -74,7 +74,7 @@ def test_fifty_columns_by_the_hour_of_the_week_make_less_than_half_a_megabyte() 
 
 
 @given(st.lists(st.floats(allow_nan=True, allow_infinity=True), max_size=60))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_any_numbers_make_a_profile_and_every_row_is_counted_once(values: list[float]) -> None:
     column = pl.Series("x", values, dtype=pl.Float64)
     profile = profile_frame(pl.DataFrame([column])).columns["x"]

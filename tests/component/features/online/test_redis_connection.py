@@ -24,6 +24,7 @@ from cutting_proxy import CuttingProxy
 from fake_redis import fake_redis
 from redis_process import redis_process
 from serving_process import free_port
+from waiting import HANG
 
 from windtunnel.errors import DataError, StoreError
 from windtunnel.features.online.redis_address import RedisAddress
@@ -185,7 +186,7 @@ def test_an_answer_too_late_is_not_the_next_reads(proxy: CuttingProxy, run: Run)
         started = time.monotonic()
         with pytest.raises(StoreError, match=r"nothing within 1.5 s.*send the feature vector"):
             await client.ask(asked(1), 1)
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < HANG
         proxy.stalled.clear()
         assert await asyncio.gather(*(outcome(client, number) for number in range(2, 20))) == [True] * 18
         await client.close()
@@ -233,7 +234,7 @@ def test_nobody_there_and_then_somebody(run: Run) -> None:
         for _ in range(4):
             with pytest.raises(StoreError, match="the online store did not answer: Connect"):
                 await client.ask(asked(0), 1)
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < HANG
         async with fake_redis(lambda _: b"*1\r\n$3\r\nyes\r\n", port=at):
             assert await client.ask(asked(0), 1) == [[b"yes"]]
             await client.close()
@@ -249,7 +250,7 @@ def test_a_store_behind_a_black_hole(proxy: CuttingProxy, run: Run) -> None:
         answers = await asyncio.gather(
             *(client.ask(asked(number), 1) for number in range(100)), return_exceptions=True
         )
-        assert time.monotonic() - started < 10
+        assert time.monotonic() - started < HANG
         assert all(isinstance(one, StoreError) and "did not answer" in str(one) for one in answers)
         assert proxy.connections == 1  # all wait for one try
         await client.close()

@@ -314,7 +314,7 @@ BATCH = st.lists(st.tuples(st.integers(0, 5), MOMENTS), min_size=1, max_size=12)
 
 
 @given(batches=st.lists(BATCH, min_size=1, max_size=5))
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_whatever_the_order_the_newest_is_kept_to_the_nanosecond(
     server: redis.Redis, port: int, batches: list[list[tuple[int, int]]]
 ) -> None:
@@ -401,11 +401,11 @@ def left(client: redis.Redis) -> int:
 def test_a_hash_goes_after_the_longest_ttl_of_its_views(server: redis.Redis, port: int) -> None:
     row = rows([1], NOON, [1.0])
     write(port, view(name="short", ttl=timedelta(hours=1)), row)
-    assert DAY - 5 <= left(server) <= DAY
+    assert DAY - 60 <= left(server) <= DAY
     write(port, view(name="long", ttl=timedelta(days=5, seconds=0.5)), row)
-    assert 5 * DAY - 4 <= left(server) <= 5 * DAY + 1
+    assert 5 * DAY - 60 <= left(server) <= 5 * DAY + 1
     write(port, view(name="middle", ttl=timedelta(days=2)), row)
-    assert left(server) >= 5 * DAY - 4
+    assert left(server) >= 5 * DAY - 60
     write(port, view(name="ever"), row)
     assert left(server) == -1
     write(port, view(name="long", ttl=timedelta(days=5)), row)
@@ -423,14 +423,14 @@ def test_a_row_that_is_skipped_keeps_nothing_alive(server: redis.Redis, port: in
 
 def test_a_row_ahead_of_the_clock_lives_longer_by_that(server: redis.Redis, port: int) -> None:
     write(port, view(ttl=timedelta(days=2)), rows([1], datetime.now(UTC) + timedelta(days=1), [1.0]))
-    assert 3 * DAY - 5 <= left(server) <= 3 * DAY + 1
+    assert 3 * DAY - 60 <= left(server) <= 3 * DAY + 1
 
 
 def test_a_configured_expiry_takes_the_place_of_the_rule(server: redis.Redis, port: int) -> None:
-    write(port, view(), rows([1], NOON, [1.0]), key_ttl_seconds=100)
-    assert 95 <= left(server) <= 100
-    write(port, view(ttl=timedelta(days=3)), rows([1], NOON, [1.0]), key_ttl_seconds=50)
-    assert 45 <= left(server) <= 50
+    write(port, view(), rows([1], NOON, [1.0]), key_ttl_seconds=1_000)
+    assert 940 <= left(server) <= 1_000
+    write(port, view(ttl=timedelta(days=3)), rows([1], NOON, [1.0]), key_ttl_seconds=100)
+    assert 40 <= left(server) <= 100
 
 
 # -- sizes -----------------------------------------------------------------------------------------
@@ -571,7 +571,7 @@ def test_a_server_that_cannot_write_to_its_disk(tmp_path: Path) -> None:
 
 def _save(client: redis.Redis, ends: str) -> None:
     client.bgsave()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while client.info("persistence")["rdb_last_bgsave_status"] != ends:
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -16,7 +16,7 @@ from feast.protos.feast.types.EntityKey_pb2 import EntityKey
 from feast.protos.feast.types.Value_pb2 import Value
 from feast.type_map import feast_value_type_to_python_type, python_values_to_proto_values
 from google.protobuf.timestamp_pb2 import Timestamp
-from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from windtunnel.errors import DataError
@@ -29,7 +29,7 @@ from windtunnel.features.online.value_encoding import (
     event_nanos,
 )
 
-MANY = settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+MANY = settings(max_examples=120)
 INT32 = st.integers(-(2**31), 2**31 - 1)
 # With nulls in the column the SDK reads integers as floats, and loses those above 2**53.
 INT64 = st.integers(-(2**53), 2**53)
@@ -122,7 +122,7 @@ def test_a_list_is_what_the_sdk_writes(kind: str, as_list: Any, data: st.DataObj
 
 @pytest.mark.parametrize("kind", ITEMS)
 @given(data=st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_set_is_what_the_sdk_writes(kind: str, data: st.DataObject) -> None:
     arrow, value = ITEMS[kind]
     # A set of Python's keeps several NaN, in any order.

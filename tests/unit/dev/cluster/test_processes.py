@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import signal
-import time
 from typing import TYPE_CHECKING
 
 import processes
@@ -9,6 +8,7 @@ import pytest
 from components import environment_for
 from errors import ClusterError
 from layout import Layout, locked
+from waiting import until
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -18,10 +18,7 @@ def test_a_component_is_found_again_by_what_it_carries_and_ends(tmp_path: Path) 
     started = processes.start(tmp_path, "sleeper", "abc", ["sleep", "60"], {"PATH": "/usr/bin:/bin"})
     try:
         # The kernel shows a process's environment a moment after Popen returns.
-        deadline = time.monotonic() + 2
-        while processes.find(tmp_path) != [started] and time.monotonic() < deadline:
-            time.sleep(0.01)
-        assert processes.find(tmp_path) == [started]
+        until(lambda: processes.find(tmp_path) == [started])
         assert processes.find(tmp_path / "other") == []
     finally:
         processes.end([started], 5)
