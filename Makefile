@@ -53,7 +53,7 @@ component: venv ## The parts on real Feast, MLflow, Redis and serving processes,
 	dev/clients.sh
 	dev/chromium.sh
 	dev/promtool.sh
-	$(PYTHON) -m pytest tests/component -n auto
+	$(PYTHON) -m pytest tests/component -n auto --dist loadfile
 
 conformance: venv ## Both engines, asof and Spark, against the stated point-in-time semantics
 	dev/redis.sh

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 ENOUGH = 50
 """Requests, at least, of which each has its answer."""
 
+UNHURRIED = ("--drain-seconds", "3")
+"""Long enough to be seen draining on a busy machine."""
+
 
 @pytest.fixture
 def canary(tmp_path: Path) -> Iterator[Canary]:
@@ -225,13 +228,13 @@ def test_it_ends_with_the_serving_process_whatever_ends_that(tmp_path: Path) -> 
     for number, signum in enumerate((signal.SIGTERM, signal.SIGKILL)):
         directory = tmp_path / str(number)
         directory.mkdir()
-        with Canary(directory).running() as canary:
+        with Canary(directory, *UNHURRIED).running() as canary:
             canary.want(make_version(canary.store, "2", 0.5), traffic=100)
             canary.reach("Ready")
             child = canary.child()
             canary.process.process.send_signal(signum)
             if signum == signal.SIGTERM:
-                time.sleep(0.1)
+                canary.process.wait_for("/v2/health/ready", status=503)
                 # while it drains, it is still asked
                 assert canary.side(1) == "2"
             canary.process.process.wait(HANG)

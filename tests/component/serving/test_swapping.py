@@ -26,11 +26,11 @@ ROW = [0.1, 2.0, 0.3, 4.0, 0.5]
 class Served:
     """A serving process, and the means to promote."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, *arguments: str) -> None:
         self.store: ObjectStore = open_store(str(directory / "store"), {})
         self.file = directory / "served.json"
         self.generation = 0
-        self.process = ServingProcess(self.file, directory / "store")
+        self.process = ServingProcess(self.file, directory / "store", arguments=arguments)
 
     def promote(self, champion: ModelVersion) -> None:
         self.generation += 1
@@ -146,10 +146,14 @@ def test_before_the_first_load_it_says_that_it_is_not_ready(tmp_path: Path) -> N
         process.wait_for("/v2/health/ready")
 
 
-def test_on_sigterm_it_stops_being_ready_answers_on_and_ends_well(served: Served) -> None:
-    process = served.process
-    process.process.send_signal(signal.SIGTERM)
-    process.wait_for("/v2/health/ready", status=503)
-    assert served.version() == (200, "1")
-    assert process.process.wait(HANG) == 0
-    assert "ended" in process.log
+def test_on_sigterm_it_stops_being_ready_answers_on_and_ends_well(tmp_path: Path) -> None:
+    # long enough to be seen draining on a busy machine
+    served = Served(tmp_path, "--drain-seconds", "3")
+    served.promote(make_version(served.store, "1", 1.0))
+    with served.process as process:
+        process.wait_for("/v2/health/ready")
+        process.process.send_signal(signal.SIGTERM)
+        process.wait_for("/v2/health/ready", status=503)
+        assert served.version() == (200, "1")
+        assert process.process.wait(HANG) == 0
+        assert "ended" in process.log
