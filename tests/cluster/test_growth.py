@@ -31,7 +31,7 @@ def test_every_stage_took_a_place_of_its_class(thread: Thread) -> None:
 
 
 def test_tasks_stand_where_their_run_began_whoever_made_them(thread: Thread) -> None:
-    """The api-server made those of the features run, the scheduler those of the training and the mapped ones."""
+    """The api-server made those of the features run; the scheduler the mapped ones and the training's."""
     features = tasks_of(thread, "features", thread.features.run_id)
     train = tasks_of(thread, "train", thread.train.run_id)
     first = max(task["priority_weight"] for task in features)
