@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import jsonschema
 import pytest
 from airflow.sdk import Asset, AssetAlias, AssetAll, AssetAny, AssetOrTimeSchedule, ParamsDict
+from airflow.sdk.definitions.param import process_params
 from airflow.serialization.serialized_objects import DagSerialization
 
 from windtunnel.airflow import dag_factory, stage_classes
@@ -254,6 +255,17 @@ def test_the_params_of_every_dag_fit_their_own_schemas(lifecycles: Path, schedul
     on_drift(lifecycles / "wind", schedule)
     for dag in lifecycle_dags(lifecycles).values():
         assert set(dag.params.validate()) == set(params_of(dag.dag_id.rpartition("__")[2]))
+
+
+def test_tasks_are_told_the_params_of_their_dag(dags: dict[str, DAG]) -> None:
+    """As the task runner tells them, though no task has a copy."""
+    for dag in dags.values():
+        asked = params_of(dag.dag_id.rpartition("__")[2])
+        for task in dag.tasks:
+            assert set(process_params(dag, task, None, suppress_exception=False)) == set(asked)
+    train = dags["wind__train"]
+    told = process_params(train, train.get_task("train"), {"force": True}, suppress_exception=False)
+    assert told["force"] is True
 
 
 MANY = 200
