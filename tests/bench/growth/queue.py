@@ -91,7 +91,8 @@ def _measure(platform: Platform, seconds: float) -> None:
         platform.api.wait_for_dag(f"{lifecycle}__score", 600)
     time.sleep(30)  # the scheduler has looked at all DAGs
     before = _memory(platform.kubectl)
-    memory, small = [before], []
+    memory = [before]
+    small: list[Run] = []
     began = time.monotonic()
     big = [_ask(platform, BIG[0])]
     while (passed := time.monotonic() - began) < seconds:
