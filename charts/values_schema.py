@@ -95,6 +95,12 @@ DEFINITIONS: dict[str, Any] = {
         {
             "image": text("Another stage image, with its tag, for this class; empty is images.stage.", **TAG),
             "resources": RESOURCES,
+            "slots": {
+                "description": "How many of its pods may run at once. Absent: airflow.parallelism; for `rollout` half of it, "
+                "because a rollout waits for hours. One run takes at most half of them.",
+                "type": "integer",
+                "minimum": 1,
+            },
             "pricePerHour": {
                 "description": "What an hour of one of its pods costs, in a currency of yours: stage records, metrics "
                 "and reports then tell what a lifecycle costs. Absent: they tell seconds only.",

@@ -60,7 +60,7 @@ def _helm(argv: list[str], target: Target, release: str, namespace: str) -> None
 
 
 def wait_ready(kubectl: Kubectl, namespace: str, seconds: float = INSTALL_SECONDS) -> None:
-    """Wait until every Deployment and StatefulSet is at its latest revision and every Job is done."""
+    """Wait until every Deployment and StatefulSet is at its latest revision and the Job has migrated."""
     begun = time.monotonic()
     shown = ""
     while waiting := _not_ready(kubectl, namespace):
@@ -105,7 +105,9 @@ def _not_ready(kubectl: Kubectl, namespace: str) -> list[str]:
             item["spec"],
         )
         if item["kind"] == "Job":
-            ready = status.get("succeeded", 0) >= 1
+            # What a CronJob started at its hour is no part of the installation.
+            by_the_clock = any(o["kind"] == "CronJob" for o in item["metadata"].get("ownerReferences", ()))
+            ready = by_the_clock or status.get("succeeded", 0) >= 1
         else:
             want = spec.get("replicas", 1)
             current = status.get("observedGeneration", 0) >= item["metadata"]["generation"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.bench.drift import __main__ as drift_bench
 from tests.bench.exporter import __main__ as exporter_bench
 from tests.bench.features import __main__ as features_bench
+from tests.bench.growth import __main__ as growth_bench
 from tests.bench.monitoring import __main__ as monitoring_bench
 from tests.bench.serving import __main__ as serving_bench
 
@@ -14,3 +15,4 @@ if __name__ == "__main__":
     drift_bench.main()
     monitoring_bench.main()
     exporter_bench.main()
+    growth_bench.main()

@@ -424,6 +424,20 @@ CASES = (
         labels=RELEASE | {"status": "403"},
     ),
     Case(
+        "WindtunnelStagesWait",
+        series("airflow_executor_open_slots", "8x100", lifecycle="")
+        | series("airflow_pool_open_slots", "5x100", lifecycle="", pool_name="stage-small")
+        | series("airflow_pool_scheduled_slots", "3x100", lifecycle="", pool_name="stage-small")
+        | series("airflow_pool_open_slots", "2x10 0x60 2x30", lifecycle="", pool_name="stage-rollout")
+        | series("airflow_pool_scheduled_slots", "3x100", lifecycle="", pool_name="stage-rollout"),
+        quiet=39,
+        fires=50,
+        ends=75,
+        severity="warning",
+        summary="Stages wait for a place.",
+        labels=RELEASE,
+    ),
+    Case(
         "WindtunnelTargetDown",
         series("up", "1x10 0x20 1x30", job="pods", component="serving", pod="a"),
         quiet=9,

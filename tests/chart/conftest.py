@@ -91,9 +91,12 @@ def pods_of(objects: list[Object]) -> dict[str, Object]:
     for item in objects:
         if item["kind"] in {"Deployment", "StatefulSet", "Job"}:
             pods[item["metadata"]["name"]] = item["spec"]["template"]
+        elif item["kind"] == "CronJob":
+            pods[item["metadata"]["name"]] = item["spec"]["jobTemplate"]["spec"]["template"]
         elif item["kind"] == "ConfigMap" and item["metadata"]["name"].endswith("pod-templates"):
             for file, text in item["data"].items():
-                pods[f"stage/{file.removesuffix('.yaml')}"] = yaml.safe_load(text)
+                if file.endswith(".yaml"):
+                    pods[f"stage/{file.removesuffix('.yaml')}"] = yaml.safe_load(text)
     return pods
 
 

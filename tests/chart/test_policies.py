@@ -59,7 +59,7 @@ def test_the_default_installation_fits_a_small_node(default_pods):
     """Half of the memory of a 4 GiB node and one of two cores are left to the stages."""
     memory = cpu = 0.0
     for name, pod in default_pods.items():
-        if name.startswith("stage/") or "migrate" in name:
+        if name.startswith("stage/") or "migrate" in name or "retention" in name:
             continue
         requests = pod["spec"]["containers"][0]["resources"]["requests"]
         memory += float(requests["memory"].removesuffix("Mi"))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import stat
 import sys
@@ -9,6 +10,8 @@ import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
+
+from windtunnel.airflow import stage_classes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,6 +87,26 @@ def on_drift(directory: Path, schedule: str = "features") -> None:
 def lifecycles(tmp_path: Path) -> Path:
     write_lifecycle(tmp_path / "lifecycles")
     return tmp_path / "lifecycles"
+
+
+@pytest.fixture
+def stage_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the chart's stage classes are, instead of /opt/windtunnel; empty at first."""
+    directory = tmp_path / "pod-templates"
+    directory.mkdir()
+    monkeypatch.setattr(stage_classes, "DIRECTORY", directory)
+    return directory
+
+
+def write_stage_classes(directory: Path, **slots: int) -> None:
+    """A template for each class, and their pools, as the chart renders them."""
+    for name in slots:
+        (directory / f"{name}.yaml").touch()
+    pools = {
+        f"stage-{name}": {"slots": number, "description": name, "include_deferred": False}
+        for name, number in slots.items()
+    }
+    (directory / "pools.json").write_text(json.dumps(pools))
 
 
 class StagePython:

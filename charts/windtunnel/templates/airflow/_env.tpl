@@ -36,6 +36,12 @@ envFrom:
   - configMapRef: {name: {{ include "windtunnel.name" (list . "airflow") }}}
 {{- end }}
 
+{{/* What those who make tasks and pods are hooked by, scheduler and api-server: the labels of stage pods, and a task's
+     place in the queue. Airflow finds airflow_local_settings there. */}}
+{{- define "windtunnel.airflow.hooksEnv" -}}
+- {name: PYTHONPATH, value: /opt/windtunnel/src/windtunnel/airflow/config}
+{{- end }}
+
 {{- define "windtunnel.airflow.volumeMounts" -}}
 - {name: home, mountPath: /home/windtunnel}
 - {name: tmp, mountPath: /tmp}
@@ -97,7 +103,7 @@ AIRFLOW__METRICS__STATSD_DISABLED_TAGS: job_id,run_id,run_type,queue,team_name,e
 WINDTUNNEL_LIFECYCLES: /opt/windtunnel/dags/lifecycles
 {{- end }}
 
-{{/* The pod that migrates the database and makes the admin or sets its password. */}}
+{{/* The pod that migrates the database, makes the pools of the stage classes, and makes the admin or sets its password. */}}
 {{- define "windtunnel.airflow.migrate" -}}
 {{- $admin := include "windtunnel.secret.admin" . -}}
 {{ include "windtunnel.pod" (list . "airflow-migrate" 10001) }}
@@ -105,12 +111,17 @@ restartPolicy: OnFailure
 containers:
   - name: migrate
     {{- include "windtunnel.airflow.container" . | nindent 4 }}
-    command: [bash, -ec, '{{ include "windtunnel.waitForPostgres" . }}; airflow db migrate; exec python -m windtunnel.airflow.admin_user']
+    command: [bash, -ec, '{{ include "windtunnel.waitForPostgres" . }}; airflow db migrate; python -m windtunnel.airflow.pools /opt/windtunnel/pod-templates/pools.json; exec python -m windtunnel.airflow.admin_user']
     env:
       {{- include "windtunnel.airflow.containerEnv" (list .) | nindent 6 }}
       {{- include "windtunnel.secretEnv" (list "AIRFLOW_ADMIN_USERNAME" $admin "username") | nindent 6 }}
       {{- include "windtunnel.secretEnv" (list "AIRFLOW_ADMIN_PASSWORD" $admin "password") | nindent 6 }}
     resources: {{- toYaml .Values.airflow.migrate.resources | nindent 6 }}
-    volumeMounts: {{- include "windtunnel.airflow.volumeMounts" . | nindent 6 }}
-volumes: {{- include "windtunnel.airflow.volumes" . | nindent 2 }}
+    volumeMounts:
+      {{- include "windtunnel.airflow.volumeMounts" . | nindent 6 }}
+      - {name: pod-templates, mountPath: /opt/windtunnel/pod-templates, readOnly: true}
+volumes:
+  {{- include "windtunnel.airflow.volumes" . | nindent 2 }}
+  - name: pod-templates
+    configMap: {name: {{ include "windtunnel.name" (list . "pod-templates") }}}
 {{- end }}

@@ -112,3 +112,18 @@ WINDTUNNEL_ONLINE_STORE: {{ include "windtunnel.onlineStore.url" $root }}
 WINDTUNNEL_SERVED_MODELS: kubernetes:{{ $root.Release.Namespace }}
 MLFLOW_TRACKING_URI: {{ include "windtunnel.mlflow.url" $root }}
 {{- end }}
+
+{{/* Airflow's pools, as `airflow pools import` takes them. A rollout waits for hours until there is evidence: without a
+     bound of its own the rollouts of a busy day would hold every place. */}}
+{{- define "windtunnel.stages.pools" -}}
+{{- $parallelism := int .Values.airflow.parallelism -}}
+{{- $pools := dict -}}
+{{- range $class, $spec := .Values.stages.classes -}}
+{{- $slots := ternary (div (add $parallelism 1) 2) $parallelism (eq $class "rollout") -}}
+{{- if not (kindIs "invalid" $spec.slots) -}}
+{{- $slots = int $spec.slots -}}
+{{- end -}}
+{{- $_ := set $pools (printf "stage-%s" $class) (dict "slots" $slots "description" (printf "Stages of the class %s: stages.classes.%s.slots in the chart's values" $class $class) "include_deferred" false) -}}
+{{- end -}}
+{{ $pools | toPrettyJson }}
+{{- end }}

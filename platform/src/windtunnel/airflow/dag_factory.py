@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import re
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from airflow.sdk import (
@@ -22,8 +22,9 @@ from airflow.sdk import (
     get_parsing_context,
 )
 from airflow.sdk.configuration import conf
+from airflow.sdk.definitions.param import ParamsDict
 
-from windtunnel.airflow import dag_docs
+from windtunnel.airflow import dag_docs, stage_classes
 from windtunnel.airflow.plan_operator import PlanOperator
 from windtunnel.airflow.run_params import params_of
 from windtunnel.airflow.stage_operator import StageOperator
@@ -33,6 +34,9 @@ from windtunnel.spec.lifecycle import DRIFT_ASSET
 from windtunnel.spec.stages import STAGES
 
 if TYPE_CHECKING:
+    from collections.abc import Collection, Iterator, Mapping
+    from pathlib import Path
+
     from airflow.sdk import BaseOperator
     from airflow.sdk.definitions.mappedoperator import MappedOperator
 
@@ -40,8 +44,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-POD_TEMPLATES = Path("/opt/windtunnel/pod-templates")
-"""One file per stage class; mounted where DAGs are parsed and pods are made, not in the pods themselves."""
 ROLLOUT_CLASS = "rollout"
 """The one stage class whose pods may reach the Kubernetes API."""
 # For any scheme without the x- Airflow imports every provider, to ask whether it normalises such URIs: half a
@@ -62,9 +64,10 @@ def lifecycle_dags(directory: Path) -> dict[str, DAG]:
     """
     wanted = _wanted_lifecycle()
     dags: dict[str, DAG] = {}
+    slots = stage_classes.slots(stage_classes.DIRECTORY)
     for path in sorted(path.parent for path in directory.glob("*/lifecycle.yaml")):
         if wanted in (None, path.name):
-            dags |= {dag.dag_id: dag for dag in _dags_of(path)}
+            dags |= {dag.dag_id: dag for dag in _dags_of(path, slots)}
     return dags
 
 
@@ -74,7 +77,7 @@ def _wanted_lifecycle() -> str | None:
     return dag_id.rpartition("__")[0] if dag_id else None
 
 
-def _dags_of(directory: Path) -> list[DAG]:
+def _dags_of(directory: Path, slots: Mapping[str, int]) -> list[DAG]:
     try:
         lifecycle = load_lifecycle(directory)
         if lifecycle.name != directory.name:
@@ -83,20 +86,19 @@ def _dags_of(directory: Path) -> list[DAG]:
                 where=str(directory / "lifecycle.yaml"),
                 fix="give both the same name",
             )
-        _check_classes(lifecycle, directory)
-        factory = LifecycleDags(lifecycle, directory)
+        _check_classes(lifecycle, directory, slots)
+        factory = LifecycleDags(lifecycle, directory, slots)
         return [factory.features(), factory.train(), factory.score(), factory.monitor()]
     except Exception as error:
         log.exception("lifecycle %s is broken; its DAGs are not made", directory.name)
         return [_broken(directory.name, error)]
 
 
-def _check_classes(lifecycle: Lifecycle, directory: Path) -> None:
+def _check_classes(lifecycle: Lifecycle, directory: Path, known: Collection[str]) -> None:
     """Raises SpecError for a class that the platform lacks, or that a stage must not have."""
-    known = {path.stem for path in POD_TEMPLATES.glob("*.yaml")}
     for name, settings in lifecycle.spec.stages.items():
         where = f"{directory / 'lifecycle.yaml'}: stages.{name}.class"
-        offered = ", ".join(sorted(known - {ROLLOUT_CLASS}))
+        offered = ", ".join(sorted(set(known) - {ROLLOUT_CLASS}))
         if settings.stage_class == ROLLOUT_CLASS and name != "rollout":
             # Its pods may change what serves; user code must not run in them.
             raise SpecError(
@@ -121,12 +123,25 @@ def _broken(directory: str, error: Exception) -> DAG:
     )
 
 
+class _Asset(Asset):
+    """An Asset that is hashed by what names it.
+
+    Airflow hashes a DAG for each arrow in it, with its schedule, and an Asset by all that it holds as JSON:
+    a tenth of a parse.
+    """
+
+    def __hash__(self) -> int:
+        return hash(self.uri)
+
+
 class LifecycleDags:
     """The DAGs of one lifecycle."""
 
-    def __init__(self, lifecycle: Lifecycle, directory: Path) -> None:
+    def __init__(self, lifecycle: Lifecycle, directory: Path, slots: Mapping[str, int]) -> None:
+        """`slots`: how many stages of a class may run at once; empty in a worker, which decides nothing."""
         self.lifecycle = lifecycle
         self.directory = directory
+        self.slots = slots
         self.assets = {view: self._asset(view) for view in lifecycle.spec.features.views}
         self.drift = self._asset(DRIFT_ASSET)
 
@@ -193,7 +208,7 @@ class LifecycleDags:
         return AssetOrTimeSchedule(timetable=cron, assets=[self.drift]) if cron else [self.drift]
 
     def _asset(self, name: str) -> Asset:
-        return Asset(
+        return _Asset(
             name=f"{self.lifecycle.name}/{name}", uri=f"{_ASSET_SCHEME}://{self.lifecycle.name}/{name}"
         )
 
@@ -202,7 +217,7 @@ class LifecycleDags:
             task_id=task_id,
             slice_days=slice_days,
             setting=setting,
-            executor_config=_pod("small"),
+            **_place("small"),
             retries=1,
             retry_delay=_RETRY_DELAY,
             doc_md=dag_docs.STAGES[task_id],
@@ -213,9 +228,10 @@ class LifecycleDags:
         settings = self._stage(stage) | {"task_id": task_id, "map_index_template": _SLICE_NAME} | kwargs
         return StageOperator.partial(**settings).expand(stage_params=plan.output)
 
-    def _dag(self, dag: str, schedule: Any) -> DAG:
+    @contextmanager
+    def _dag(self, dag: str, schedule: Any) -> Iterator[DAG]:
         metadata = self.lifecycle.metadata
-        return DAG(
+        with DAG(
             f"{metadata.name}__{dag}",
             description=f"{dag_docs.PURPOSES[dag]} {metadata.description}".strip(),
             schedule=schedule,
@@ -223,19 +239,22 @@ class LifecycleDags:
             catchup=False,
             # Runs of one lifecycle would race for the same partitions and for the promotion.
             max_active_runs=1,
-            max_active_tasks=_pods_of_one_run(),
+            max_active_tasks=self._most_at_once(dag),
             # It is in the repository, so it is meant to run; when, its schedule says.
             is_paused_upon_creation=False,
-            params=params_of(dag),
             tags=["windtunnel", metadata.name, dag],
             default_args={"owner": metadata.owner},
             doc_md=dag_docs.lifecycle(self.lifecycle, dag),
-        )
+        ) as made:
+            yield made
+        # Not before: each task would copy all of them. And past the setter, which holds the defaults against
+        # their JSON schemas at every parse; they are the same for all lifecycles, and a test does it once.
+        object.__setattr__(made, "params", ParamsDict(params_of(dag)))
 
     def _stage(self, name: str) -> dict[str, Any]:
         """What every task of a stage has."""
         settings = self.lifecycle.stage(name)
-        stage_class = ROLLOUT_CLASS if name == "rollout" else settings.stage_class
+        stage_class = self._class(name)
         return {
             "task_id": name,
             "lifecycle": self.lifecycle.name,
@@ -247,9 +266,21 @@ class LifecycleDags:
             "execution_timeout": settings.timeout,
             "retries": settings.retries,
             "retry_delay": _RETRY_DELAY,
-            "executor_config": _pod(stage_class),
+            **_place(stage_class),
             "doc_md": dag_docs.STAGES[name],
         }
+
+    def _class(self, name: str) -> str:
+        return ROLLOUT_CLASS if name == "rollout" else self.lifecycle.stage(name).stage_class
+
+    def _most_at_once(self, dag: str) -> int:
+        """Half of what its stages' classes have, and of all pods: a backfill of two years has hundreds of
+        slices, and would have all other lifecycles wait until it is through.
+        """
+        classes = {self._class(name) for name, stage in STAGES.items() if stage.dag == dag}
+        places = [int(conf.getint("core", "parallelism"))]
+        places += [self.slots[name] for name in classes if name in self.slots]
+        return max(1, min(places) // 2)
 
     def _approve(self) -> BaseOperator:
         # Imported where a lifecycle asks for it: the import takes longer than all the rest of a parse.
@@ -259,7 +290,7 @@ class LifecycleDags:
             task_id="approve",
             subject=f"Roll out a new model of {self.lifecycle.name}?",
             body=dag_docs.APPROVAL_BODY,
-            executor_config=_pod("small"),
+            **_place("small"),
             retries=1,
             retry_delay=_RETRY_DELAY,
             doc_md=dag_docs.STAGES["approve"],
@@ -277,17 +308,12 @@ _WINDOW_PARAMS = {
 _ASKED_PARAMS = {"score": ("version",), "monitor": ("version", "folder")}
 
 
-def _pods_of_one_run() -> int:
-    """Half of the pods that may run at once: a backfill of two years has hundreds of slices, and would have
-    all other lifecycles wait until it is through.
-    """
-    return max(1, int(conf.getint("core", "parallelism")) // 2)
-
-
 def _cron(schedule: str | None) -> CronDataIntervalTimetable | None:
     """With intervals, so that a weekly run covers its week and a backfill covers the past."""
     return CronDataIntervalTimetable(schedule, timezone="UTC") if schedule else None
 
 
-def _pod(stage_class: str) -> dict[str, str]:
-    return {"pod_template_file": f"{POD_TEMPLATES}/{stage_class}.yaml"}
+def _place(stage_class: str) -> dict[str, Any]:
+    """Where a task of the class runs, and whose places it takes."""
+    template = stage_classes.pod_template(stage_class)
+    return {"executor_config": {"pod_template_file": template}, "pool": stage_classes.pool_of(stage_class)}

@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 def check_code(document: Document, directory: pathlib.Path) -> list[Problem]:
     """Problems with the function references in a document, however wrong the rest of it is."""
     problems = []
+    modules = _Modules(directory)
     for path, reference in _references(document.value):
-        problem = _check(reference, directory)
+        problem = _check(reference, modules)
         if problem:
             what, fix = problem
             problems.append(Problem(document.line(path), what, fix))
@@ -52,16 +53,30 @@ def _child(value: Any, key: str | int) -> Any:
     return value.get(key) if isinstance(value, dict) else None
 
 
-def _check(reference: str, directory: pathlib.Path) -> tuple[str, str] | None:
+class _Modules:
+    """The lifecycle's own modules, each read once: parsing them is what loading a lifecycle mostly does."""
+
+    def __init__(self, directory: pathlib.Path) -> None:
+        self.directory = directory
+        self._names: dict[pathlib.Path, frozenset[str]] = {}
+
+    def names(self, path: pathlib.Path) -> frozenset[str]:
+        """What the file defines. Raises SyntaxError."""
+        if path not in self._names:
+            self._names[path] = frozenset(_defined(ast.parse(path.read_text(encoding="utf-8"))))
+        return self._names[path]
+
+
+def _check(reference: str, modules: _Modules) -> tuple[str, str] | None:
     module, _, name = reference.partition(":")
-    path = directory.joinpath(*module.split(".")).with_suffix(".py")
+    path = modules.directory.joinpath(*module.split(".")).with_suffix(".py")
     if not path.is_file():
-        there = sorted(p.stem for p in directory.glob("*.py"))
+        there = sorted(p.stem for p in modules.directory.glob("*.py"))
         near = difflib.get_close_matches(module, there, n=1)
         fix = f"did you mean '{near[0]}:{name}'?" if near else f"write {path.name} beside lifecycle.yaml"
         return f"{reference!r} names a file that does not exist: {path}", fix
     try:
-        names = set(_defined(ast.parse(path.read_text(encoding="utf-8"))))
+        names = modules.names(path)
     except SyntaxError as error:
         return f"{reference!r} names a file that is no Python: {path}:{error.lineno}: {error.msg}", ""
     if name in names or "*" in names:
