@@ -184,3 +184,25 @@ def test_a_week_by_weekday_leaves_no_day_to_learn_from_and_days_still_differ() -
     assert abs(share[:7].mean() - share[7:].mean()) > 0.02  # what independent rows would be surprised by
     assert not found.drifted
     assert compare(profile_frame(late.filter(first)), window, rule)[0].drifted
+
+
+def test_columns_that_move_together_in_one_fog_have_not_drifted() -> None:
+    """Sight is 10 miles on all days but a foggy one in seven, and alike for all rows of an hour: within that
+    day it goes with whatever those hours had besides.
+    """
+
+    def days(count: int, seed: int) -> tuple[pl.DataFrame, pl.Series]:
+        random = np.random.default_rng(seed)
+        foggy = np.repeat(np.arange(count) % 7 == 3, 18)
+        hours = {
+            "sight": np.where(foggy, random.uniform(1, 10, len(foggy)), 10.0),
+            "late": random.normal(size=len(foggy)),
+        }
+        rows = pl.DataFrame({name: np.repeat(values, 20) for name, values in hours.items()})
+        return rows, pl.Series(np.repeat(np.arange(count), 18 * 20))
+
+    rows, blocks = days(35, seed=1)
+    profile = FrameProfile.from_json(json.loads(json.dumps(profile_frame(rows, blocks).to_json())))
+    for seed in range(2, 22):
+        rows, blocks = days(7, seed)
+        assert not of(compare(profile, rows, blocks=blocks), CORRELATION).drifted, seed

@@ -16,7 +16,6 @@ import numpy as np
 import polars as pl
 
 from windtunnel.stats.aspects import Aspect
-from windtunnel.stats.between_blocks import mean_of_blocks
 from windtunnel.stats.category_columns import CategoryProfile, as_texts
 from windtunnel.stats.cells import Rows, codes_of
 from windtunnel.stats.number_cells import as_numbers, is_number, scores_of
@@ -43,14 +42,15 @@ _LIMIT = 0.98
 @dataclass(frozen=True)
 class Dependence:
     """Correlations of `names` (a column, or "column=level"): upper triangle [P], a row's part in the variance
-    of each, and what blocks add to it. season_means: mean score by season, [S, D].
+    of each, and what blocks add to it. blocks: how many tell of a pair, [P]; 0 for all where they are too
+    few. season_means: mean score by season, [S, D].
     """
 
     names: list[str]
     rows: int
     correlations: NDArray[np.float64]
     variance: NDArray[np.float64]
-    blocks: int
+    blocks: NDArray[np.int64]
     between: NDArray[np.float64]
     within_blocks: bool
     seasons: list[str]
@@ -61,9 +61,9 @@ class Dependence:
         """frame: a sample of the reference; rows: the blocks and seasons of these."""
         names = _names(columns)
         if not names:
-            return cls(
-                [], frame.height, np.empty(0), np.empty(0), 0, np.empty(0), False, [], np.empty((0, 0))
-            )
+            nothing = np.empty(0)
+            none = np.empty(0, dtype=np.int64)
+            return cls([], frame.height, nothing, nothing, none, nothing, False, [], np.empty((0, 0)))
         scores = _scores(frame, columns, names)
         means = np.zeros((0, len(names)))
         if rows.season is not None:
@@ -73,6 +73,9 @@ class Dependence:
             scores = scores - _means(scores, rows.block)[rows.block]
         correlations, variance = _correlations(scores)
         blocks, between = _between(scores, correlations, variance, rows.block)
+        if blocks.any():
+            # Of a pair that moves within one block or two, nobody knows how it would within others.
+            correlations = np.where(blocks >= _LEAST_BLOCKS, correlations, math.nan)
         within = rows.block is not None
         return cls(names, len(scores), correlations, variance, blocks, between, within, rows.seasons, means)
 
@@ -103,15 +106,18 @@ class Dependence:
             scores = scores - means[code.fill_null(len(self.seasons)).to_numpy()]
         correlations, variance = _correlations(scores)
         block, _ = codes_of(blocks if self.within_blocks else None)
+        effective: float | NDArray[np.float64] = window.blocks
         if block is not None:
-            within, variance = _correlations(scores - _means(scores, block)[block])
+            freed = scores - _means(scores, block)[block]
+            within, variance = _correlations(freed)
+            effective = _effective_blocks(freed, block)
             # One or two blocks may be parts of days, within which rows go their own way; unlike parts make
             # columns go together across them. What is not seen in both views is no change.
             closer = np.abs(within - self.correlations) <= np.abs(correlations - self.correlations)
             correlations = within if window.blocks > _FEW_BLOCKS else np.where(closer, within, correlations)
         # The larger of the two: in a small window the variance may be small by chance.
         sampling = np.maximum(variance, self.variance) * (1.0 / len(scores) + 1.0 / self.rows)
-        factor = mean_of_blocks(window.blocks, 0.0) + 1.0 / self.blocks if self.blocks else 0.0
+        factor = np.where(self.blocks > 0, 1.0 / effective + 1.0 / np.maximum(self.blocks, 1), 0.0)
         return self._changed(correlations, sampling, self.between * factor)
 
     def _changed(
@@ -131,7 +137,7 @@ class Dependence:
                 continue
             before, now, added = self.correlations[index], correlations[index], float(between[index])
             part = added / (added + float(sampling[index]) + 1e-300)
-            doubt = (self.blocks - 1.0) / (part * part) if part > 0.0 else math.inf
+            doubt = (float(self.blocks[index]) - 1.0) / (part * part) if part > 0.0 else math.inf
             p = p_difference(float(gap[index]), float(sampling[index]) + added, doubt)
             # A change of r moves r / pi of the rows of two normal columns, to first order.
             effect = abs(float(gap[index])) / math.pi
@@ -155,7 +161,7 @@ class Dependence:
                 None if math.isnan(value) else round(float(value), 4) for value in self.correlations
             ],
             "variance": [float(f"{value:.3g}") for value in self.variance],
-            "blocks": self.blocks,
+            "blocks": self.blocks.tolist(),
             "between": [float(f"{value:.2g}") for value in self.between],
             "within_blocks": self.within_blocks,
             "seasons": self.seasons,
@@ -172,7 +178,8 @@ class Dependence:
                 [math.nan if value is None else value for value in found["correlations"]], dtype=np.float64
             ),
             variance=np.asarray(found["variance"], dtype=np.float64),
-            blocks=found["blocks"],
+            # An earlier release had one number for all pairs.
+            blocks=np.broadcast_to(np.asarray(found["blocks"], dtype=np.int64), len(found["variance"])),
             between=np.asarray(found["between"], dtype=np.float64),
             within_blocks=found["within_blocks"],
             seasons=list(found["seasons"]),
@@ -260,22 +267,40 @@ def _between(
     correlations: NDArray[np.float64],
     variance: NDArray[np.float64],
     block: NDArray[np.int64] | None,
-) -> tuple[int, NDArray[np.float64]]:
-    """Blocks with enough rows (0 if too few), and the variance [P] between their correlations."""
-    nothing = np.zeros(len(correlations))
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Blocks that tell of each pair [P] (all 0 if too few have rows), and the variance [P] between their
+    correlations.
+    """
+    nothing = np.zeros(len(correlations), dtype=np.int64), np.zeros(len(correlations))
     if block is None:
-        return 0, nothing
+        return nothing
     rows = np.bincount(block)
     chosen = np.flatnonzero(rows >= _LEAST_ROWS)
     if len(chosen) < _LEAST_BLOCKS:
-        return 0, nothing
+        return nothing
     order = np.argsort(block, kind="stable")
     ends = np.cumsum(rows)
     # Around the reference's correlation, not around the blocks' mean: what a single block shows is what a
-    # window of one block will show.
-    gaps = [
-        np.nan_to_num(_correlations(scores[order[ends[code] - rows[code] : ends[code]]])[0] - correlations)
-        for code in chosen
-    ]
+    # window of one block will show. A block in which a column is constant (a day without fog) says nothing.
+    gaps = np.array(
+        [
+            _correlations(scores[order[ends[code] - rows[code] : ends[code]]])[0] - correlations
+            for code in chosen
+        ]
+    )
+    tell = np.isfinite(gaps)
+    count = tell.sum(axis=0)
     sampling = variance * float((1.0 / rows[chosen]).mean())
-    return len(chosen), np.maximum(np.square(gaps).mean(axis=0) - sampling, 0.0)
+    squares = np.where(tell, np.square(gaps), 0.0).sum(axis=0) / np.maximum(count, 1)
+    return count, np.maximum(squares - sampling, 0.0)
+
+
+def _effective_blocks(scores: NDArray[np.float64], block: NDArray[np.int64]) -> NDArray[np.float64]:
+    """How many blocks of equal weight a pair's correlation [P] comes from: 1 where both columns move in one
+    block only, however many rows the others have. scores: [N, D], freed of their blocks' means.
+    """
+    first, second = np.triu_indices(scores.shape[1], 1)
+    moves = np.sqrt(np.stack([np.bincount(block, np.square(score)) for score in scores.T], axis=1))
+    weight = moves[:, first] * moves[:, second]
+    total = np.square(weight.sum(axis=0))
+    return np.divide(total, np.square(weight).sum(axis=0), out=np.ones(len(total)), where=total > 0.0)
