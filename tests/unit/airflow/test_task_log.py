@@ -17,6 +17,8 @@ from windtunnel.errors import NotFoundError, StoreError
 from windtunnel.objects import open_store
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from windtunnel.objects import ObjectStore
 
 LOG = "dag_id=wind__train/run_id=manual__2013-01-01T00:00:00+00:00/task_id=train/attempt=1.log"
@@ -34,10 +36,12 @@ def store(tmp_path: Path) -> ObjectStore:
 
 
 @pytest.fixture
-def log_file(tmp_path: Path) -> Path:
+def log_file(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "logs" / LOG
     path.parent.mkdir(parents=True)
-    return path
+    yield path
+    # An uploader tries for as long as its process lives.
+    path.unlink(missing_ok=True)
 
 
 def eventually(store: ObjectStore, expected: bytes) -> None:
