@@ -105,7 +105,7 @@ def test_a_request_that_began_with_the_former_champion_stays_with_it() -> None:
         dataplane, _, first, second = standing(Metrics(), link)
         # its body came slowly
         dataplane.swap(second)
-        role, answer = await dataplane.infer(first, parse(body([1.0, 2.0])))
+        role, answer = dataplane.infer(first, parse(body([1.0, 2.0])))
         await asyncio.sleep(0.01)
         return role, answer, link.asked
 
@@ -123,7 +123,7 @@ def test_copies_that_the_former_champion_answered_are_scored_by_their_features_o
         link = Link()
         dataplane, challenger, first, second = standing(Metrics(), link)
         challenger.split = None
-        await dataplane.infer(first, parse(body([1.0, 2.0])))
+        dataplane.infer(first, parse(body([1.0, 2.0])))
         if swaps:
             dataplane.swap(second)
         await asyncio.sleep(0.01)

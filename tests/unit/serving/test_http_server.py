@@ -16,7 +16,7 @@ from windtunnel.serving.http_messages import Answer, Request
 from windtunnel.serving.http_server import HttpServer
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Coroutine
+    from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 
 POST = b"POST /echo HTTP/1.1\r\nHost: x\r\n"
 LIMITS = Limits(body=1000, dropped=5000, head=2000, headers=10)
@@ -25,22 +25,40 @@ LIMITS = Limits(body=1000, dropped=5000, head=2000, headers=10)
 class Echo:
     """Answers with what it was asked; a path `/wait` holds the answer back until `released`."""
 
+    at_once = False
+    """Where it can."""
+
     def __init__(self) -> None:
         self.seen: list[Request] = []
         self.released = asyncio.Event()
 
-    async def answer(self, request: Request) -> Answer:
+    def answer(self, request: Request) -> Answer | Awaitable[Answer]:
         self.seen.append(request)
+        if self.at_once and request.path != "/wait":
+            return self._echo(request)
+        return self._answer_later(request)
+
+    async def _answer_later(self, request: Request) -> Answer:
+        if request.path == "/wait" and request.problem is None:
+            await self.released.wait()
+        return self._echo(request)
+
+    @staticmethod
+    def _echo(request: Request) -> Answer:
         if request.problem is not None:
             return Answer(request.problem.status, request.problem.headers, str(request.problem).encode())
-        if request.path == "/wait":
-            await self.released.wait()
         if request.path == "/large":
             return Answer(200, [], b"x" * 50_000_000)
         if request.path == "/broken":
             raise ValueError
         said = json.dumps([request.method, request.path, request.body.decode()]).encode()
         return Answer(200, [("content-type", "application/json")], said)
+
+
+@pytest.fixture(autouse=True, params=[True, False], ids=["at once", "later"])
+def answering(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether an answer has to be waited for is nothing that callers see."""
+    monkeypatch.setattr(Echo, "at_once", request.param)
 
 
 class Caller:

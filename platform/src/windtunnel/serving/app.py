@@ -11,15 +11,16 @@ from prometheus_client import CONTENT_TYPE_LATEST
 from windtunnel import __version__
 from windtunnel.errors import NotFoundError, RequestError, TemporaryError, WindtunnelError
 from windtunnel.serving import openapi, protocol
+from windtunnel.serving.dataplane import Answered, Dataplane
 from windtunnel.serving.http_body import HttpError
 from windtunnel.serving.http_messages import Answer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Mapping
 
-    from windtunnel.serving.dataplane import Dataplane
     from windtunnel.serving.http_messages import Request
     from windtunnel.serving.metrics import Metrics
+    from windtunnel.serving.model import LoadedVersion
 
 log = logging.getLogger(__name__)
 
@@ -42,18 +43,18 @@ class App:
         self.draining = False
         """No longer ready; still answers."""
 
-    async def answer(self, request: Request) -> Answer:
-        """Raises nothing."""
+    def answer(self, request: Request) -> Answer | Awaitable[Answer]:
+        """At once where nothing has to be waited for. Neither raises."""
         try:
             # `OPTIONS *` has a path without a slash
             parts = request.path.split("/")[1:] or [request.path]
             if parts[-1] == "infer" and parts[:2] == ["v2", "models"]:
-                return await self._infer(request, parts)
+                return self._infer(request, parts)
             if request.problem is not None:
                 raise request.problem
             if parts == ["metrics"]:
                 _expect(request, *_READING)
-                return Answer(200, _TEXT, await self._metrics.text())
+                return self._tell_metrics()
             status, value = self._look_up(request.path, parts)
             _expect(request, *_READING)
             return Answer(status, _JSON, protocol.encode(value))
@@ -91,7 +92,13 @@ class App:
             return 503, {"ready": False, "reason": failure.message if failure else "no model is loaded yet"}
         return 200, {"ready": True}
 
-    async def _infer(self, request: Request, parts: list[str]) -> Answer:
+    async def _tell_metrics(self) -> Answer:
+        try:
+            return Answer(200, _TEXT, await self._metrics.text())
+        except Exception as error:
+            return _refusal(error)
+
+    def _infer(self, request: Request, parts: list[str]) -> Answer | Awaitable[Answer]:
         started = time.perf_counter()
         model, version, role = "", "", "champion"
         try:
@@ -108,12 +115,35 @@ class App:
             loaded = self._dataplane.select(name, wanted)
             model, version = loaded.lifecycle, loaded.version
             asked = protocol.parse(request.body, _json_length(request.headers))
-            role, response = await self._dataplane.infer(loaded, asked, pinned=wanted is not None)
+            answered = self._dataplane.infer(loaded, asked, pinned=wanted is not None)
+            if not isinstance(answered, Answered):
+                return self._infer_later(loaded, asked, answered, started)
+            role, response = answered
             version = response.model_version
             answer = _encoded(asked, response)
         except Exception as error:
             answer = _refusal(error)
         self._metrics.of(model, version, role).answered(answer.status, time.perf_counter() - started)
+        return answer
+
+    async def _infer_later(
+        self,
+        loaded: LoadedVersion,
+        asked: protocol.InferRequest,
+        answering: Awaitable[Answered],
+        started: float,
+    ) -> Answer:
+        """The rest of `_infer`, where the answer has to be waited for."""
+        version, role = loaded.version, "champion"
+        try:
+            role, response = await answering
+            version = response.model_version
+            answer = _encoded(asked, response)
+        except Exception as error:
+            answer = _refusal(error)
+        self._metrics.of(loaded.lifecycle, version, role).answered(
+            answer.status, time.perf_counter() - started
+        )
         return answer
 
 

@@ -11,7 +11,7 @@ import math
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from windtunnel.errors import NotFoundError, RequestError, TemporaryError, WindtunnelError
 from windtunnel.serving import protocol
@@ -20,11 +20,11 @@ from windtunnel.serving.model import ROWS_ON_LOOP
 from windtunnel.serving.prediction_id import prediction_id
 from windtunnel.serving.question import Question
 from windtunnel.serving.routing import request_key
-from windtunnel.serving.rows import complete
+from windtunnel.serving.rows import as_sent, complete
 from windtunnel.serving.time_limit import TimeLimit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
 
     from windtunnel.prediction_log.columns import Role
     from windtunnel.serving.challenger import Challenger
@@ -35,8 +35,13 @@ if TYPE_CHECKING:
     from windtunnel.serving.predictions import PredictionHistogram
     from windtunnel.serving.rows import Rows
 
-Answered = tuple[str, protocol.InferResponse]
-"""Role (champion, challenger, or fallback: the champion in the challenger's stead) and answer."""
+
+class Answered(NamedTuple):
+    """An answer, and who gave it."""
+
+    role: str
+    """champion, challenger, or fallback: the champion in the challenger's stead."""
+    response: protocol.InferResponse
 
 
 class ModelFault(WindtunnelError):
@@ -112,11 +117,11 @@ class Dataplane:
             )
         return champion
 
-    async def infer(
+    def infer(
         self, champion: LoadedVersion, request: protocol.InferRequest, *, pinned: bool = False
-    ) -> Answered:
-        """The role of who answered, and the answer; `pinned` when the caller asks for this version. Raises
-        RequestError, StoreError, or ModelFault."""
+    ) -> Answered | Awaitable[Answered]:
+        """The answer, at once where nothing has to be waited for; `pinned` when the caller asks for this
+        version. Raises, itself or when awaited, RequestError, StoreError, or ModelFault."""
         if request.outputs:
             request.check_outputs(champion.output)
         began = time.perf_counter()
@@ -130,12 +135,24 @@ class Dataplane:
             and champion is self.champion
             and split.takes(request_key(request, batch, question.id))
         ):
-            return await self._by_challenger(champion, question)
-        rows = await complete(champion, batch, question.now, self._metrics)
+            return self._by_challenger(champion, question)
+        if batch.entities is not None or len(batch.matrix) > ROWS_ON_LOOP:
+            return self._after_reading(champion, question)
+        rows = as_sent(champion, batch)
+        return self._copied(champion, question, rows, self._at_once(champion, question, rows, "champion"))
+
+    async def _after_reading(self, champion: LoadedVersion, question: Question) -> Answered:
+        rows = await complete(champion, question.batch, question.now, self._metrics)
         answer = await self._by_champion(champion, question, rows, "champion")
+        return self._copied(champion, question, rows, answer)
+
+    def _copied(
+        self, champion: LoadedVersion, question: Question, rows: Rows, answer: protocol.InferResponse
+    ) -> Answered:
+        """The champion's answer, now that a copy of what was asked is offered to the challenger."""
         if self.challenger.live is not None and champion is self.champion:
             self.challenger.live.offer(question, rows)
-        return "champion", answer
+        return Answered("champion", answer)
 
     async def _by_challenger(self, champion: LoadedVersion, question: Question) -> Answered:
         """As `infer`; the champion answers when the challenger does not."""
@@ -156,19 +173,42 @@ class Dataplane:
             self.challenger.answered(counts, fault)
             return answered
         self.challenger.answered(counts)
-        return "challenger", self._response(live.interface, question, asked, values, "challenger")
+        response = self._response(live.interface, question, asked, values, "challenger")
+        return Answered("challenger", response)
 
     async def _fall_back(self, champion: LoadedVersion, question: Question, rows: Rows | None) -> Answered:
         if rows is None:
             rows = await complete(champion, question.batch, question.now, self._metrics)
-        return "fallback", await self._by_champion(champion, question, rows, "fallback")
+        return Answered("fallback", await self._by_champion(champion, question, rows, "fallback"))
 
     async def _by_champion(
         self, champion: LoadedVersion, question: Question, rows: Rows, role: Role
     ) -> protocol.InferResponse:
+        if len(rows.matrix) <= ROWS_ON_LOOP:
+            return self._at_once(champion, question, rows, role)
         started = time.perf_counter()
-        values = (await self._predict(champion, rows.matrix)).tolist()
-        seconds = time.perf_counter() - started
+        values = await asyncio.get_running_loop().run_in_executor(
+            self._threads, _predict, champion, rows.matrix
+        )
+        return self._predicted(champion, question, rows, values, role, time.perf_counter() - started)
+
+    def _at_once(
+        self, champion: LoadedVersion, question: Question, rows: Rows, role: Role
+    ) -> protocol.InferResponse:
+        started = time.perf_counter()
+        values = _predict(champion, rows.matrix)
+        return self._predicted(champion, question, rows, values, role, time.perf_counter() - started)
+
+    def _predicted(
+        self,
+        champion: LoadedVersion,
+        question: Question,
+        rows: Rows,
+        values: list[float],
+        role: Role,
+        seconds: float,
+    ) -> protocol.InferResponse:
+        """The champion's answer of these values, checked and counted."""
         _check_answers(values, rows.nulls)
         self._time_limit.measured(len(values), seconds)
         if self.challenger.live is not None:
@@ -197,16 +237,6 @@ class Dataplane:
             parameters=parameters,
             outputs=[protocol.OutputTensor(version.output, [len(values)], "FP64", values)],
         )
-
-    async def _predict(self, loaded: LoadedVersion, matrix: FloatArray) -> FloatArray:
-        try:
-            if len(matrix) <= ROWS_ON_LOOP:
-                return loaded.predictor.predict(matrix)
-            return await asyncio.get_running_loop().run_in_executor(
-                self._threads, loaded.predictor.predict, matrix
-            )
-        except Exception as error:
-            raise ModelFault(f"the model failed: {error}", where=f"version {loaded.version}") from error
 
     def describe(self, name: str, version: str | None) -> dict[str, Any]:
         """Model metadata. Before the first load it has no versions, and says why."""
@@ -247,6 +277,15 @@ def _now(request: protocol.InferRequest, batch: Batch) -> float | None:
         return None
     said = request.event_time()
     return time.time() if said is None else said
+
+
+def _predict(loaded: LoadedVersion, matrix: FloatArray) -> list[float]:
+    """Raises ModelFault."""
+    try:
+        values: list[float] = loaded.predictor.predict(matrix).tolist()
+    except Exception as error:
+        raise ModelFault(f"the model failed: {error}", where=f"version {loaded.version}") from error
+    return values
 
 
 def _check_answers(answers: list[float], nulls: int) -> None:

@@ -1,4 +1,5 @@
-"""One HTTP/1.1 connection: llhttp (httptools) reads its requests, a task of its own answers them in order.
+"""One HTTP/1.1 connection: llhttp (httptools) reads its requests. They are answered in order: at once, or by
+a task where an answer or the caller has to be waited for.
 
 Nothing that a caller sends, or leaves unsent, holds more than the limits allow: a body too large, a head too
 large or a request too slow is refused and the connection ended, an answer that nobody reads is dropped.
@@ -14,11 +15,13 @@ from typing import TYPE_CHECKING, Final, Protocol, cast
 import httptools
 
 from windtunnel.serving.http_body import Body, HttpError
-from windtunnel.serving.http_messages import Request, encode_head, read_path
+from windtunnel.serving.http_messages import Answer, Request, encode_head, read_path
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
     from windtunnel.serving.http_body import Held, Limits
-    from windtunnel.serving.http_messages import Answer, Application
+    from windtunnel.serving.http_messages import Application
 
 log = logging.getLogger(__name__)
 
@@ -49,6 +52,10 @@ class Shared(Protocol):
         """Whether there is room for one more connection, if need be in the place of another."""
 
 
+_Pending = tuple[Request, bool, "Awaitable[Answer]"]
+"""A request, whether it ends the connection, and its answer to come."""
+
+
 class Connection(asyncio.Protocol):
     """Made by the server for each caller."""
 
@@ -60,8 +67,8 @@ class Connection(asyncio.Protocol):
         """Requests to answer, and whether that ends the connection."""
         self._ahead = 0
         """Bytes of their bodies."""
-        self._woken: asyncio.Future[None] | None = None
-        """What the answering task waits for when there is nothing to answer."""
+        self._answering: asyncio.Task[None] | None = None
+        """Answers what could not be answered at once, and all that waits behind it."""
         self._writable: asyncio.Future[None] | None = None
         """What it waits for when the caller does not read."""
         self._paused = False
@@ -83,9 +90,9 @@ class Connection(asyncio.Protocol):
         self._transport = cast("asyncio.Transport", transport)
         room = self._shared.make_room()
         self._shared.connections.add(self)
-        self._answering = self._loop.create_task(self._answer_all())
         if not room:
             self._refuse(HttpError(503, "there are too many connections", "try again", ("retry-after", "1")))
+            self._answer()
 
     def connection_lost(self, _: Exception | None) -> None:
         self._gone = True
@@ -95,8 +102,8 @@ class Connection(asyncio.Protocol):
         if self._begun is not None and self._head_read:
             self._take(self._request(HttpError(CALLER_GONE, "the caller has gone")), last=True)
         self._body.drop()
-        self._wake(self._woken)
-        self._wake(self._writable)
+        self._wake_writer()
+        self._answer()
 
     def eof_received(self) -> bool:
         """Returns whether the caller, who sends no more, still gets an answer."""
@@ -104,6 +111,10 @@ class Connection(asyncio.Protocol):
         return self.answering
 
     def data_received(self, data: bytes) -> None:
+        self._read_all(data)
+        self._answer()
+
+    def _read_all(self, data: bytes) -> None:
         for at in range(0, len(data), _PIECE):
             if self._read_to_end:
                 return
@@ -159,7 +170,7 @@ class Connection(asyncio.Protocol):
         self._writable = self._loop.create_future()
 
     def resume_writing(self) -> None:
-        self._wake(self._writable)
+        self._wake_writer()
         self._writable = None
 
     def _begin(self) -> None:
@@ -227,7 +238,6 @@ class Connection(asyncio.Protocol):
         if (len(self._waiting) > _PIPELINED or self._ahead > self._shared.limits.body) and not self._paused:
             self._paused = True
             self._transport.pause_reading()
-        self._wake(self._woken)
 
     def _done_with(self, request: Request) -> None:
         self._ahead -= len(request.body)
@@ -238,44 +248,75 @@ class Connection(asyncio.Protocol):
         while self._waiting:
             self._done_with(self._waiting.popleft()[0])
 
-    @staticmethod
-    def _wake(waiter: asyncio.Future[None] | None) -> None:
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
+    def _wake_writer(self) -> None:
+        if self._writable is not None and not self._writable.done():
+            self._writable.set_result(None)
 
     # answers
 
-    async def _answer_all(self) -> None:
-        """Answer until the caller has gone."""
+    def _answer(self) -> None:
+        """Answer what waits. Mostly that is one request that is answered at once: it needs no task."""
+        if self._answering is not None or not self._waiting:
+            return
         try:
-            while await self._anything_to_answer():
-                request, last = self._waiting.popleft()
-                try:
-                    answer = await self._shared.application.answer(request)
-                finally:
-                    self._done_with(request)
-                if not self._gone:
-                    hung_up = self._hung_up and not self._waiting
-                    self._write(request.method, answer, last or hung_up or self._shared.draining)
+            pending = self._next()
+        except Exception:
+            self._give_up()
+            return
+        if pending is not None or self._waiting or self._writable is not None:
+            self._answering = self._loop.create_task(self._answer_all(pending))
+        else:
+            self._since = self._loop.time()
+
+    async def _answer_all(self, pending: _Pending | None) -> None:
+        """Answer `pending`, and then what waits, until nothing does."""
+        try:
+            while True:
+                if pending is not None:
+                    request, last, answering = pending
+                    try:
+                        answer = await answering
+                    finally:
+                        self._done_with(request)
+                    self._send(request, last, answer)
                 if self._writable is not None:
                     await self._writable
                 if self._waiting:
                     # who sends many at once does not keep the others waiting
                     await asyncio.sleep(0)
+                elif self._paused and not self._gone:
+                    self._read_on()
+                if not self._waiting:
+                    return
+                pending = self._next()
         except Exception:
-            log.exception("a connection is given up")
-            self._transport.abort()
-
-    async def _anything_to_answer(self) -> bool:
-        """Wait for a request; False when the caller has gone."""
-        if self._paused and not self._waiting and not self._gone:
-            self._read_on()
-        if not self._waiting and not self._gone:
+            self._give_up()
+        finally:
+            self._answering = None
             self._since = self._loop.time()
-            self._woken = self._loop.create_future()
-            await self._woken
-            self._woken = None
-        return bool(self._waiting)
+
+    def _next(self) -> _Pending | None:
+        """Take the next request and answer it, or return it where its answer has to be waited for."""
+        request, last = self._waiting.popleft()
+        try:
+            answer = self._shared.application.answer(request)
+        except Exception:
+            self._done_with(request)
+            raise
+        if not isinstance(answer, Answer):
+            return request, last, answer
+        self._done_with(request)
+        self._send(request, last, answer)
+        return None
+
+    def _send(self, request: Request, last: bool, answer: Answer) -> None:
+        if not self._gone:
+            hung_up = self._hung_up and not self._waiting
+            self._write(request.method, answer, last or hung_up or self._shared.draining)
+
+    def _give_up(self) -> None:
+        log.exception("a connection is given up")
+        self._transport.abort()
 
     def _read_on(self) -> None:
         self._paused = False
@@ -285,7 +326,7 @@ class Connection(asyncio.Protocol):
             self._begun = self._loop.time()
         unread = self._unread
         self._keep_unread(b"")
-        self.data_received(unread)
+        self._read_all(unread)
 
     def _write(self, method: str, answer: Answer, last: bool) -> None:
         head = encode_head(answer, self._shared.date, last)
@@ -307,7 +348,7 @@ class Connection(asyncio.Protocol):
     @property
     def answering(self) -> bool:
         """A request is answered or waits for it."""
-        return self._woken is None or bool(self._waiting)
+        return self._answering is not None or bool(self._waiting)
 
     @property
     def busy(self) -> bool:
@@ -330,6 +371,7 @@ class Connection(asyncio.Protocol):
             if now - self._begun > limits.request_seconds:
                 late = f"the request did not come within {limits.request_seconds:.0f} s"
                 self._refuse(HttpError(408, late, "send it at once"))
+                self._answer()
         elif not self.answering:
             if self._transport.get_write_buffer_size():
                 patience = limits.request_seconds

@@ -8,8 +8,7 @@ entity's join keys with the request-time features (the rest is read from the onl
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -34,8 +33,7 @@ _NAMED_UNKNOWN = 10
 """Unknown inputs that an error names."""
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     """Rows to answer."""
 
     matrix: FloatArray
@@ -84,7 +82,8 @@ class InputPlan:
         if len(inputs) != len(request.inputs):
             raise RequestError("two inputs have the same name", where="inputs", fix="send each once")
         if MATRIX in inputs and MATRIX not in self._columns:
-            _check_names(inputs, {MATRIX}, f"{MATRIX!r} is the whole input")
+            if len(inputs) > 1:
+                _check_names(inputs, {MATRIX}, f"{MATRIX!r} is the whole input")
             return Batch(self._matrix(inputs[MATRIX]))
         if not inputs.keys().isdisjoint(self.join_keys):
             _check_names(inputs, self._entity_inputs, "asked by entity")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from prometheus_client import (
@@ -17,6 +16,7 @@ from prometheus_client import (
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from windtunnel.serving.call_metrics import CallMetrics
 from windtunnel.serving.challenger_metrics import ChallengerMetrics
 from windtunnel.serving.log_metrics import LogMetrics
 from windtunnel.serving.predictions import PredictionHistograms
@@ -36,31 +36,14 @@ class Metrics:
         # one more series for each metric, that nobody reads
         disable_created_metrics()  # type: ignore[no-untyped-call]
         self.registry = CollectorRegistry()
-        self._versions: dict[tuple[str, str, str], VersionMetrics] = {}
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
-        self.requests = Counter(
-            "windtunnel_serving_requests",
-            "Infer calls answered, by HTTP status code and role (fallback: champion for challenger).",
-            ("model", "version", "role", "code"),
-            registry=self.registry,
-        )
-        self.seconds = Histogram(
-            "windtunnel_serving_request_seconds",
-            "Time from an infer call's head to its answer.",
-            ("model", "version", "role"),
-            buckets=_SECONDS,
-            registry=self.registry,
-        )
-        self.rows = Counter(
-            "windtunnel_serving_rows", "Rows answered.", ("model", "version"), registry=self.registry
-        )
-        self.missing = Counter(
-            "windtunnel_serving_missing_features",
-            "Feature values that were missing in answered rows.",
-            ("model", "version"),
-            registry=self.registry,
-        )
+        self._calls = CallMetrics(_SECONDS)
+        self.registry.register(self._calls)
+        self.of = self._calls.of
+        """The series of a version in a role."""
+        self.counted = self._calls.counted
+        """The (model, version) that have series of their own."""
         self.online_read_seconds = Histogram(
             "windtunnel_serving_online_read_seconds",
             "Time of one read of the online store.",
@@ -109,13 +92,6 @@ class Metrics:
             registry=self.registry,
         )
 
-    def of(self, model: str, version: str, role: str) -> VersionMetrics:
-        """The version's own series; made once, because looking labels up costs more than counting."""
-        known = self._versions.get((model, version, role))
-        if known is None:
-            known = self._versions[model, version, role] = VersionMetrics(self, model, version, role)
-        return known
-
     def holds(self, loaded: LoadedVersion, role: str) -> None:
         """A version is loaded, as champion or warm."""
         names = (loaded.lifecycle, loaded.version, role)
@@ -128,18 +104,12 @@ class Metrics:
         self.model_info.remove(*names, loaded.digest)
         self.model_bytes.remove(*names)
 
-    def counted(self) -> set[tuple[str, str]]:
-        """(model, version) of all that has series of its own."""
-        return {(model, version) for model, version, _ in self._versions}
-
     def forget(self, model: str, version: str) -> None:
         """Drop the series of a version; should it come again it begins at zero."""
         labels = {"model": model, "version": version}
-        for metric in (self.requests, self.seconds, self.rows, self.missing, self.predict_seconds):
-            metric.remove_by_labels(labels)
+        self.predict_seconds.remove_by_labels(labels)
+        self._calls.forget(model, version)
         self.predictions.forget(model, version)
-        for name in [name for name in self._versions if name[:2] == (model, version)]:
-            del self._versions[name]
 
     async def text(self) -> bytes:
         """All of it in Prometheus' text format. Metric by metric, others get their turn in between: the guard
@@ -159,28 +129,3 @@ class _Collected:
 
     def collect(self) -> Iterable[Any]:
         return (self._family,)
-
-
-class VersionMetrics:
-    """What is counted for each infer call."""
-
-    def __init__(self, metrics: Metrics, model: str, version: str, role: str) -> None:
-        self._requests = partial(metrics.requests.labels, model, version, role)
-        self._by_status: dict[int, Counter] = {}
-        self._seconds = metrics.seconds.labels(model, version, role)
-        self._rows = metrics.rows.labels(model, version)
-        self._missing = metrics.missing.labels(model, version)
-
-    def rows(self, rows: int, missing: int) -> None:
-        """Count answered rows, and the feature values that were missing in them."""
-        self._rows.inc(rows)
-        if missing:
-            self._missing.inc(missing)
-
-    def answered(self, status: int, seconds: float) -> None:
-        """Count a call by its HTTP status, whatever it is."""
-        counter = self._by_status.get(status)
-        if counter is None:
-            counter = self._by_status[status] = self._requests(str(status))
-        counter.inc()
-        self._seconds.observe(seconds)

@@ -106,9 +106,7 @@ class PredictionLog:
             self._metrics.dropped("shutdown", len(answers))
             return
         try:
-            # what surely does not fit need not be tried
-            fits = self._bytes() + rows.matrix.nbytes <= self._most
-            if not fits or not self._add(version, question, rows, answers, role, seconds):
+            if not self._add(version, question, rows, answers, role, seconds):
                 self._metrics.dropped("buffer_full", len(answers))
         except Exception:  # whatever it is, no answer must fail for its record
             log.exception("cannot log prediction %s", question.id)
@@ -146,6 +144,10 @@ class PredictionLog:
             if chunk is not None:
                 self._send(version.digest)
             chunk = self._begin(version, prediction_id)
+        room = self._most - self._bytes()
+        if rows.matrix.nbytes > room:
+            # what surely does not fit need not be tried
+            return False
         buffer = chunk.buffer
         before = len(buffer)
         key = question.request.parameters.key
@@ -167,7 +169,7 @@ class PredictionLog:
             del buffer[before:]
             raise
         size = len(buffer) - before
-        if self._bytes() + size > self._most:
+        if size > room:
             del buffer[before:]
             return False
         self._open_bytes += size

@@ -48,16 +48,18 @@ class Rows(NamedTuple):
 async def complete(version: VersionInterface, batch: Batch, now: float | None, metrics: Metrics) -> Rows:
     """The batch as rows, as of `now` (seconds since 1970; None for the clock's). Raises RequestError,
     StoreError."""
-    online = None if batch.entities is None else await _read_online(version, batch, now, metrics)
-    nulls, holds = _examine(version, batch.matrix)
-    if not holds:
-        raise RequestError(
-            "a number is too large for this model", where="inputs", fix="send less than 3.4e38"
-        )
-    if online is None:
-        return Rows(batch.matrix, nulls, nulls, None)
+    if batch.entities is None:
+        return as_sent(version, batch)
+    online = await _read_online(version, batch, now, metrics)
+    nulls = _examine(version, batch.matrix)
     defaulted = online.missing - int(np.isnan(online.values).sum()) if online.missing else 0
     return Rows(batch.matrix, nulls, nulls + defaulted, online.stale, _by_row(batch.matrix, online))
+
+
+def as_sent(version: VersionInterface, batch: Batch) -> Rows:
+    """A batch of which nothing is to be read online as rows. Raises RequestError."""
+    nulls = _examine(version, batch.matrix)
+    return Rows(batch.matrix, nulls, nulls, None)
 
 
 def _by_row(matrix: FloatArray, online: OnlineFeatures) -> Gaps | None:
@@ -68,13 +70,27 @@ def _by_row(matrix: FloatArray, online: OnlineFeatures) -> Gaps | None:
     return Gaps(sent + online.by_row.missing, online.by_row.stale)
 
 
-def _examine(version: VersionInterface, matrix: FloatArray) -> tuple[int, bool]:
+def _examine(version: VersionInterface, matrix: FloatArray) -> int:
+    """Missing values. Raises RequestError when the model cannot compute with the others."""
+    nulls, holds = _look_at(version, matrix)
+    if not holds:
+        raise RequestError(
+            "a number is too large for this model", where="inputs", fix="send less than 3.4e38"
+        )
+    return nulls
+
+
+def _look_at(version: VersionInterface, matrix: FloatArray) -> tuple[int, bool]:
     """(missing values, whether the model can compute with the others)."""
     if matrix.size > _ONE_BY_ONE:
         return int(np.isnan(matrix).sum()), version.holds(matrix)
     limit = version.largest
+    values = matrix.ravel().tolist()
+    if sum(map(abs, values)) <= limit:
+        # none of them is larger than their sum, and NaN would have made that NaN
+        return 0, True
     missing = 0
-    for value in matrix.ravel().tolist():
+    for value in values:
         if -limit <= value <= limit:
             continue
         if value == value:
