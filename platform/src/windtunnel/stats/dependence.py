@@ -303,4 +303,6 @@ def _effective_blocks(scores: NDArray[np.float64], block: NDArray[np.int64]) -> 
     moves = np.sqrt(np.stack([np.bincount(block, np.square(score)) for score in scores.T], axis=1))
     weight = moves[:, first] * moves[:, second]
     total = np.square(weight.sum(axis=0))
-    return np.divide(total, np.square(weight).sum(axis=0), out=np.ones(len(total)), where=total > 0.0)
+    blocks = np.ones(len(total))
+    np.divide(total, np.square(weight).sum(axis=0), out=blocks, where=total > 0.0)
+    return blocks
