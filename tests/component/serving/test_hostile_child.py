@@ -19,7 +19,7 @@ from windtunnel.digests import canonical_json
 from windtunnel.registry.bundle import read_bundle
 from windtunnel.serving import challenger_keeper, challenger_link, protocol
 from windtunnel.serving.challenger import Challenger
-from windtunnel.serving.dataplane import Dataplane
+from windtunnel.serving.dataplane import Answered, Dataplane
 from windtunnel.serving.loader import BundleLoader
 from windtunnel.serving.metrics import Metrics
 from windtunnel.spec.servedmodel import ServedModel
@@ -133,7 +133,10 @@ class Served:
         champion = self.dataplane.champion
         assert champion is not None
         request = protocol.parse(json.dumps(matrix_request(*[ROW] * rows)).encode())
-        role, answer = await asyncio.wait_for(self.dataplane.infer(champion, request), HANG)
+        answered = self.dataplane.infer(champion, request)
+        if not isinstance(answered, Answered):
+            answered = await asyncio.wait_for(answered, HANG)
+        role, answer = answered
         assert answer.outputs[0].data == pytest.approx(answers([ROW] * rows, 1.0).tolist(), abs=1e-6)
         return role
 
