@@ -263,7 +263,7 @@ class Connection(asyncio.Protocol):
         except Exception:
             self._give_up()
             return
-        if pending is not None or self._waiting or self._writable is not None:
+        if pending is not None or self._waiting or self._paused or self._writable is not None:
             self._answering = self._loop.create_task(self._answer_all(pending))
         else:
             self._since = self._loop.time()
