@@ -121,6 +121,6 @@ def test_the_ledger_tells_the_whole_story(loop: Loop) -> None:
 
 def test_the_report_shows_it(loop: Loop) -> None:
     platform = loop.platform
-    page = platform.store.get(report_key(loop.recovered[-1].measure)).decode()
+    page = platform.store.get(report_key(loop.recovered[-1].measure)).decode().lower()
     for words in ("wind_gust", "carrier", "retraining asked for", "well again"):
         assert words in page, words

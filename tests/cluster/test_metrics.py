@@ -69,11 +69,15 @@ def forwarded(loop: Loop, component: str, port: int) -> Iterator[httpx.Client]:
 
 
 def settle(loop: Loop, prometheus: Prometheus) -> None:
-    """Ask the model until no query is without data, or time is up: each test then says what is missing."""
+    """Ask the model until the newest measure was scraped and no query is without data, or time is up: each
+    test then says what is missing.
+    """
     deadline = time.monotonic() + SETTLED_SECONDS
+    rows = str(loop.recovered[-1].measure.window.rows)
+    newest = f'windtunnel_monitor_window_rows{{lifecycle="{LIFECYCLE}"}} == {rows}'
     while time.monotonic() < deadline:
         ask(loop.platform, LIFECYCLE, asked_at(RECOVERED[-1][1]))
-        if not any(without_data(prometheus, QUERIES)):
+        if prometheus.ask(newest) and not any(without_data(prometheus, QUERIES)):
             return
         time.sleep(10)
 
