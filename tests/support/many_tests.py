@@ -73,16 +73,10 @@ class _Moments:
         return np.where(most > 0.0, found, 1.0)
 
 
-class Comparison:
-    """See stats.sequential; each block has observations of both models, in every run that lives."""
+class _Test:
+    """What its capital tells."""
 
-    def __init__(
-        self, margin: float, runs: int, known: Sample | None = None, gaps: Mapping[float, float] = GAPS
-    ) -> None:
-        self._margin = margin
-        self._gaps = np.array(list(gaps))[:, None]
-        self._capital = _Capital(gaps, runs)
-        self._known = _Moments(events(50.0, 0.5) if known is None else known, runs)
+    _capital: _Capital
 
     @property
     def log_capital(self) -> Any:
@@ -93,6 +87,18 @@ class Comparison:
     def p_value(self) -> Any:
         """By run."""
         return np.exp(-self._capital.highest)
+
+
+class Comparison(_Test):
+    """See stats.sequential; each block has observations of both models, in every run that lives."""
+
+    def __init__(
+        self, margin: float, runs: int, known: Sample | None = None, gaps: Mapping[float, float] = GAPS
+    ) -> None:
+        self._margin = margin
+        self._gaps = np.array(list(gaps))[:, None]
+        self._capital = _Capital(gaps, runs)
+        self._known = _Moments(events(50.0, 0.5) if known is None else known, runs)
 
     def update(self, challenger: Sample, champion: Sample, live: Any = True) -> None:
         """Take a block in, in the runs that live."""
@@ -114,7 +120,7 @@ class Comparison:
         self._known.add(champion, live)
 
 
-class MeanTest:
+class MeanTest(_Test):
     """See stats.sequential."""
 
     def __init__(self, limit: float, runs: int, gaps: Mapping[float, float] = GAPS) -> None:
@@ -122,16 +128,6 @@ class MeanTest:
         self._gaps = np.array(list(gaps))[:, None]
         self._capital = _Capital(gaps, runs)
         self._known = _Moments(events(2.0, 2.0 * limit), runs)
-
-    @property
-    def log_capital(self) -> Any:
-        """By run."""
-        return self._capital.now
-
-    @property
-    def p_value(self) -> Any:
-        """By run."""
-        return np.exp(-self._capital.highest)
 
     def update(self, sample: Sample) -> None:
         """Take a block in."""

@@ -94,8 +94,7 @@ def asked(params: Mapping[str, Any], spec: LifecycleSpec, now: datetime) -> Aske
             f"there is no log {named!r}", where="params", fix=f"choose {PREDICTIONS} or {SCORES}"
         )
     folder: Folder = "scores" if named == SCORES else "predictions"
-    # a label of a day comes with the partition of its last day, which is there a day or two later
-    late = timedelta(days=spec.label.delay_days + 2)
+    late = on_their_way(spec)
     version = str(params.get("version") or "")
     return Asked(
         start=start,
@@ -106,6 +105,13 @@ def asked(params: Mapping[str, Any], spec: LifecycleSpec, now: datetime) -> Aske
         version=version or None,
         continues=given is None and not version and now - end <= spec.monitoring.window,
     )
+
+
+def on_their_way(spec: LifecycleSpec) -> timedelta:
+    """How long after its day a label may come: with the partition of its last day, which is there a day or
+    two later.
+    """
+    return timedelta(days=spec.label.delay_days + 2)
 
 
 def back_to_labels(window: Asked, complete: date | None) -> Asked:
