@@ -31,8 +31,11 @@ def known() -> dict[str, set[str]]:
     """Labels by metric; those of Airflow are free, its tags make them."""
     found = {name: set(metric.labels) for name, metric in METRICS.items()}
     serving = Metrics()
+    serving.of("flight_delay", "1", "champion").answered(200, seconds=0.001)
     for collector, names in serving.registry._collector_to_names.items():
         found |= {name: set(getattr(collector, "_labelnames", ())) for name in names}
+    for family in serving.registry.collect():
+        found |= {sample.name: set(sample.labels) for sample in family.samples if sample.name not in found}
     for family in serving.predictions.collect():
         found[f"{family.name}_bucket"] = {"model", "version", "role"}
     mapping = yaml.safe_load((CHART / "files/statsd-mapping.yaml").read_text())
