@@ -17,7 +17,7 @@ from waiting import HANG
 
 from windtunnel.digests import canonical_json
 from windtunnel.registry.bundle import read_bundle
-from windtunnel.serving import challenger_keeper, challenger_link, protocol
+from windtunnel.serving import challenger_keeper, challenger_link, child_process, protocol
 from windtunnel.serving.challenger import Challenger
 from windtunnel.serving.dataplane import Answered, Dataplane
 from windtunnel.serving.loader import BundleLoader
@@ -150,7 +150,7 @@ def test_no_request_is_lost_to_it(
     store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(challenger_link, "SILENCE", 0.6)
-    monkeypatch.setattr(challenger_link, "_LAST_WORDS", 0.2)
+    monkeypatch.setattr(child_process, "LAST_WORDS", 0.2)
 
     async def run() -> None:
         async with Served(store, tmp_path, HOSTILE[name]) as served:
@@ -172,7 +172,7 @@ def test_one_that_never_introduces_itself_gets_no_request(
     store: ObjectStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.setattr(challenger_keeper, "_LOAD_SECONDS", 0.5)
-    monkeypatch.setattr(challenger_link, "_LAST_WORDS", 0.2)
+    monkeypatch.setattr(child_process, "LAST_WORDS", 0.2)
 
     async def run() -> None:
         async with Served(store, tmp_path, NOT_READY[name]) as served:

@@ -7,19 +7,16 @@ may be asked at a time is limited, a reply that is no frame ends the process, an
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import os
-import socket
-import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, cast
 
-from windtunnel.serving import frames
-from windtunnel.serving.child_environment import child_environment
+from windtunnel.serving import child_process, frames
 from windtunnel.serving.time_limit import CEILING
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Sequence
 
     from windtunnel.serving.frames import Answer, FloatArray
@@ -40,8 +37,6 @@ _LOOK: Final = 0.5
 """Seconds between looks whether it still answers."""
 _HELD_UP: Final = 0.002
 """Seconds that a timer may be late before that says something of this process rather than of the other."""
-_LAST_WORDS: Final = 1.0
-"""Seconds that a process gets to end, and to log why, once its socket is closed."""
 
 _ENVIRONMENT: Final = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MALLOC_ARENA_MAX": "2"}
 """Threads and allocation arenas would count against its memory, and it needs none."""
@@ -124,14 +119,7 @@ class ChallengerLink(asyncio.Protocol):
 
     async def reap(self) -> int:
         """The exit code of the process that has closed its socket; one that lives on is killed."""
-        return await self._loop.run_in_executor(None, self._reap)
-
-    def _reap(self) -> int:
-        try:
-            return self._process.wait(_LAST_WORDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            return self._process.wait()
+        return await child_process.reap(self._process)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are no subclasses
@@ -209,33 +197,8 @@ class ChallengerLink(asyncio.Protocol):
 
 
 async def start(command: Sequence[str]) -> ChallengerLink:
-    """Start the process that `command` names, with its end of the socket and this process's id appended.
+    """Start the process that `command` names, with this process's id and its end of the socket appended.
 
     To be called on the main thread: the process ends with the thread that started it. Raises OSError.
     """
-    ours, theirs = socket.socketpair()
-    try:
-        with theirs:
-            process = subprocess.Popen(
-                [*command, "--socket", str(theirs.fileno()), "--parent", str(os.getpid())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                env=child_environment(os.environ, _ENVIRONMENT),
-                # an interrupt at a terminal is for the serving process, which drains before it ends this one
-                start_new_session=True,
-            )
-    except BaseException:
-        ours.close()
-        raise
-    ours.setblocking(False)
-    try:
-        _, link = await asyncio.get_running_loop().create_unix_connection(
-            lambda: ChallengerLink(process), sock=ours
-        )
-    except BaseException:
-        ours.close()
-        process.kill()
-        with contextlib.suppress(ChildProcessError):
-            process.wait()
-        raise
-    return link
+    return await child_process.start([*command, "--parent", str(os.getpid())], _ENVIRONMENT, ChallengerLink)

@@ -6,18 +6,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 import socket
-import subprocess
 import sys
 import time
 from typing import TYPE_CHECKING, Final, cast
 
 from windtunnel.prediction_log.keys import writer_name
-from windtunnel.serving.child_environment import child_environment
+from windtunnel.serving import child_process
 from windtunnel.serving.log_records import CHUNK, END, frame, reply_decoder
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Sequence
 
     from windtunnel.serving.log_metrics import LogMetrics, Reason
@@ -33,8 +32,6 @@ _SILENCE: Final = 300.0
 """Seconds without a word of a writer that has something to store, after which it counts as hung."""
 _LOOK: Final = 15.0
 """Seconds between looks whether it does."""
-_LAST_WORDS: Final = 1.0
-"""Seconds that a process gets to end once its socket is closed."""
 
 _ENVIRONMENT: Final = {
     "TOKIO_WORKER_THREADS": "1",  # the object store's client would take a thread for each processor
@@ -129,7 +126,9 @@ class LogKeeper:
 
     async def _run(self) -> str:
         """One life of the process; why it ended. Raises OSError."""
-        link = await _start(self._command, self._hear)
+        link = await child_process.start(
+            self._command, _ENVIRONMENT, lambda process: _Link(process, self._hear)
+        )
         try:
             for number, kept in self._kept.items():
                 link.send(CHUNK, number, kept.payload)
@@ -201,14 +200,7 @@ class _Link(asyncio.Protocol):
     async def end(self) -> int:
         """Close the socket; the exit code of the process, which is killed if it does not end by itself."""
         self._transport.abort()
-        return await self._loop.run_in_executor(None, self._reap)
-
-    def _reap(self) -> int:
-        try:
-            return self._process.wait(_LAST_WORDS)
-        except subprocess.TimeoutExpired:
-            self._process.kill()
-            return self._process.wait()
+        return await child_process.reap(self._process)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's transports are no subclasses
@@ -224,24 +216,3 @@ class _Link(asyncio.Protocol):
         log.debug("the socket of the prediction log's writer has ended: %s", exc)
         if not self.ended.done():
             self.ended.set_result(None)
-
-
-async def _start(command: Sequence[str], hear: Callable[[Reply], None]) -> _Link:
-    """Start the process, with its end of the socket appended to its command line. Raises OSError."""
-    ours, theirs = socket.socketpair()
-    try:
-        with theirs:
-            process = subprocess.Popen(
-                [*command, "--socket", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                stdin=subprocess.DEVNULL,
-                env=child_environment(os.environ, _ENVIRONMENT),
-                # an interrupt at a terminal is for the serving process, which drains before it ends this one
-                start_new_session=True,
-            )
-    except BaseException:
-        ours.close()
-        raise
-    ours.setblocking(False)
-    _, link = await asyncio.get_running_loop().create_unix_connection(lambda: _Link(process, hear), sock=ours)
-    return link

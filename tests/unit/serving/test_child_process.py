@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from windtunnel.serving.child_environment import child_environment
+from windtunnel.serving.child_process import child_environment
 
 
 def test_it_gets_the_object_store_and_no_other_setting() -> None:
