@@ -211,6 +211,59 @@ def test_who_wants_http2_is_answered_in_http1(body: bytes) -> None:
     run(test())
 
 
+def test_of_a_wish_for_http2_with_too_many_headers_no_byte_is_another_request() -> None:
+    """The header that is over the limit may be the one that says how long the body is."""
+
+    async def test() -> None:
+        async with world() as here:
+            caller = await here.call()
+            headers = [b"Connection: Upgrade", b"Upgrade: h2c", *(b"X-%d: 1" % at for at in range(9))]
+            hidden = b"GET /hidden HTTP/1.1\r\nHost: x\r\n\r\n"
+            caller.send(with_body(hidden, headers=b"".join(b"%b\r\n" % header for header in headers)))
+            assert (await caller.answer())[0] == 431
+            assert await caller.rest() == b""
+            assert "/hidden" not in [request.path for request in here.echo.seen]
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    "request_",
+    [
+        b"GET /a HTTP/1.1\r\nHost: x\r\nConnection: close, Upgrade\r\nUpgrade: h2c\r\n\r\n",
+        b"GET /a HTTP/1.0\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n\r\n",
+    ],
+)
+def test_who_wants_http2_has_its_other_wishes_granted(request_: bytes) -> None:
+    async def test() -> None:
+        async with world() as here:
+            caller = await here.call()
+            caller.send(request_)
+            status, headers, _ = await caller.answer()
+            assert (status, headers["connection"]) == (200, "close")
+            assert await caller.rest() == b""
+
+    run(test())
+
+
+@pytest.mark.parametrize(
+    ("version", "headers", "told"),
+    [(b"1.1", b"", 1), (b"1.1", b"Connection: Upgrade\r\nUpgrade: h2c\r\n", 1), (b"1.0", b"", 0)],
+)
+def test_permission_to_continue_is_given_once_and_to_who_knows_it(
+    version: bytes, headers: bytes, told: int
+) -> None:
+    async def test() -> None:
+        async with world() as here:
+            caller = await here.call()
+            asked = with_body(b"some", headers=headers + b"Expect: 100-continue\r\nConnection: close\r\n")
+            caller.send(asked.replace(b"HTTP/1.1", b"HTTP/" + version))
+            said = await caller.rest()
+            assert (said.count(b"100 Continue"), said.count(b" 200 OK")) == (told, 1)
+
+    run(test())
+
+
 def test_head_has_no_body() -> None:
     async def test() -> None:
         async with world() as here:

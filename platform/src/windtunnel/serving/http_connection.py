@@ -149,21 +149,26 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserUpgrade as upgrade:
             # Many a client would like another protocol, and takes HTTP/1.1 as well. llhttp then reads no
             # body, so it is given the same request without that wish.
+            if self._has_too_many_headers:
+                # one of those that were not kept may say where the request ends
+                self._refuse(_too_many_headers())
+                return b""
             head = self._head_without_upgrade()
             self._parser = httptools.HttpRequestParser(self)
             return head + data[upgrade.args[0] :]
         return b""
 
     def _head_without_upgrade(self) -> bytes:
-        method = self._parser.get_method()
+        method, version = self._parser.get_method(), self._parser.get_http_version()
         if method == b"CONNECT":
             raise httptools.HttpParserError("this is no proxy")
-        fields = [
-            f"{name}: {value}\r\n"
-            for name, value in self._headers.items()
-            if name not in ("connection", "upgrade")
-        ]
-        return b"%b %b HTTP/1.1\r\n%b\r\n" % (method, self._url, "".join(fields).encode("latin-1"))
+        headers = {name: value for name, value in self._headers.items() if name != "upgrade"}
+        wishes = headers.get("connection", "").split(",")
+        headers["connection"] = ",".join(wish for wish in wishes if wish.strip().lower() != "upgrade")
+        fields = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+        return b"%b %b HTTP/%b\r\n%b\r\n" % (
+            method, self._url, version.encode(), fields.encode("latin-1"),
+        )  # fmt: skip
 
     def pause_writing(self) -> None:
         self._since = self._loop.time()
@@ -181,6 +186,10 @@ class Connection(asyncio.Protocol):
         """Bytes that came without any of the body: of the head, of trailers, of a chunk's extensions."""
         self._head_read = False
 
+    @property
+    def _has_too_many_headers(self) -> bool:
+        return len(self._headers) > self._shared.limits.headers
+
     # what llhttp calls
 
     def on_message_begin(self) -> None:
@@ -192,14 +201,17 @@ class Connection(asyncio.Protocol):
 
     def on_header(self, name: bytes, value: bytes) -> None:
         # One more than allowed is kept, to tell by; what comes behind the body has nothing to say.
-        if len(self._headers) > self._shared.limits.headers or self._head_read:
+        if self._has_too_many_headers or self._head_read:
             return
         key, said = name.decode("latin-1").lower(), value.decode("latin-1")
         self._headers[key] = f"{self._headers[key]}, {said}" if key in self._headers else said
 
     def on_headers_complete(self) -> None:
         self._head_read = True
-        if self._headers.get("expect", "").lower() == "100-continue":
+        if self._headers.get("expect", "").lower() != "100-continue":
+            return
+        # HTTP/1.0 would take it for the answer; who wants another protocol is read once more
+        if self._parser.get_http_version() != "1.0" and not self._parser.should_upgrade():
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, chunk: bytes) -> None:
@@ -213,8 +225,8 @@ class Connection(asyncio.Protocol):
         if self._read_to_end or self._parser.should_upgrade():
             return
         problem = self._body.problem
-        if problem is None and len(self._headers) > self._shared.limits.headers:
-            problem = HttpError(431, "there are too many headers", "send fewer")
+        if problem is None and self._has_too_many_headers:
+            problem = _too_many_headers()
         self._take(self._request(problem), last=not self._parser.should_keep_alive())
 
     # requests
@@ -391,3 +403,7 @@ class Connection(asyncio.Protocol):
     def close(self) -> None:
         """As soon as what was written is sent."""
         self._transport.close()
+
+
+def _too_many_headers() -> HttpError:
+    return HttpError(431, "there are too many headers", "send fewer")
