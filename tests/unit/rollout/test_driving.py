@@ -125,6 +125,18 @@ def test_it_pauses_until_somebody_approves(before: Any) -> None:
     }
 
 
+@pytest.mark.parametrize("shadow", [100, None])
+@pytest.mark.parametrize("before", ["canary", "champion"])
+def test_a_pause_that_was_asked_for_is_not_passed_over_where_there_is_no_canary(
+    monkeypatch: pytest.MonkeyPatch, before: Any, shadow: int | None
+) -> None:
+    monkeypatch.setattr(steps, "LONGEST_PAUSE", timedelta(minutes=5))
+    world = World(ApiServer(), requests=100)
+    done = driver(world, shadow=shadow, steps=(), pause_before=before).drive()
+    assert isinstance(done, Refused)
+    assert done.reason.startswith("NotApproved")
+
+
 def test_a_pause_that_nobody_ends_is_a_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(steps, "LONGEST_PAUSE", timedelta(minutes=5))
     world = World(ApiServer(), requests=100)

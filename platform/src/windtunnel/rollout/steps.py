@@ -223,8 +223,11 @@ def _advance(model: ServedModel, plan: Plan, now: datetime, why: str) -> Move:
     following = next((step for step in plan.steps if step > spec.traffic), None)
     if phase == "Paused":
         following = plan.steps[0] if plan.steps and not spec.traffic else None
-    pauses = "canary" if phase == "Shadow" and following is not None else "champion"
-    if phase != "Paused" and plan.pause_before == pauses and (pauses == "canary" or following is None):
+    # Where there is no canary, the pause before it is the one before the seat: whoever asked for one gets it.
+    pauses = (phase == "Shadow" and plan.pause_before == "canary") or (
+        following is None and plan.pause_before == "champion"
+    )
+    if phase != "Paused" and pauses:
         changes = _state(plan, now, "Paused", spec.traffic, spec.shadow)
     elif following is not None:
         changes = _state(plan, now, "Canary", traffic=following)
