@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 
 import pytest
 
+from windtunnel.rollout.comparisons import Comparisons
+from windtunnel.rollout.counters import CHALLENGER, FAULTS, REQUESTS, Counts
 from windtunnel.rollout.evidence import FACTORS, Bound, missing_for
-from windtunnel.spec.servedmodel import EvidenceTest, RolloutEvidence
+from windtunnel.spec.servedmodel import EvidenceTest, GuardSettings, RolloutEvidence
 from windtunnel.stats.sequential import events
 
 MARGINS = [0.005 * factor for factor in FACTORS]
@@ -46,6 +48,17 @@ def test_it_goes_on_from_where_an_earlier_one_was() -> None:
     shown(second, 6)
     assert second.at_most == whole.at_most
     assert second.capital[-1] == pytest.approx(whole.capital[-1], rel=0.1)
+
+
+@pytest.mark.parametrize(("limit", "goes_on"), [(0.01, True), (0.02, False)])
+def test_what_speaks_against_one_limit_says_nothing_of_another(limit: float, goes_on: bool) -> None:
+    first = Comparisons(GuardSettings(max_error_rate=0.01), Counts())
+    first.update(Counts({(CHALLENGER, REQUESTS): 100, (CHALLENGER, FAULTS, "error"): 5}))
+    (before,) = (test for test in first.found() if test.name == "limit")
+    assert before.capital[0] > 1.0
+    second = Comparisons(GuardSettings(max_error_rate=limit), Counts(), first.found())
+    (after,) = (test for test in second.found() if test.name == "limit")
+    assert after.capital == (before.capital if goes_on else (0.0,))
 
 
 def test_what_nobody_could_exceed_needs_no_proof() -> None:

@@ -52,11 +52,11 @@ class Comparisons:
         self._latency: _Pair | None = _Pair("latency", _SLOW_MARGIN, None, known.get("latency"))
         self._higher = _Pair("higher", shift, _RANKS, known.get("higher")) if shift < 0.5 else None
         self._lower = _Pair("lower", shift, _RANKS, known.get("lower")) if shift < 0.5 else None
-        limit = settings.max_error_rate
+        limit, before_limit = settings.max_error_rate, known.get("limit")
+        if before_limit is not None and before_limit.allowed != limit:
+            before_limit = None  # another question
         self._limit = (
-            MeanTest(limit, start=_last(known.get("limit")))
-            if limit is not None and 0.0 < limit < 1.0
-            else None
+            MeanTest(limit, start=_last(before_limit)) if limit is not None and 0.0 < limit < 1.0 else None
         )
         self._times = _histogram(earlier, CHAMPION, SECONDS)
         self._values = _histogram(earlier, CHAMPION, PREDICTIONS)
