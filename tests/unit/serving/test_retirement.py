@@ -46,6 +46,17 @@ def test_series_of_former_versions_go_after_a_while() -> None:
     assert metrics.counted() == {("demo", "2"), ("demo", "3"), ("", "")}
 
 
+def test_a_challenger_that_only_scored_copies_goes_as_well() -> None:
+    metrics, clock = Metrics(), Clock()
+    retirement = Retirement(metrics, clock)
+    metrics.predict_seconds.labels("demo", "2", "challenger").observe(0.01)
+    metrics.predictions.of("demo", "2", "shadow", (0.5,)).observe([0.1])
+    retirement.look({"1"})
+    clock.now = KEPT_SECONDS
+    retirement.look({"1"})
+    assert 'version="2"' not in text(metrics)
+
+
 def test_one_that_comes_back_in_time_stays() -> None:
     metrics, clock = Metrics(), Clock()
     retirement = Retirement(metrics, clock)

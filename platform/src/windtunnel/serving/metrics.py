@@ -42,8 +42,6 @@ class Metrics:
         self.registry.register(self._calls)
         self.of = self._calls.of
         """The series of a version in a role."""
-        self.counted = self._calls.counted
-        """The (model, version) that have series of their own."""
         self.online_read_seconds = Histogram(
             "windtunnel_serving_online_read_seconds",
             "Time of one read of the online store.",
@@ -103,6 +101,10 @@ class Metrics:
         names = (loaded.lifecycle, loaded.version, role)
         self.model_info.remove(*names, loaded.digest)
         self.model_bytes.remove(*names)
+
+    def counted(self) -> set[tuple[str, str]]:
+        """The (model, version) that have series of their own; who only scores copies answers no call."""
+        return self._calls.counted() | self.predictions.counted()
 
     def forget(self, model: str, version: str) -> None:
         """Drop the series of a version; should it come again it begins at zero."""

@@ -70,6 +70,10 @@ class PredictionHistograms(Collector):
             known = self._series[model, version, role] = PredictionHistogram(edges)
         return known
 
+    def counted(self) -> set[tuple[str, str]]:
+        """(model, version) of all that has series of its own."""
+        return {(model, version) for model, version, _ in self._series}
+
     def forget(self, model: str, version: str) -> None:
         """Drop the version's series."""
         for name in [name for name in self._series if name[:2] == (model, version)]:
