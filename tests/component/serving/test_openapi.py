@@ -124,3 +124,24 @@ def test_good_requests_are_allowed(document: dict[str, Any], datatype: str) -> N
         request.validate({"inputs": inputs, "id": "x", "outputs": [{"name": "probability"}]})
     nested = tensor("features", datatype, [values[:1] * 5] * 3, [3, 5])
     request.validate({"inputs": [nested], "parameters": {"key": 7, "binary_data_output": True}})
+
+
+UNSAID: dict[str, dict[str, Any]] = {
+    "members": dict.fromkeys(["id", "parameters", "outputs"]),
+    "parameters": {
+        "parameters": dict.fromkeys(["event_timestamp", "key", "binary_data_output", "nan_is_missing"])
+    },
+    "output": {"outputs": [{"name": "probability", "parameters": None}]},
+    "binary_data": {"outputs": [{"name": "probability", "parameters": {"binary_data": None}}]},
+}
+"""What clients in typed languages write for what they leave out."""
+
+
+@pytest.mark.parametrize("unsaid", UNSAID.values(), ids=UNSAID)
+def test_null_says_nothing(server: ServingProcess, document: dict[str, Any], unsaid: dict[str, Any]) -> None:
+    made = {**matrix_request(ROW), **unsaid}
+    made["inputs"][0]["parameters"] = None
+    validator(document, {"$ref": "#/components/schemas/InferRequest"}).validate(made)
+    status, answer = server.infer(made)
+    assert (status, answer.get("error")) == (200, None)
+    assert "id" not in answer

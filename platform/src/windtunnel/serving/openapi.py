@@ -223,8 +223,8 @@ def _request_schemas(version: VersionInterface | None) -> dict[str, Schema]:
             {"inputs": _inputs(version) if version else _list({"type": "object"}, 1)},
             {
                 "id": _maybe(_SHORT),
-                "parameters": _of("RequestParameters"),
-                "outputs": _list(_of("Output"), 0, 1),
+                "parameters": _maybe(_of("RequestParameters")),
+                "outputs": _maybe(_list(_of("Output"), 0, 1)),
             },
         ),
         "RequestParameters": _object(
@@ -232,20 +232,22 @@ def _request_schemas(version: VersionInterface | None) -> dict[str, Schema]:
             {
                 "event_timestamp": _maybe({"type": "string", "format": "date-time"}),
                 "key": {"anyOf": [_SHORT, {"type": "integer"}, {"type": "null"}]},
-                "binary_data_output": {"type": "boolean"},
-                "nan_is_missing": {"type": "boolean"},
+                "binary_data_output": _maybe({"type": "boolean"}),
+                "nan_is_missing": _maybe({"type": "boolean"}),
             },
         ),
         "Output": _object(
             {"name": output},
             {
-                "parameters": _object(
-                    {},
-                    {
-                        "binary_data": _maybe({"type": "boolean"}),
-                        "classification": False,
-                        "shared_memory_region": False,
-                    },
+                "parameters": _maybe(
+                    _object(
+                        {},
+                        {
+                            "binary_data": _maybe({"type": "boolean"}),
+                            "classification": False,
+                            "shared_memory_region": False,
+                        },
+                    )
                 )
             },
         ),
@@ -315,7 +317,7 @@ def _tensor(
             "shape": {"type": "array", "prefixItems": list(shape), "items": False, "minItems": dimensions},
             "data": {"anyOf": [flat, nested]},
         },
-        {"parameters": _object({}, elsewhere)},
+        {"parameters": _maybe(_object({}, elsewhere))},
     )
 
 

@@ -150,7 +150,7 @@ class PredictionLog:
             return False
         buffer = chunk.buffer
         before = len(buffer)
-        key = question.request.parameters.key
+        key = question.request.said.key
         record = (
             prediction_id,
             ROLE_NUMBERS[role],

@@ -83,7 +83,15 @@ class RequestedOutput(msgspec.Struct):
     """An output that a caller asks for."""
 
     name: str
-    parameters: OutputParameters = msgspec.field(default_factory=OutputParameters)
+    parameters: OutputParameters | None = None
+
+    @property
+    def said(self) -> OutputParameters:
+        """Its parameters; nothing is said by none, or null."""
+        return self.parameters or _NOTHING_OF_OUTPUT
+
+
+_NOTHING_OF_OUTPUT: Final = OutputParameters()
 
 
 class Parameters(msgspec.Struct):
@@ -94,24 +102,32 @@ class Parameters(msgspec.Struct):
     key: ShortText | int | None = None
     """Requests of equal keys are answered by the same version while a challenger has a share of them.
     Default: the entity that is asked for."""
-    binary_data_output: bool = False
+    binary_data_output: bool | None = None
     """The answer's tensors are raw."""
-    nan_is_missing: bool = False
+    nan_is_missing: bool | None = None
     """NaN in a binary tensor stands for a missing number, as null does in JSON; else it is refused."""
 
 
+_NOTHING: Final = Parameters()
+
+
 class InferRequest(msgspec.Struct):
-    """Body of an infer call."""
+    """Body of an infer call. What may be left out may be null: typed languages write it so."""
 
     inputs: list[Tensor]
     id: ShortText | None = None
-    parameters: Parameters = msgspec.field(default_factory=Parameters)
-    outputs: list[RequestedOutput] = msgspec.field(default_factory=list)
+    parameters: Parameters | None = None
+    outputs: list[RequestedOutput] | None = None
     """Those that are wanted; all if there is none."""
+
+    @property
+    def said(self) -> Parameters:
+        """Its parameters; nothing is said by none, or null."""
+        return self.parameters or _NOTHING
 
     def event_time(self) -> float | None:
         """Seconds since 1970, or None for now. Raises RequestError."""
-        moment = self.parameters.event_timestamp
+        moment = self.said.event_timestamp
         if moment is None:
             return None
         if moment.tzinfo is None:
@@ -124,19 +140,20 @@ class InferRequest(msgspec.Struct):
 
     def check_outputs(self, name: str) -> None:
         """Raises RequestError unless the model, whose only output that is, can give what is asked for."""
-        if len(self.outputs) > 1:
+        outputs = self.outputs or ()
+        if len(outputs) > 1:
             raise RequestError(
-                f"{len(self.outputs)} outputs are asked for",
+                f"{len(outputs)} outputs are asked for",
                 where="outputs",
                 fix=f"the model has one: {name!r}",
             )
-        for output in self.outputs:
+        for output in outputs:
             where = f"output {output.name[:80]!r}"
             if output.name != name:
                 raise RequestError("the model has no such output", where=where, fix=f"ask for {name!r}")
-            if output.parameters.classification:
+            if output.said.classification:
                 raise RequestError("classification is not supported", where=where, fix="ask for the numbers")
-            if output.parameters.shared_memory_region:
+            if output.said.shared_memory_region:
                 raise RequestError("shared memory is not supported", where=where, fix="take it in the answer")
 
     def apart(self, *, inputs: bool) -> InferRequest:
@@ -147,9 +164,9 @@ class InferRequest(msgspec.Struct):
 
     def wants_binary(self) -> bool:
         """Whether the answer's tensor is to be raw."""
-        if self.outputs and (wanted := self.outputs[0].parameters.binary_data) is not None:
+        if self.outputs and (wanted := self.outputs[0].said.binary_data) is not None:
             return wanted
-        return self.parameters.binary_data_output
+        return bool(self.said.binary_data_output)
 
 
 class OutputTensor(msgspec.Struct):
@@ -262,7 +279,7 @@ def _attach(request: InferRequest, rest: memoryview) -> None:
             tensor.datatype,
             parameters=parameters,
             raw=rest[at : at + size],
-            nan_is_missing=request.parameters.nan_is_missing,
+            nan_is_missing=bool(request.said.nan_is_missing),
         )
         at += size
     if at != len(rest):

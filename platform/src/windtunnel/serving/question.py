@@ -25,7 +25,7 @@ class Question(NamedTuple):
     def event_time(self) -> float | None:
         """Seconds since 1970: as of when online features were read, else what the caller said, if that is a
         moment."""
-        said = self.request.parameters.event_timestamp
+        said = self.request.said.event_timestamp
         if self.now is not None or said is None or said.tzinfo is None:
             return self.now
         return said.timestamp()

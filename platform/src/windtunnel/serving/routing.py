@@ -35,8 +35,8 @@ class Split:
 def request_key(request: InferRequest, batch: Batch, prediction_id: str) -> str:
     """What keeps a request on its side: the key that the caller gives, else the entity of the first row (a
     batch goes one way), else nothing but its own id."""
-    if request.parameters.key is not None:
-        return str(request.parameters.key)
+    if (key := request.said.key) is not None:
+        return str(key)
     if batch.entities:
         return "\0".join(str(values[0]) for values in batch.entities.values())
     return prediction_id
