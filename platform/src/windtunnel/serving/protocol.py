@@ -7,7 +7,7 @@ answer does the same where it is asked for. What is in a tensor is read by `tens
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import MAXYEAR, datetime
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -130,13 +130,13 @@ class InferRequest(msgspec.Struct):
         moment = self.said.event_timestamp
         if moment is None:
             return None
-        if moment.tzinfo is None:
-            raise RequestError(
-                f"{moment.isoformat()} has no time zone",
-                where="parameter 'event_timestamp'",
-                fix="end it with Z or an offset such as +01:00",
-            )
-        return moment.timestamp()
+        seconds = seconds_of(moment)
+        if seconds is None:
+            what, fix = "has no time zone", "end it with Z or an offset such as +01:00"
+            if moment.tzinfo is not None:
+                what, fix = "is too far away", "send a moment of the years 2 to 9998"
+            raise RequestError(f"{moment.isoformat()} {what}", where="parameter 'event_timestamp'", fix=fix)
+        return seconds
 
     def check_outputs(self, name: str) -> None:
         """Raises RequestError unless the model, whose only output that is, can give what is asked for."""
@@ -215,6 +215,14 @@ def encode_binary(response: InferResponse) -> tuple[bytes, int]:
         )
     head = encode(msgspec.structs.replace(response, outputs=outputs))
     return b"".join((head, *parts)), len(head)
+
+
+def seconds_of(moment: datetime) -> float | None:
+    """Seconds since 1970; None for what is no moment that readers of the prediction log could read: without a
+    time zone, or in a year that in UTC may be one that Python has not."""
+    if moment.tzinfo is None or not 1 < moment.year < MAXYEAR:
+        return None
+    return moment.timestamp()
 
 
 def error_body(message: str) -> bytes:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from windtunnel.serving.protocol import seconds_of
+
 if TYPE_CHECKING:
     from windtunnel.serving.inputs import Batch
     from windtunnel.serving.protocol import InferRequest
@@ -26,6 +28,4 @@ class Question(NamedTuple):
         """Seconds since 1970: as of when online features were read, else what the caller said, if that is a
         moment."""
         said = self.request.said.event_timestamp
-        if self.now is not None or said is None or said.tzinfo is None:
-            return self.now
-        return said.timestamp()
+        return self.now if self.now is not None or said is None else seconds_of(said)
