@@ -48,7 +48,8 @@ class App:
         try:
             # `OPTIONS *` has a path without a slash
             parts = request.path.split("/")[1:] or [request.path]
-            if parts[-1] == "infer" and parts[:2] == ["v2", "models"]:
+            # fewer or more parts name a model or a version that is called so
+            if parts[-1] == "infer" and parts[:2] == ["v2", "models"] and len(parts) in (4, 6):
                 return self._infer(request, parts)
             if request.problem is not None:
                 raise request.problem
