@@ -158,6 +158,13 @@ def test_status_before_any_run_says_what_to_do(windtunnel: Shell) -> None:
     assert "`windtunnel run NAME`" in output
 
 
+def test_status_of_all_on_this_machine_cannot_be_watched(windtunnel: Shell) -> None:
+    windtunnel("init", "churn")
+    code, output = windtunnel("status", "--watch")
+    assert code == 2
+    assert "`windtunnel status NAME --watch`" in output
+
+
 def test_a_broken_served_model_is_an_error_that_says_how_to_mend_it(tmp_path: Path) -> None:
     (tmp_path / "served").mkdir()
     (tmp_path / "served" / "mine.json").write_text("{")

@@ -10,6 +10,7 @@ import typer
 
 from windtunnel.cli.places import find_lifecycle, known_lifecycles
 from windtunnel.cli.targets import Where, in_cluster, open_target
+from windtunnel.errors import PermanentError
 from windtunnel.local.home import DEFAULT_HOME, Home
 
 app = typer.Typer()
@@ -93,7 +94,7 @@ def status(
 ) -> None:
     """What serves: champion, challenger, traffic, guard and evidence, rollout, pods, what was done last.
 
-    In a cluster, if a namespace or context is named or nothing ran on this machine. Else of this machine:
+    In a cluster, if a namespace or context is named, or NAME never ran on this machine. Else of this machine:
     what ran last, with which outcome, how fresh the features are, what serves, the last verdict. A view that
     misses its objective (features.freshness of lifecycle.yaml) is red.
 
@@ -106,7 +107,13 @@ def status(
 
         raise typer.Exit(show(name, where, os.environ, watch=watch))
     here = Home.at(home or Path(os.environ.get("WINDTUNNEL_HOME") or DEFAULT_HOME))
-    if watch and name:
+    if watch:
+        if name is None:
+            raise PermanentError(
+                "there is nothing to watch",
+                where="status",
+                fix="name what serves, `windtunnel status NAME --watch`, or a cluster's namespace by -n",
+            )
         from windtunnel.cli.watching import show
 
         raise typer.Exit(show(name, Where(None, None, here.directory), os.environ, watch=True))

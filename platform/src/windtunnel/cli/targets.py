@@ -172,16 +172,16 @@ def lifecycle_of(name: str) -> str:
 
 
 def in_cluster(name: str | None, where: Where, environ: Mapping[str, str]) -> bool:
-    """Whether a cluster is meant, as told above; `name` None: all models."""
+    """Whether a cluster is meant, as told above; `name` None: all models, a cluster's only if it is named."""
     if where.home is not None:
         return False
     if where.namespace or where.context:
         return True
     from windtunnel.cli.cluster_api import has_kubeconfig
 
-    store = _home(where, environ).store
-    here = store.is_dir() if name is None else (store / lifecycle_of(name)).is_dir()
-    return name is not None and not here and has_kubeconfig(environ)
+    if name is None or (_home(where, environ).store / lifecycle_of(name)).is_dir():
+        return False
+    return has_kubeconfig(environ)
 
 
 def names_in(where: Where) -> list[str]:
