@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -55,6 +56,17 @@ def test_it_says_the_same_after_json() -> None:
     first, second = (compare(p, window, blocks=blocks, seasons=seasons) for p in (profile, again))
     assert [c.drifted for c in first] == [c.drifted for c in second]
     assert [c.p_value for c in second] == pytest.approx([c.p_value for c in first], rel=0.05, abs=1e-6)
+
+
+@pytest.mark.parametrize("columns", [{}, {"constant": [1.0] * 60}, {"level": ["north"] * 60}])
+@pytest.mark.parametrize("seasons", [None, pl.Series([0, 1] * 30)])
+def test_a_profile_in_which_nothing_goes_together_can_be_read_again(
+    columns: dict[str, Any], seasons: pl.Series | None
+) -> None:
+    """A lifecycle without slices has no columns to watch; labels of one class do not move."""
+    profile = profile_frame(pl.DataFrame(columns), seasons=seasons if columns else None)
+    told = json.loads(json.dumps(profile.to_json(), allow_nan=False))
+    assert FrameProfile.from_json(told).to_json() == told
 
 
 def test_fifty_columns_by_the_hour_of_the_week_make_less_than_half_a_megabyte() -> None:

@@ -183,7 +183,9 @@ class Dependence:
             between=np.asarray(found["between"], dtype=np.float64),
             within_blocks=found["within_blocks"],
             seasons=list(found["seasons"]),
-            season_means=np.asarray(found["season_means"], dtype=np.float64).reshape(-1, len(names)),
+            season_means=np.asarray(found["season_means"], dtype=np.float64).reshape(
+                len(found["season_means"]), len(names)
+            ),
         )
 
 
