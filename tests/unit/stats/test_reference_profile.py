@@ -159,3 +159,22 @@ def test_types_that_are_neither_numbers_nor_texts_are_refused_by_name() -> None:
 def test_blocks_of_another_length_are_refused() -> None:
     with pytest.raises(DataError, match="3 blocks for 2,000 rows"):
         profile_frame(frame(), pl.Series([1, 2, 3]))
+
+
+@pytest.mark.parametrize("low", [0.1, 0.3, np.nextafter(0.1, 1.0), 0.0, 1.7e12])
+def test_what_differs_in_its_last_digits_is_one_value(low: float) -> None:
+    """A mean of constants jitters so; no number lies between the two that could be an edge."""
+    values = pl.Series("x", [low, np.nextafter(low, np.inf)] * 200)
+    wide = pl.DataFrame([values, pl.Series("y", np.random.default_rng(9).normal(size=400))])
+    profile = FrameProfile.from_json(json.loads(json.dumps(profile_frame(wide).to_json(), allow_nan=False)))
+    assert profile.columns["x"].to_json()["shares"]["counts"] == [400]
+    half = wide.with_columns(x=pl.lit(low))
+    assert not any(column.drifted for column in compare(profile, half))
+
+
+def test_an_edge_still_parts_its_neighbours_after_json() -> None:
+    """Seconds since 1970, one apart: eleven digits."""
+    frame = pl.DataFrame({"x": [1_764_540_002.0, 1_764_540_003.0] * 200})
+    profile = FrameProfile.from_json(json.loads(json.dumps(profile_frame(frame).to_json())))
+    (found,) = compare(profile, frame)
+    assert (found.drifted, found.ks) == (False, 0.0)

@@ -32,6 +32,8 @@ _CHUNK = 65_536
 RESOLUTIONS = (100.0, 10.0, 1.0, 0.1, 0.01, 0.001, 1e-4)
 _BLUR = 6e-8
 """Relative rounding error of single precision."""
+_ALIKE = 1e-10
+"""Relative difference up to which two values are one: the last digits of a mean of constants are noise."""
 _BEYOND = 1e30
 _TELLING = 0.05
 """Of a resolution: with a rounding error beyond it, whether a value is a multiple cannot be told."""
@@ -69,11 +71,14 @@ def edges_of(present: NDArray[np.float64], few: bool = False) -> NDArray[np.floa
     if len(present) == 0:
         return np.empty(0)
     steps = np.flatnonzero(np.diff(present)) + 1
+    low, high = present[steps - 1], present[steps]
+    # Half of it: what an edge is apart from them, and of the smallest numbers there is no half.
+    steps = steps[(high - low) / 2.0 > _ALIKE / 2.0 * np.maximum(np.abs(low), np.abs(high))]
     levels = _FEW_LEVELS if few else _LEVELS
     if len(steps) >= (len(levels) if few else FEW_VALUES):
         chosen = np.minimum((np.array(levels) * len(present)).astype(np.int64), len(present) - 1)
-        first = np.searchsorted(present, present[chosen], side="left")
-        steps = np.unique(first[first > 0])
+        before = np.searchsorted(steps, chosen, side="right")
+        steps = np.unique(steps[before[before > 0] - 1])
     return np.unique((present[steps - 1] + present[steps]) / 2.0)
 
 

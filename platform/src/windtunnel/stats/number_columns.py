@@ -106,7 +106,7 @@ class NumberProfile:
             "lowest": _short(self.lowest),
             "highest": _short(self.highest),
             "quantiles": {level: _short(value) for level, value in self.quantiles.items()},
-            "edges": [_short(edge) for edge in self.edges],
+            "edges": [_short(edge, 12) for edge in self.edges],
             "tail_means": [_short(mean) for mean in self.tail_means],
             "granularity": self.granularity.tolist(),
             "values": [_short(value) for value in self.values],
@@ -269,9 +269,11 @@ class NumberWindow:
         return worst
 
 
-def _short(value: float) -> float | None:
-    """Ten significant digits, which keep a timestamp's seconds; JSON knows no NaN."""
-    return float(f"{value:.10g}") if math.isfinite(value) else None
+def _short(value: float, digits: int = 10) -> float | None:
+    """Ten significant digits, which keep a timestamp's seconds, and two more for an edge, which must stay
+    between its neighbours (number_cells.edges_of); JSON knows no NaN.
+    """
+    return float(f"{value:.{digits}g}") if math.isfinite(value) else None
 
 
 def _number(value: float | None) -> float:
