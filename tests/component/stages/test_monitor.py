@@ -54,14 +54,14 @@ def entity_rows(partitions, day):
 class Town(Shop):
     """A shop with a champion, whose requests, feature rows and orders are invented day by day."""
 
-    def open(self) -> None:
+    def open(self, change: Change = lambda frame: frame) -> None:
         features = self.directory / "features.py"
         features.write_text(
             features.read_text().replace("def entity_rows(partitions, day): ...", ENTITY_ROWS)
         )
         spec = self.directory / "lifecycle.yaml"
         spec.write_text(spec.read_text() + MONITORING)
-        snapshot = self.snapshot(change=_over_two_weeks)
+        snapshot = self.snapshot(change=lambda frame: change(_over_two_weeks(frame)))
         trained = self.train(snapshot)
         judged = self.evaluate(snapshot, trained)
         self.rollout(trained, judged)
@@ -211,6 +211,23 @@ def test_two_quiet_days_alarm_nobody_and_everything_is_measured(town: Town) -> N
     assert measure.policy
     assert (result.facts["state"], result.facts["retrain"]) == ("quiet", False)
     assert b"<html" in town.store.get(report_key(measure))
+
+
+def test_a_slice_that_has_no_value_in_some_rows_is_as_it_was(tmp_path: Path, empty_mlflow: Path) -> None:
+    """Rows without it are rows that found their entity row all the same; of three regions one is null."""
+
+    def nowhere(frame: pl.DataFrame) -> pl.DataFrame:
+        third = pl.int_range(pl.len()) % 3 == 0
+        return frame.with_columns(region=pl.when(third).then(None).otherwise(pl.col("region")))
+
+    town = Town(tmp_path / "nowhere", empty_mlflow)
+    town.open(nowhere)
+    for day in (date(2026, 2, 2), date(2026, 2, 3)):
+        town.live(day, nowhere)
+    measure = town.see(date(2026, 2, 2), date(2026, 2, 2))
+    assert measure.drift
+    (region,) = (one for one in measure.drift.columns if one["column"] == "region")
+    assert (region["drifted"], region["missing"]) == (False, pytest.approx(1 / 3))
 
 
 def test_customers_who_spend_twice_as_much_are_named_and_the_loss_is_foreseen_without_labels(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 import polars as pl
 
 from windtunnel.monitoring.embedding import embed
-from windtunnel.monitoring.labels import DAY, LABEL, SLICE
+from windtunnel.monitoring.labels import DAY, FOUND, LABEL, SLICE
 from windtunnel.monitoring.measures import Drift
 from windtunnel.monitoring.quality import labelled
 from windtunnel.monitoring.reference import LABEL as LABEL_COLUMN
@@ -96,7 +96,7 @@ def _beside(
     joined = [name for name in names if name not in at_hand and SLICE + name in told.columns]
     if not joined:
         return found
-    matched = told.filter(pl.any_horizontal(pl.col(SLICE + name).is_not_null() for name in joined))
+    matched = told.filter(FOUND)
     if matched.height >= least:
         frame = matched.select(pl.col(SLICE + name).alias(name) for name in joined)
         found += _compare(_only(profile.columns, joined), frame, matched, rule, profile)

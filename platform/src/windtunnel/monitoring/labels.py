@@ -31,12 +31,14 @@ if TYPE_CHECKING:
 LABEL: Final = "windtunnel_label"
 DAY: Final = "windtunnel_day"
 """The day (of entity rows) that a row is about; of rows that found none, the UTC day of its moment."""
+FOUND: Final = "windtunnel_found"
+"""Whether a row found its entity row, with a label or not yet: its slices are known, be they null."""
 SLICE: Final = "windtunnel_slice_"
 """Before the name of a slice column."""
 _MOST_DAYS: Final = 400
 _AHEAD: Final = 7
 """Days that a question may be asked ahead, where rows are found by their key."""
-_FOUND, _MANY, _AT, _PLACE = "windtunnel_found", "windtunnel_many", "windtunnel_moment", "windtunnel_place"
+_MANY, _AT, _PLACE = "windtunnel_many", "windtunnel_moment", "windtunnel_place"
 
 
 @dataclass(frozen=True)
@@ -50,11 +52,11 @@ class Told:
 
 @dataclass(frozen=True)
 class Labelled:
-    """The rows as they were given, with LABEL (null: not known), DAY and the slices."""
+    """The rows as they were given, with LABEL (null: not known), DAY, FOUND and the slices."""
 
     rows: pl.DataFrame
     matched: int
-    """Rows that found their entity row, with a label or not yet."""
+    """Rows that were FOUND."""
     duplicates: int
     """Rows that several entity rows fitted."""
 
@@ -104,19 +106,22 @@ def join_labels(env: FeatureEnv, rows: pl.DataFrame, told: Told) -> Labelled:
         return Labelled(_without(asked, env.lifecycle.spec.evaluation.slices).drop(_AT), 0, 0)
     by_key = env.lifecycle.spec.label.key is not None
     joined = _by_key(env, asked, told.rows) if by_key else _by_question(env, asked, told.rows)
-    many = int(joined[_MANY].fill_null(value=False).sum())
-    matched = int(joined[_FOUND].fill_null(value=False).sum())
+    joined = joined.with_columns(pl.col(FOUND, _MANY).fill_null(value=False))
+    many, matched = int(joined[_MANY].sum()), int(joined[FOUND].sum())
     joined = joined.with_columns(
-        pl.when(pl.col(_MANY).fill_null(value=False)).then(None).otherwise(pl.col(LABEL)).alias(LABEL),
+        pl.when(_MANY).then(None).otherwise(pl.col(LABEL)).alias(LABEL),
         pl.col(DAY).fill_null(pl.col(_AT).dt.date()),
     )
-    return Labelled(joined.drop(_AT, _FOUND, _MANY), matched, many)
+    return Labelled(joined.drop(_AT, _MANY), matched, many)
 
 
 def _without(rows: pl.DataFrame, slices: Sequence[str]) -> pl.DataFrame:
     nothing = [pl.lit(None, pl.String).alias(SLICE + name) for name in slices]
     return rows.with_columns(
-        pl.lit(None, pl.Float64).alias(LABEL), pl.col(_AT).dt.date().alias(DAY), *nothing
+        pl.lit(None, pl.Float64).alias(LABEL),
+        pl.col(_AT).dt.date().alias(DAY),
+        pl.lit(value=False).alias(FOUND),
+        *nothing,
     )
 
 
@@ -176,7 +181,7 @@ def _answers(env: FeatureEnv, told: pl.DataFrame, on: list[str]) -> pl.DataFrame
     return told.group_by(on).agg(
         label.first().alias(LABEL),
         pl.col(DAY).first(),
-        pl.lit(value=True).alias(_FOUND),
+        pl.lit(value=True).alias(FOUND),
         (pl.len() > 1).alias(_MANY),
         *(pl.col(name).first().cast(pl.String).alias(SLICE + name) for name in spec.evaluation.slices),
     )
