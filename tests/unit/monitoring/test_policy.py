@@ -290,6 +290,13 @@ def test_other_versions_windows_do_not_count() -> None:
             },
             [],
         ),
+        (
+            {
+                "estimated": Estimated("brier", 0.2, (0.19, 0.21), 0.1, True, 900),
+                "quality": replace(QUALITY, labelled=3, worse=False, enough=False),
+            },
+            ["brier estimated at 0.2, 0.1 when it was judged"],
+        ),
         ({"skew": Skew(200, 400, 300, 0.75, ())}, []),
     ],
 )

@@ -52,6 +52,17 @@ def test_drift_alone_is_a_warning() -> None:
     assert head.sentences[0].startswith("No labels have come yet.")
 
 
+def test_a_few_labels_are_not_as_good_as_promised() -> None:
+    known = quiet()
+    assert known.quality
+    few = replace(known, quality=replace(known.quality, labelled=3, enough=False))
+    head = headline(_of(few))
+    assert head.sentences[0].startswith(
+        "Labels have come for 3 rows only: too few to say how good it is. From"
+    )
+    assert headline(_of(replace(few, estimated=None))).sentences[0].endswith("how good it is.")
+
+
 @pytest.mark.parametrize(
     ("severity", "mood"), [("critical", "critical"), ("warning", "warning"), ("info", "good")]
 )

@@ -129,6 +129,8 @@ class Quality:
     """Rows left out because nothing tells apart what they asked and what others did."""
     calibration: tuple[dict[str, float], ...] | None = None
     """Reliability bins of binary labels: rows, predicted, observed; lowest predictions first."""
+    enough: bool = True
+    """False: fewer labels than `monitoring.minRows`; then `worse` says nothing."""
 
 
 @dataclass(frozen=True)

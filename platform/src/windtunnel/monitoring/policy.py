@@ -121,7 +121,8 @@ def votes(measure: Measure) -> list[str]:
         found.append(f"{quality.metric} {quality.loss:.4g}, {quality.reference_loss:.4g} when it was judged")
     if measure.concept and measure.concept.detected:
         found.append("the relation of features and label has changed")
-    if quality is None and estimated and estimated.worse:
+    judged = quality is not None and quality.enough
+    if not judged and estimated and estimated.worse:
         found.append(
             f"{estimated.metric} estimated at {estimated.value:.4g}, {estimated.reference:.4g} when it was "
             "judged"

@@ -50,6 +50,7 @@ def measure_quality(told: Labelled, profile: ReferenceProfile, spec: LifecycleSp
     loss = block_mean(row_losses(metric, label, prediction), days)
     found, interval = difference(loss, reference, spec.monitoring.alpha)
     binary = spec.label.kind == "binary"
+    enough = rows.height >= spec.monitoring.min_rows
     return Quality(
         labelled=rows.height,
         coverage=rows.height / told.rows.height,
@@ -58,12 +59,11 @@ def measure_quality(told: Labelled, profile: ReferenceProfile, spec: LifecycleSp
         reference_loss=reference.mean,
         difference=found,
         interval=interval,
-        worse=rows.height >= spec.monitoring.min_rows
-        and interval[0] > 0.0
-        and found > spec.evaluation.gate.margin,
+        worse=enough and interval[0] > 0.0 and found > spec.evaluation.gate.margin,
         metrics=quality(spec.label.kind, label, prediction),  # type: ignore[arg-type]
         duplicates=told.duplicates,
         calibration=tuple(asdict(one) for one in reliability(label, prediction)) if binary else None,
+        enough=enough,
     )
 
 

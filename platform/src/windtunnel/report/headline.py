@@ -67,7 +67,7 @@ def _state(last: Measure) -> tuple[str, str]:
 
 def _sentences(last: Measure) -> Iterator[str]:
     quality, estimated = last.quality, last.estimated
-    if quality:
+    if quality and quality.enough:
         low, high = quality.interval
         held = "worse than" if quality.worse else "better than" if high < 0 else "as good as"
         yield (
@@ -80,17 +80,26 @@ def _sentences(last: Measure) -> Iterator[str]:
         )
     elif estimated:
         yield (
-            f"No labels have come yet. From its own probabilities version {last.version} should have a "
+            f"{_few_labels(last)} From its own probabilities version {last.version} should have a "
             f"{metric(estimated.metric)} of {words.number(estimated.value)}, between "
             f"{words.number(estimated.interval[0])} and {words.number(estimated.interval[1])}; "
             f"its evaluation had {words.number(estimated.reference)}."
         )
+    elif quality:
+        yield _few_labels(last)
     if last.drift and last.drift.columns:
         yield _drift(last)
     if not last.window.enough:
         yield f"The window holds {words.count(last.window.rows, 'prediction')}: too few to compare."
     if last.policy and last.policy.reason and last.policy.state != "quiet":
         yield sentence(last.policy.reason)
+
+
+def _few_labels(last: Measure) -> str:
+    if last.quality is None:
+        return "No labels have come yet."
+    rows = words.count(last.quality.labelled, "row")
+    return f"Labels have come for {rows} only: too few to say how good it is."
 
 
 def _drift(last: Measure) -> str:

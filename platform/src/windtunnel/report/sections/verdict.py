@@ -89,7 +89,7 @@ def _tiles(subject: Subject) -> Iterator[Markup]:
 def _quality_tiles(last: Measure) -> Iterator[Markup]:
     quality, estimated = last.quality, last.estimated
     if quality:
-        mood = "critical" if quality.worse else "good"
+        mood = "critical" if quality.worse else "good" if quality.enough else ""
         beside = f"promised {words.number(quality.reference_loss)}"
         yield _tile(metric(quality.metric), words.number(quality.loss), beside, mood)
         yield _tile(
