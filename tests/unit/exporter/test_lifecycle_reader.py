@@ -193,6 +193,20 @@ def test_behind_a_measure_that_cannot_be_read_the_one_before_is_found(store: Fau
     assert reading.state.measure == measure()
 
 
+def test_a_look_at_another_version_is_not_how_the_champion_is(store: FaultyStore) -> None:
+    write_measure(store, measure())
+    write_measure(store, measure(end=NOON + timedelta(hours=1), version="2", policy=None))
+    reading = Reading(store)
+    reading.look()
+    reading.look()
+    assert reading.state.measure == measure()
+    assert not reading.failures
+    later = measure(end=NOON + timedelta(hours=2))
+    write_measure(store, later)
+    reading.look()
+    assert reading.state.measure == later
+
+
 def test_the_measure_shown_is_of_the_newest_window_and_of_its_last_run(store: FaultyStore) -> None:
     reading = Reading(store)
     write_measure(store, measure())

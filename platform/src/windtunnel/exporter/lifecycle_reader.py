@@ -47,7 +47,7 @@ class LifecycleState:
     complete: bool = False
     """Whether all were read once: until then the totals are not shown, because they would seem to grow."""
     measure: Measure | None = None
-    """The newest."""
+    """The newest of a champion."""
     freshness: dict[str, ViewFreshness] = field(default_factory=dict)
     """By view."""
 
@@ -65,7 +65,8 @@ class LifecycleReader:
         self._kept_at: float | None = None
         self._changed = False
         self._measure_from = ""
-        self._bad_measures: set[str] = set()
+        self._passed_over: set[str] = set()
+        """Keys of measures that are not to be shown."""
         self._views: dict[str, tuple[datetime, str]] = {}
 
     def look(self, now: datetime) -> bool:
@@ -148,22 +149,26 @@ class LifecycleReader:
     def _read_measure(self) -> None:
         folder = measures_folder(self.state.name)
         listed = self._store.list(folder, after=self._measure_from)
-        keys = [e for e in listed if e.key.endswith(".json") and e.key not in self._bad_measures]
+        keys = [e for e in listed if e.key.endswith(".json") and e.key not in self._passed_over]
         if not keys:
             return
         # Of those whose windows end last, the one that was made last.
         newest = max(keys, key=lambda entry: (_end_of(entry.key), entry.modified))
         if self.state.measure is None or not newest.key.endswith(f"/{self.state.measure.name}.json"):
+            # After one that is passed over the next look takes the one before.
             try:
-                self.state.measure = read_measure(self._store, newest.key)
+                found = read_measure(self._store, newest.key)
             except NotFoundError:
                 return
             except (IntegrityError, AttributeError) as error:
-                # The next look takes the one before.
                 log.warning("%s: %s", newest.key, error)
-                self._bad_measures.add(newest.key)
+                self._passed_over.add(newest.key)
                 self._fail("measures")
                 return
+            if found.policy is None:  # of a version that did not serve: somebody wanted to know
+                self._passed_over.add(newest.key)
+                return
+            self.state.measure = found
         self._measure_from = _end_of(newest.key)
 
     def _read_freshness(self) -> None:
