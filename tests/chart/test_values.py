@@ -131,6 +131,15 @@ def test_the_all_options_file_sets_every_option(values: dict, chart_directory: P
         ({"prometheus": {"scrapeInterval": "10m"}}, "/prometheus/scrapeInterval"),
         ({"monitoring": {"operator": {"interval": "61s"}}}, "/monitoring/operator/interval"),
         ({"exporter": {"refreshSeconds": 301}}, "/exporter/refreshSeconds"),
+        # the highest bucket of the histograms: no quantile lies above it, so the alert would never ring
+        (
+            {"monitoring": {"alerts": {"thresholds": {"servingSeconds": 5}}}},
+            "/monitoring/alerts/thresholds/servingSeconds",
+        ),
+        (
+            {"monitoring": {"alerts": {"thresholds": {"onlineReadSeconds": 5}}}},
+            "/monitoring/alerts/thresholds/onlineReadSeconds",
+        ),
     ],
 )
 def test_a_value_outside_of_the_schema_is_refused_by_name(chart: helm.Chart, given: dict, said: str):
