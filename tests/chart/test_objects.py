@@ -226,6 +226,14 @@ def test_external_stores_leave_nothing_of_the_embedded_ones(render):
     assert not found & {"postgres", "valkey", "object-store", "prometheus"}
 
 
+@pytest.mark.parametrize(("tls", "scheme"), [(True, "rediss"), (False, "redis")])
+def test_a_redis_elsewhere_is_spoken_to_by_tls_where_it_asks_for_that(render, tls, scheme):
+    external = {"host": "redis.example.com", "existingSecret": "redis", "tls": tls}
+    objects = render({"valkey": {"enabled": False, "external": external}})
+    found = set(re.findall(r"(rediss?)://redis\.example\.com:6379/0", json.dumps(objects)))
+    assert found == {scheme}
+
+
 def test_every_switch_works_alone(render):
     external = yaml.safe_load(
         (Path(__file__).parents[2] / "charts/windtunnel/ci/external-values.yaml").read_text()

@@ -80,7 +80,7 @@
 {{- if .Values.valkey.enabled -}}
 {{- printf "redis://%s.%s:6379/0" (include "windtunnel.name" (list . "valkey")) .Release.Namespace -}}
 {{- else -}}
-{{- printf "redis://%s:%d/%d" $external.host (int $external.port) (int $external.database) -}}
+{{- printf "%s://%s:%d/%d" (ternary "rediss" "redis" $external.tls) $external.host (int $external.port) (int $external.database) -}}
 {{- end -}}
 {{- end }}
 
