@@ -67,11 +67,24 @@ class Ledger:
         number = self._numbers({identity}, self._last(), since).get(identity)
         return None if number is None else self._read(number)
 
-    def newest(self, count: int) -> list[dict[str, Any]]:
-        """The last entries, the oldest of them first."""
+    def newest(self, count: int, since: datetime | None = None) -> list[dict[str, Any]]:
+        """The last entries, the oldest of them first: so many, and all that were written after `since` (an
+        hour earlier, in case clocks differ).
+        """
         last = self._last()
-        found = (self._read(number) for number in range(max(1, last - count + 1), last + 1))
-        return [entry for entry in found if entry is not None]
+        oldest = since - _SKEW if since else None
+        found: list[dict[str, Any]] = []
+        for number in range(last, 0, -1):
+            more = number > last - count
+            if not more and oldest is None:
+                break
+            entry = self._read(number)
+            if entry is None:
+                continue
+            if not more and oldest and datetime.fromisoformat(entry["written"]) < oldest:
+                break
+            found.append(entry)
+        return found[::-1]
 
     def after(self, number: int) -> Iterator[tuple[int, bytes]]:
         """Numbers behind that one, and what is written there, whatever it is; the oldest first. An S3 store

@@ -124,6 +124,27 @@ def test_where_no_days_were_published_the_training_chooses_them(
     assert (facts["retrain"], facts["end"]) == (True, None)
 
 
+@pytest.mark.parametrize(
+    ("rule", "state"),
+    [("perWeek: 1, coolDown: 1h", "out_of_budget"), ("coolDown: 30d", "cooling_down")],
+)
+def test_what_else_is_told_meanwhile_makes_no_training_forgotten(
+    store: ObjectStore, lifecycle_directory: Path, rule: str, state: str
+) -> None:
+    """A lifecycle that trains with each hour's features has a refusal an hour in its ledger."""
+    path = lifecycle_directory / "lifecycle.yaml"
+    path.write_text(path.read_text() + f"  monitoring: {{retrain: {{onDrift: true, {rule}}}}}\n")
+    lifecycle = load_lifecycle(lifecycle_directory)
+    for day in range(2):
+        facts = look(store, lifecycle, window(day, bad=True))
+    assert facts["retrain"]
+    ledger = Ledger(store, "demo")
+    for _ in range(150):
+        ledger.append({"action": "refusal"})
+    assert look(store, lifecycle, window(6, bad=True))["state"] == state
+    assert story(store).count("retraining") == 1
+
+
 def test_a_schedule_that_looks_every_five_minutes_still_sees_the_day_before(
     store: ObjectStore, lifecycle: Lifecycle
 ) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from windtunnel.features.freshness import read_freshness
 from windtunnel.ledger import Ledger
 from windtunnel.monitoring.measures import measure_key, read_measures_apart
-from windtunnel.monitoring.policy import DRIFT, RECOVERED, RETRAINING, decide
+from windtunnel.monitoring.policy import DRIFT, RECOVERED, RETRAINING, WEEK, decide
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,8 +34,7 @@ _WINDOWS: Final = 25
 _PER_WINDOW: Final = 4
 """Measures that are read for each: of those with too few rows another one may stand in."""
 _ENTRIES: Final = 100
-_PER_RETRAINING: Final = 6
-"""Entries that one training leaves in the ledger, at most; so far back it is read, to count a week's."""
+"""Of the ledger, that are read at least: a drift that is not over may have been told of long ago."""
 _A_RETRY: Final = timedelta(days=1)
 """So long after its first try a run may be tried again."""
 
@@ -72,7 +71,7 @@ def respond(
     decision = decide(
         before,
         measure,
-        ledger.newest(_ENTRIES + _PER_RETRAINING * rule.per_week),
+        ledger.newest(_ENTRIES, since=now - max(WEEK, rule.cool_down)),
         now,
         rule,
         cutoff=cutoff,
