@@ -94,13 +94,19 @@ def test_a_warm_start_that_is_worse_is_left(warm_shop: Shop) -> None:
     assert "note: trained from a cold start" in warm_shop.evaluate(frozen, trained, "run-2").facts["reasons"]
 
 
-def test_days_that_the_champion_was_trained_on_do_not_compare(warm_shop: Shop) -> None:
+@pytest.mark.parametrize(("delay", "rows"), [(0, 50), (1, 100)])
+def test_days_that_the_champion_was_trained_on_do_not_compare(warm_shop: Shop, delay: int, rows: int) -> None:
+    """The last of them may have lasted until noon of the next: a day west of Greenwich ends after UTC's."""
+    path = warm_shop.directory / "lifecycle.yaml"
+    path.write_text(path.read_text().replace("kind: binary", f"kind: binary, delayDays: {delay}"))
     frozen = snapshot(warm_shop, 0, start="2026-01-30")
     trained = warm_shop.train(frozen)
     warm_shop.rollout(trained, warm_shop.evaluate(frozen, trained))
     start = warm_shop.train(snapshot(warm_shop, 1), "run-2").facts["start"]
-    assert (start["taken"], start["rows"]) == ("cold", 100)
-    assert "100 training rows are newer than champion version 1, a comparison takes 200" in start["reason"]
+    assert (start["taken"], start["rows"]) == ("cold", rows)
+    assert (
+        f"{rows} training rows are newer than champion version 1, a comparison takes 200" in start["reason"]
+    )
 
 
 def test_a_champion_that_left_no_estimator_is_not_gone_on_from(shop: Shop) -> None:

@@ -14,13 +14,14 @@ from __future__ import annotations
 import inspect
 import random
 from dataclasses import asdict, dataclass
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from windtunnel.errors import DataError, PermanentError, SpecError
 from windtunnel.features.definitions import EVENT_TIMESTAMP
+from windtunnel.features.feature_rows import DAY_ENDS
 from windtunnel.registry.bundle import read_manifest
 from windtunnel.registry.conversion import predict_estimator
 from windtunnel.registry.estimators import load_estimator, read_estimator
@@ -122,10 +123,14 @@ def _champion(rows: LabelledRows, env: StageEnv) -> _Champion | Start:
 def _compared(trainer: _Trainer, champion: _Champion, rows: LabelledRows, env: StageEnv) -> Start:
     """Both ways, tried on a validation window that neither has seen."""
     spec, version = env.lifecycle.spec, champion.version
-    days = rows.frame[EVENT_TIMESTAMP].dt.date()
+    when = rows.frame[EVENT_TIMESTAMP]
+    days = when.dt.date()
     last: date = days.max()  # type: ignore[assignment]
     first = max(champion.cutoff, last - timedelta(days=spec.evaluation.window_days - 1))
-    fresh = (days >= first).to_numpy()
+    # The last day that it was trained on, as long as a day is anywhere.
+    trained_on = champion.cutoff - timedelta(days=spec.label.delay_days + 1)
+    over = datetime.combine(trained_on, time(), UTC) + DAY_ENDS
+    fresh = ((days >= first) & (when >= over)).to_numpy()
     count = int(fresh.sum())
     if count < spec.evaluation.min_rows:
         reason = f"{count:,} training rows are newer than champion version {version}"
