@@ -11,6 +11,8 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from .conftest import pods_of
+
 KUBERNETES = ("1.30", "1.35")
 # Templates outside of a component's folder, or whose component is another's.
 COMPONENT_OF_FOLDER = {"stages": "stage", "airflow": None}
@@ -30,7 +32,16 @@ def test_every_stage_class_is_a_valid_pod(pods):
         if name.startswith("stage/"):
             kubernetes_validate.validate(pod, KUBERNETES[-1], strict=True)
             assert [c["name"] for c in pod["spec"]["containers"]] == ["base"]
-            assert not {"command", "args"} & set(pod["spec"]["containers"][0])
+            assert "args" not in pod["spec"]["containers"][0], "the executor gives them"
+
+
+def test_the_lean_worker_runs_stages_and_the_stock_one_is_one_value_away(render, default_pods):
+    def commands(pods):
+        containers = [pod["spec"]["containers"][0] for name, pod in pods.items() if name.startswith("stage/")]
+        return {" ".join(container.get("command", ())) for container in containers}
+
+    assert commands(default_pods) == {"/usr/bin/tini -- /opt/airflow/bin/python -m windtunnel.airflow.worker"}
+    assert commands(pods_of(render({"stages": {"worker": "stock"}}))) == {""}
 
 
 def test_libraries_start_as_many_threads_as_the_class_has_cpu(pods):

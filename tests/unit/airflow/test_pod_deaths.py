@@ -128,6 +128,7 @@ def test_the_pods_own_deadline_is_a_timeout() -> None:
         (terminated("Error", 139), Reason.CRASHED, "SIGSEGV"),
         (terminated("Error", 143), Reason.STOPPED, "ended from outside"),
         (terminated("Error", 1), Reason.PLATFORM_ERROR, "Airflow's worker in its pod ended with exit code 1"),
+        (terminated("Error", 1, "set stages.worker"), Reason.PLATFORM_ERROR, "1; Error: set stages.worker"),
         (
             terminated("StartError", 128, "exec: python: not found"),
             Reason.PLATFORM_ERROR,

@@ -54,6 +54,10 @@ spec:
     - name: base
       image: {{ $spec.image | default (include "windtunnel.image" (list $root "stage")) }}
       imagePullPolicy: {{ $root.Values.images.pullPolicy }}
+      {{- if eq $root.Values.stages.worker "lean" }}
+      # The image's entrypoint, then the lean worker, which is given Airflow's arguments.
+      command: [/usr/bin/tini, --, /opt/airflow/bin/python, -m, windtunnel.airflow.worker]
+      {{- end }}
       {{- include "windtunnel.containerSecurity" $root | nindent 6 }}
       resources: {{- toYaml $spec.resources | nindent 8 }}
       env:

@@ -163,9 +163,10 @@ def _failed(pod: Mapping[str, Any], name: str, ended: Mapping[str, Any] | None) 
         return Failure(
             Reason.CRASHED, f"{name}: its pod was killed by {_signal(code - 128)}, not for want of memory"
         )
+    # The lean worker leaves a message where it refuses to run.
+    why = _said(ended) if ended.get("message") else "the pod's own output says why"
     return Failure(
-        Reason.PLATFORM_ERROR,
-        f"{name}: Airflow's worker in its pod ended with exit code {code}; the pod's own output says why",
+        Reason.PLATFORM_ERROR, f"{name}: Airflow's worker in its pod ended with exit code {code}; {why}"
     )
 
 

@@ -131,7 +131,8 @@ class RemoteTaskLog:
             lambda: open_store(environ["WINDTUNNEL_STORE"], environ),
             Path(folder or f"{home}/logs").expanduser(),
         )
-        self._is_supervisor = True
+        # A task's process may have begun again, with all of Airflow.
+        self._is_supervisor = "_AIRFLOW__STARTUP_MSG" not in environ
         # The supervisor forks the task. Threads begin after that: a fork would copy their locks without them.
         os.register_at_fork(after_in_parent=self._after_fork, after_in_child=self._in_task)
 

@@ -1,0 +1,44 @@
+"""From a workload to the task SDK's supervisor. Imported after the stand-ins: it imports Airflow."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from typing import Any
+
+import structlog
+from airflow.sdk.api.datamodels._generated import BundleInfo, TaskInstance
+from airflow.sdk.configuration import conf
+from airflow.sdk.execution_time.supervisor import supervise_task
+from airflow.sdk.log import configure_logging
+from setproctitle import setproctitle
+
+# Before the fork, with the task runner, which the task's process would else import after it.
+from windtunnel.airflow.worker import whole
+
+log = structlog.get_logger(logger_name=__name__)
+
+
+def supervise(workload: dict[str, Any]) -> int:
+    """Run an ExecuteTask workload to its end; the exit code."""
+    configure_logging(output=sys.stdout.buffer, json_output=True)
+    # The workload has more, about queueing, which is left out here.
+    task = TaskInstance.model_validate(workload["ti"])
+    setproctitle(f"airflow supervisor: {task.id}")
+    log.info(
+        "Executing workload", worker="lean", dag_id=task.dag_id, task_id=task.task_id, run_id=task.run_id
+    )
+    whole.install()
+    gc.freeze()
+    gc.enable()
+    return supervise_task(
+        ti=task,
+        # Said to be of the core, and the same.
+        bundle_info=BundleInfo.model_validate(workload["bundle_info"]),  # type: ignore[arg-type]
+        dag_rel_path=workload["dag_rel_path"],
+        token=workload["token"],
+        server=conf.get("core", "execution_api_server_url"),
+        log_path=workload["log_path"],
+        subprocess_logs_to_stdout=True,
+        sentry_integration=workload.get("sentry_integration", ""),
+    )
