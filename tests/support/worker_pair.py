@@ -66,6 +66,7 @@ def _start(workload: Any) -> subprocess.Popen[bytes]:
     } | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
         "AIRFLOW_HOME": f"{home}/airflow",
+        "AIRFLOW__LOGGING__LOGGING_LEVEL": "INFO",
         "AIRFLOW__LOGGING__BASE_LOG_FOLDER": f"{home}/airflow/logs",
         "AIRFLOW__LOGGING__LOGGING_CONFIG_CLASS": "windtunnel.airflow.task_log.LOGGING_CONFIG",
     }

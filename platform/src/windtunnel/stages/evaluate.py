@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from windtunnel.digests import canonical_json, digest
-from windtunnel.ledger import Ledger
 from windtunnel.monitoring.reference import build_profile, write_profile
 from windtunnel.registry.bundle import read_bundle
 from windtunnel.registry.models import ModelRegistry
 from windtunnel.registry.snapshots import read_snapshot
 from windtunnel.stages.base import Reference, StageResult
+from windtunnel.stages.refusals import record_refusal
 from windtunnel.stats.calibration import reliability
 from windtunnel.stats.gate import GateResult, Rule, judge, refusal
 from windtunnel.stats.logistic import LinearBaseline
@@ -29,7 +29,6 @@ from windtunnel.stats.metrics import quality
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from windtunnel.objects import ObjectStore
     from windtunnel.registry.bundle import Bundle
     from windtunnel.registry.models import RegisteredVersion
     from windtunnel.registry.snapshots import Snapshot
@@ -228,25 +227,6 @@ def _write(
         record_refusal(env.store, verdict, env.store.uri(key), name, request)
     meta = {"decision": result.decision, "champion_version": contest.champion_version}
     return Reference("verdict", env.store.uri(key), name, rows=result.rows, bytes=len(content), meta=meta)
-
-
-def record_refusal(
-    store: ObjectStore, verdict: dict[str, Any], uri: str, name: str, request: StageRequest
-) -> None:
-    """One ledger entry per verdict, whoever is first: after a refusal Airflow skips the rollout stage."""
-    entry = {
-        "action": "refusal",
-        "run_id": request.run_id,
-        "version": verdict["challenger"]["version"],
-        "bundle_digest": verdict["challenger"]["digest"],
-        "champion": verdict["champion"]["version"] if verdict["champion"] else None,
-        "verdict": uri,
-        "reasons": verdict["reasons"],
-    }
-    if because := request.params.get("reason"):
-        entry["because"] = str(because)
-    ledger = Ledger(store, verdict["lifecycle"])
-    ledger.append(entry, identity=f"refusal:{name}", since=store.modified(store.key(uri)))
 
 
 def _named(version: str | None, bundle: Bundle | None) -> dict[str, Any] | None:

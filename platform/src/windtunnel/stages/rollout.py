@@ -41,7 +41,7 @@ from windtunnel.spec.servedmodel import (
     object_name,
 )
 from windtunnel.stages.base import Reference, StageResult
-from windtunnel.stages.evaluate import record_refusal
+from windtunnel.stages.refusals import record_refusal
 
 if TYPE_CHECKING:
     from windtunnel.registry.preflight import Flight

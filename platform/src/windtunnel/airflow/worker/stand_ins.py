@@ -24,8 +24,13 @@ _OF_THE_SDK = ("DAG", "Asset", "XComArg")
 _DECORATORS = "airflow.sdk.definitions._internal.decorators"
 
 
+_FOR_CONSOLES = ("rich", "httpx._main")
+"""structlog and httpx import these where they can, a tenth of the time, to write in colours: not here."""
+
+
 def install() -> None:
     """Before anything of Airflow is imported."""
+    _without_consoles()
     airflow = _package()
     _decorators()
     conf = _configuration(airflow)
@@ -34,6 +39,15 @@ def install() -> None:
     # Airflow's logging configuration names the class by which an api-server reads logs.
     _module("airflow.utils.log.file_task_handler", FileTaskHandler=type("FileTaskHandler", (), {}))
     _hide_secrets(conf)
+
+
+def _without_consoles() -> None:
+    """Import structlog and httpx as if those were not installed, which both are made for."""
+    sys.modules.update(dict.fromkeys(_FOR_CONSOLES))  # type: ignore[arg-type]
+    for name in ("structlog", "httpx"):
+        importlib.import_module(name)
+    for name in _FOR_CONSOLES:
+        del sys.modules[name]
 
 
 def _package() -> ModuleType:
