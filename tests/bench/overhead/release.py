@@ -62,23 +62,21 @@ class Release:
         _remove(self.target.kubectl)
         images = _images()
         self._settings = [
-            f"images.airflow.repository={images['airflow'].partition(':')[0]}",
-            f"images.airflow.tag={images['airflow'].partition(':')[2]}",
-            f"images.stage.repository={images['stage'].partition(':')[0]}",
-            f"images.stage.tag={images['stage'].partition(':')[2]}",
             "airflow.parallelism=16",
             "prometheus.enabled=false",
             "statsdExporter.enabled=false",
             "networkPolicy.enabled=false",
             "stages.classes.stock.scratch=1Gi",
-            "stages.classes.stock.resources.requests.cpu=100m",
-            "stages.classes.stock.resources.requests.memory=384Mi",
             "stages.classes.pod.serviceAccountName=pod-maker",
             f"stages.classes.pod.image={LOCAL_REGISTRY}/{images['airflow']}",
-            "stages.classes.pod.resources.requests.cpu=100m",
-            "stages.classes.pod.resources.requests.memory=384Mi",
-            "stages.classes.small.resources.requests.cpu=50m",
         ]
+        for name, image in images.items():
+            repository, _, tag = image.partition(":")
+            self._settings += [f"images.{name}.repository={repository}", f"images.{name}.tag={tag}"]
+        for name in CLASSES:
+            # Ten at once must find room.
+            requests = f"stages.classes.{name}.resources.requests"
+            self._settings += [f"{requests}.cpu=50m", f"{requests}.memory=192Mi"]
         if _crd_is_there(self.target.kubectl):
             self._settings.append("crds.install=false")
 
@@ -119,7 +117,8 @@ def _name(name: str, beneath: str) -> str:
     digest = hashlib.sha256(beneath.encode())
     for path in sorted(DAGS.glob("*.py")):
         digest.update(path.read_bytes())
-    return f"windtunnel/overhead-{name}:{digest.hexdigest()[:12]}"
+    # Helm takes what is all digits for a number.
+    return f"windtunnel/overhead-{name}:d{digest.hexdigest()[:12]}"
 
 
 def _image(builder: Builder, name: str, beneath: str, settings: str) -> str:

@@ -36,10 +36,12 @@ import windtunnel.airflow.worker.supervise
 from airflow.sdk.log import load_remote_log_handler
 assert load_remote_log_handler() is not None
 worker = set(sys.modules)
-from pathlib import Path
-from windtunnel.airflow.worker.dag_file import DagFile
-dags = Path(sys.argv[1])
-assert sorted(DagFile(str(dags / "lifecycle_dags.py"), bundle_path=dags).dags)[0] == "flight_delay__features"
+from airflow.dag_processing.bundles.manager import DagBundlesManager
+from airflow.dag_processing.dagbag import BundleDagBag
+bundle = DagBundlesManager().get_bundle("dags-folder")
+bundle.initialize()
+bag = BundleDagBag(str(bundle.path / "lifecycle_dags.py"), bundle_path=bundle.path)
+assert sorted(bag.dags)[0] == "flight_delay__features"
 print(json.dumps([sorted(worker), sorted(sys.modules)]))
 """
 STAGE = """\
@@ -69,8 +71,8 @@ def python(code: str, *arguments: str, **environ: str) -> str:
 def test_the_lean_worker_and_its_dag_file_need_nothing_of_airflows_core(tmp_path: Path) -> None:
     answer = python(
         WORKER,
-        str(ROOT / "dags"),
         AIRFLOW_HOME=str(tmp_path),
+        AIRFLOW__CORE__DAGS_FOLDER=str(ROOT / "dags"),
         AIRFLOW__CORE__LOAD_EXAMPLES="False",
         AIRFLOW__LOGGING__LOGGING_CONFIG_CLASS="windtunnel.airflow.task_log.LOGGING_CONFIG",
         WINDTUNNEL_STORE=str(tmp_path / "store"),
