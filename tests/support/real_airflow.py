@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 USERNAME, PASSWORD = "admin", "of-a-test"
 BUNDLE = "work"
-_SECONDS_TO_START = 240
+_SECONDS_TO_START = 1200
+"""More than that is for ever; on an idle machine it is ten."""
 
 
 @contextmanager

@@ -43,6 +43,12 @@ bundle.initialize()
 bag = BundleDagBag(str(bundle.path / "lifecycle_dags.py"), bundle_path=bundle.path)
 assert sorted(bag.dags)[0] == "flight_delay__features"
 print(json.dumps([sorted(worker), sorted(sys.modules)]))
+try:
+    from airflow.settings import Session
+except ImportError as error:
+    assert "set stages.worker to stock" in str(error), error
+else:
+    raise AssertionError("there is no session")
 """
 STAGE = """\
 import importlib, json, os, sys

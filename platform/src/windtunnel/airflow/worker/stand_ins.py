@@ -142,6 +142,10 @@ def _hide_secrets(conf: Any) -> None:
 
 def _module(name: str, **members: Any) -> ModuleType:
     module = ModuleType(name)
-    module.__dict__.update(members, __file__=_WHERE)
+    module.__dict__.update(members)
+    # Python 3.13 names the one, earlier ones the other.
+    module.__spec__ = importlib.machinery.ModuleSpec(name, None, origin=_WHERE)
+    module.__spec__.has_location = True
+    module.__file__ = _WHERE
     sys.modules[name] = module
     return module
