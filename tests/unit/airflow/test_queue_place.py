@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import runpy
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -83,8 +83,7 @@ def test_a_task_of_which_no_run_is_known_yet_came_now(dag_run: object) -> None:
 
 def test_airflow_finds_both_hooks_where_the_chart_points_it_to(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(windtunnel.airflow.__file__).parent / "config"))
-    monkeypatch.delitem(sys.modules, "airflow_local_settings", raising=False)
-    import airflow_local_settings
-
-    assert airflow_local_settings.task_instance_mutation_hook is task_instance_mutation_hook
-    assert set(airflow_local_settings.__all__) == {"pod_mutation_hook", "task_instance_mutation_hook"}
+    # Not imported: what runs after this in the same process has no such settings.
+    found = runpy.run_module("airflow_local_settings")
+    assert found["task_instance_mutation_hook"] is task_instance_mutation_hook
+    assert set(found["__all__"]) == {"pod_mutation_hook", "task_instance_mutation_hook"}
