@@ -15,7 +15,7 @@ from typing import Any
 
 from airflow.sdk import DAG, BaseOperator, get_parsing_context
 
-from windtunnel.airflow.dag_factory import POD_TEMPLATES
+from windtunnel.airflow.stage_classes import pod_template
 
 SETTINGS = json.loads(Path(__file__).with_suffix(".json").read_text())
 TASKS = 10
@@ -88,7 +88,7 @@ def _pod(number: int) -> BaseOperator:
 
 
 def _template(stage_class: str) -> dict[str, str]:
-    return {"pod_template_file": f"{POD_TEMPLATES}/{stage_class}.yaml"}
+    return {"pod_template_file": pod_template(stage_class)}
 
 
 def _dag(name: str) -> DAG:
