@@ -82,6 +82,18 @@ def test_cluster_policies_are_refused(tmp_path: Path, monkeypatch: pytest.Monkey
         tested.check_settings()
 
 
+def test_cluster_policies_that_a_distribution_brings_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    distribution = tmp_path / "strict-1.0.dist-info"
+    distribution.mkdir()
+    (distribution / "METADATA").write_text("Metadata-Version: 2.1\nName: strict\nVersion: 1.0\n")
+    (distribution / "entry_points.txt").write_text("[airflow.policy]\nall = strict.policies\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(PermanentError, match=r"policies of strict\.policies; set stages.worker to stock"):
+        tested.check_settings()
+
+
 def test_a_refusal_is_where_kubernetes_looks_for_the_reason(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -42,7 +42,10 @@ def main(command: Sequence[str]) -> int:
         return 1
     from windtunnel.airflow.worker.supervise import supervise
 
-    return supervise(workload)
+    supervise(workload)
+    # As Airflow's own worker, also when the task failed, or its process was killed: a pod that fails is one
+    # whose worker could not do its work, and its watcher tells of that.
+    return 0
 
 
 def _task_of(command: Sequence[str]) -> dict[str, Any] | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib
 import importlib.machinery
 import importlib.util
+import pkgutil
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -55,6 +56,8 @@ def _package() -> ModuleType:
     spec = importlib.machinery.PathFinder.find_spec("airflow")
     assert spec is not None
     package = importlib.util.module_from_spec(spec)
+    # Providers may be installed elsewhere, as in another directory of the Python path.
+    package.__path__ = pkgutil.extend_path(package.__path__, "airflow")
 
     def of_the_sdk(name: str) -> Any:
         if name in _OF_THE_SDK:

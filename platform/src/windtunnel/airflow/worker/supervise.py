@@ -19,8 +19,8 @@ from windtunnel.airflow.worker import whole
 log = structlog.get_logger(logger_name=__name__)
 
 
-def supervise(workload: dict[str, Any]) -> int:
-    """Run an ExecuteTask workload to its end; the exit code."""
+def supervise(workload: dict[str, Any]) -> None:
+    """Run an ExecuteTask workload to its end, which Airflow's API is told of."""
     configure_logging(output=sys.stdout.buffer, json_output=True)
     # The workload has more, about queueing, which is left out here.
     task = TaskInstance.model_validate(workload["ti"])
@@ -31,7 +31,7 @@ def supervise(workload: dict[str, Any]) -> int:
     whole.install()
     gc.freeze()
     gc.enable()
-    return supervise_task(
+    supervise_task(
         ti=task,
         # Said to be of the core, and the same.
         bundle_info=BundleInfo.model_validate(workload["bundle_info"]),  # type: ignore[arg-type]

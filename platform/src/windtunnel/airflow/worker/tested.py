@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from windtunnel.errors import PermanentError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 VERSIONS = {"apache-airflow-core": "3.3.2", "apache-airflow-task-sdk": "1.3.2"}
 """What tests/component/airflow/test_workers.py runs both workers on; the stand-ins fit no others."""
@@ -36,9 +36,9 @@ def check_settings() -> None:
     """Raises PermanentError where the pod asks for what only the stock worker does."""
     from airflow.sdk.configuration import conf
 
-    if importlib.util.find_spec("airflow_local_settings") is not None:
+    if policies := next(_policies(), ""):
         raise PermanentError(
-            "the lean worker does not apply the cluster policies of airflow_local_settings.py",
+            f"the lean worker does not apply the cluster policies of {policies}",
             where="the stage pod's Python path",
             fix=STOCK,
         )
@@ -48,3 +48,11 @@ def check_settings() -> None:
             raise PermanentError(
                 f"the lean worker has no {missing}", where=f"{name} of the stage pod", fix=STOCK
             )
+
+
+def _policies() -> Iterator[str]:
+    """Where Airflow's core looks for them."""
+    if importlib.util.find_spec("airflow_local_settings") is not None:
+        yield "airflow_local_settings.py"
+    for plugin in importlib.metadata.entry_points(group="airflow.policy"):
+        yield plugin.value

@@ -1,4 +1,4 @@
-"""For a DAG file that needs more than the stand-ins: the task's process begins again, with all of Airflow."""
+"""For what needs more than the stand-ins: the task's process begins again, with all of Airflow."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from airflow.sdk import plugins_manager
 from airflow.sdk.execution_time import task_runner
 
 from windtunnel.airflow.worker.dag_file import UnreadableError
@@ -22,12 +23,20 @@ def install() -> None:
 
 
 def parse(what: StartupDetails, log: Any) -> Any:
-    """As the task runner's own. Does not return where the file cannot be read here."""
+    """As the task runner's own. Does not return where the file, or a plugin, cannot be read here."""
+    if unread := unread_plugins():
+        log.info("All of Airflow is loaded for plugins, which takes seconds more", why=unread)
+        _go_on(what)
     try:
         return _lean_parse(what, log)
     except UnreadableError as error:
         log.info("All of Airflow is loaded for this DAG file, which takes seconds more", why=str(error))
         _go_on(what)
+
+
+def unread_plugins() -> dict[str, str]:
+    """Why, by plugin. They are read already: the task runner has just told their listeners of its start."""
+    return plugins_manager._get_plugins()[1]
 
 
 def _go_on(what: StartupDetails) -> None:
