@@ -6,6 +6,7 @@ working directory ends the try of that task as Kubernetes ends a pod: SIGTERM.
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -18,6 +19,8 @@ from airflow.executors.base_executor import BaseExecutor
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+ENDED = "ended.jsonl"
+"""A line for each process: run, task, map index, try, exit code."""
 _LEAN = ("-m", "windtunnel.airflow.worker")
 # Of the control plane's environment; a pod has none of them.
 _CONTROL_PLANE = ("AIRFLOW__DATABASE__", "AIRFLOW__API", "AIRFLOW__CORE__EXECUTOR", "AIRFLOW__SCHEDULER__")
@@ -40,6 +43,8 @@ class WorkerPair(BaseExecutor):  # type: ignore[misc]
                 self._end_when_asked(key, process)
                 continue
             del self._processes[key]
+            with Path(ENDED).open("a") as ended:
+                print(json.dumps([key.run_id, key.task_id, key.map_index, key.try_number, code]), file=ended)
             # As of a pod: its phase says nothing about the task, which the worker told the API.
             (self.success if code == 0 else self.fail)(key, f"exit code {code}")
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from real_airflow import PASSWORD, USERNAME, real_airflow
+from worker_pair import ENDED
 
 from windtunnel.cli.airflow_api import AirflowApi
 from windtunnel.objects import open_store
@@ -27,12 +28,14 @@ if TYPE_CHECKING:
 WORKERS = ("stock", "lean")
 DAG_IDS = ("work", "functions")
 DAGS = Path(__file__).parent / "dags"
+PLUGINS = Path(__file__).parent / "plugins"
 HANG = 1200.0
 """Seconds after which something hangs."""
 # Of a worker's loader, which only the stock one has.
 LOADER = "airflow.dag_processing."
-WHOLE = "info All of Airflow is loaded for this DAG file, which takes seconds more"
 BEGIN = "info ::group::Pre Execute"
+# What differs from run to run, beside what `plain` replaces.
+TIMES = ("timestamp", "bundle_prepare_ms", "dag_file_parse_ms")
 
 LIFECYCLE = """\
 apiVersion: windtunnel.dev/v1alpha1
@@ -124,21 +127,31 @@ class Runs:
             if row["source_run_id"] == run_id(worker)
         )
 
-    def logs(self, worker: str, dag: str) -> dict[str, list[str]]:
-        """Lines of every try's log in the object store, without what differs from run to run."""
+    def logs(self, worker: str, dag: str) -> dict[str, list[dict[str, Any]]]:
+        """Lines of every try's log in the object store, without what differs from run to run.
+
+        Last what was printed: it comes by another way, and nobody promises where among the others it lands.
+        """
         prefix = f"logs/dag_id={dag}/run_id={run_id(worker)}/"
         return {
-            entry.key.removeprefix(prefix): self._log(entry.key, worker) for entry in self.store.list(prefix)
+            entry.key.removeprefix(prefix): sorted(self._log(entry.key, worker), key=is_printed)
+            for entry in self.store.list(prefix)
         }
 
-    def log(self, worker: str, task: str) -> list[str]:
-        """Of the first try of a task of `work`, as far as it is there."""
-        return self.logs(worker, "work").get(f"task_id={task}/attempt=1.log", [])
+    def said(self, worker: str, task: str, attempt: int = 1) -> list[str]:
+        """By a try of a task of `work`, as far as it is there: `info words`."""
+        lines = self.logs(worker, "work").get(f"task_id={task}/attempt={attempt}.log", [])
+        return [f"{line['level']} {line['event']}" for line in lines]
 
-    def _log(self, key: str, worker: str) -> list[str]:
-        lines = [json.loads(line) for line in self.store.get(key).splitlines()]
+    def _log(self, key: str, worker: str) -> list[dict[str, Any]]:
+        lines = [json.loads(plain(line, worker)) for line in self.store.get(key).decode().splitlines()]
         told = [line for line in lines if not str(line.get("logger")).startswith(LOADER)]
-        return [plain(f"{line['level']} {line['event']}", worker) for line in told]
+        return [{name: line[name] for name in line.keys() - TIMES} for line in told]
+
+    def exit_codes(self, worker: str) -> list[tuple[Any, ...]]:
+        """(task, map index, try, exit code) of every process."""
+        lines = (json.loads(line) for line in (self._directory / ENDED).read_text().splitlines())
+        return sorted(tuple(of_task) for run, *of_task in lines if run == run_id(worker))
 
     def approve(self, worker: str) -> None:
         answer = {"chosen_options": ["Approve"], "params_input": {}}
@@ -158,11 +171,17 @@ def run_id(worker: str) -> str:
     return f"{worker}__1"
 
 
+def is_printed(line: dict[str, Any]) -> bool:
+    return bool(line["logger"] == "task.stdout")
+
+
 def plain(text: str, worker: str) -> str:
     text = text.replace(run_id(worker), "RUN")
     text = re.sub(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f-]{22}", "ID", text)
     text = re.sub(r"[0-9a-f]{32}-[0-9a-f]{16}", "SPAN", text)
-    text = re.sub(r"datetime\.datetime\([^)]*\)", "MOMENT", text)
+    text = re.sub(r"datetime\.datetime\(([^()]|\([^()]*\))*\)", "MOMENT", text)
+    text = re.sub(r"object at 0x[0-9a-f]+", "object", text)
+    text = re.sub(r"\b(PID|pid)(\W+)\d+", r"\1\g<2>0", text)
     return re.sub(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d[.\d]*(\+00:00|Z)?", "MOMENT", text)
 
 
@@ -181,6 +200,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
     bundles = directory / "bundles"
     shutil.copytree(DAGS, bundles / "v1", ignore=shutil.ignore_patterns("__pycache__"))
     environment = {
+        "AIRFLOW__CORE__PLUGINS_FOLDER": str(PLUGINS),
         "WINDTUNNEL_LIFECYCLES": str(lifecycle.parent),
         "WINDTUNNEL_STAGE_PYTHON": str(stage_python),
         "WINDTUNNEL_STORE": str(directory / "store"),
@@ -215,7 +235,7 @@ def _act(runs: Runs, worker: str, task: str, state: str | None) -> bool:
         runs.approve(worker)
         return True
     # What it says is in the object store while it runs.
-    if state != "running" or "info snapshot of None" not in runs.log(worker, task):
+    if state != "running" or "info snapshot of None" not in runs.said(worker, task):
         return False
     if task == "failed":
         runs.fail(worker, task)
@@ -244,6 +264,8 @@ def test_states_and_tries_are_the_same(runs: Runs) -> None:
         "later": "success",
         "failed": "failed",
         "deleted": "failed",
+        "late": "failed",
+        "killed": "failed",
         "wrong": "failed",
     }
     tasks = runs.tasks("lean")
@@ -278,24 +300,45 @@ def test_logs_in_the_object_store_are_the_same(runs: Runs) -> None:
     assert lean.keys() == stock.keys()
     for name, lines in lean.items():
         assert lines == stock[name], name
-    assert "info printed work of 1" in lean["task_id=first/attempt=2.log"]
-    assert lean["task_id=approve/attempt=1.log"].count(BEGIN) == 2, "of both pods"
+    assert "info printed work of 1" in runs.said("lean", "first", attempt=2)
+    assert runs.said("lean", "approve").count(BEGIN) == 2, "of both pods"
+
+
+def test_callbacks_and_the_listeners_of_plugins_are_called(runs: Runs) -> None:
+    for worker in WORKERS:
+        failed, worked = runs.said(worker, "first"), runs.said(worker, "first", attempt=2)
+        assert "info called back about first: the first try fails" in failed
+        assert "info heard that first failed: the first try fails" in failed
+        assert "info called back about first: None" in worked
+        assert "info heard that first succeeded" in worked
+        assert "info heard that TaskRunnerMarker starts" in worked
+
+
+def test_a_pod_succeeds_whatever_became_of_its_task(runs: Runs) -> None:
+    assert runs.exit_codes("lean") == runs.exit_codes("stock")
+    assert {code for *_, code in runs.exit_codes("lean")} == {0}
 
 
 def test_what_is_ended_from_outside_ends_its_stage_first(runs: Runs) -> None:
-    for task in ("failed", "deleted"):
-        assert "warning told to end" in runs.log("lean", task)
+    for task in ("failed", "deleted", "late"):
+        assert "warning told to end" in runs.said("lean", task)
 
 
 def test_stage_records_of_failures_are_the_same(runs: Runs) -> None:
-    def seen(worker: str) -> list[tuple[str, str, str]]:
-        records = [
-            record for record in read_records(runs.store, "wind") if record["run_id"] == run_id(worker)
-        ]
-        return sorted((record["stage"], record["reason"], record["error"]) for record in records)
+    def seen(worker: str) -> list[tuple[str, ...]]:
+        told = ("stage", "view", "reason", "error")
+        records = read_records(runs.store, "wind")
+        return sorted(
+            tuple(record[name] for name in told) for record in records if record["run_id"] == run_id(worker)
+        )
 
     assert seen("lean") == seen("stock")
-    assert [reason for _, reason, _ in seen("lean")] == ["stopped", "stopped"]
+    assert [record[:3] for record in seen("lean")] == [
+        ("extract", "", "data_error"),
+        ("score", "", "timeout"),
+        ("snapshot", "", "stopped"),
+        ("snapshot", "tower", "stopped"),
+    ]
 
 
 def test_a_dag_that_needs_all_of_airflow_gets_it(runs: Runs) -> None:
@@ -303,4 +346,13 @@ def test_a_dag_that_needs_all_of_airflow_gets_it(runs: Runs) -> None:
         assert runs.states(worker, "functions") == {"add": "success"}
         assert runs.xcoms(worker, "functions") == {("add", -1, "return_value"): 7}
     (lean,), (stock,) = (runs.logs(worker, "functions").values() for worker in ("lean", "stock"))
-    assert lean == [BEGIN, WHOLE, *stock]
+    assert [line["event"] for line in lean[:3]] == [
+        "::group::Pre Execute",
+        "heard that TaskRunnerMarker starts",
+        "All of Airflow is loaded for this DAG file, which takes seconds more",
+    ]
+    # Then it begins again. Its first line is printed: it has not got Airflow's logging yet.
+    printed = lean.pop()
+    assert is_printed(printed)
+    assert "::group::Pre Execute" in printed["event"]
+    assert lean[3:] == stock[1:]

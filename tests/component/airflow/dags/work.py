@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import signal
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,6 +18,9 @@ LIFECYCLES = os.environ["WINDTUNNEL_LIFECYCLES"]
 TOWER = Asset(name="wind/tower", uri="x-windtunnel://wind/tower")
 DRIFT = Asset(name="wind/drift", uri="x-windtunnel://wind/drift")
 SLICES = [{"start": "2013-01-01", "end": "2013-01-07"}, {"start": "2013-01-08", "end": "2013-01-14"}]
+
+
+log = logging.getLogger(__name__)
 
 
 class SecondTime(BaseOperator):
@@ -48,6 +53,17 @@ class Later(BaseOperator):
         return {"days": days, "event": event}
 
 
+class Killed(BaseOperator):
+    """Its process dies without a word, as one does that takes more memory than there is."""
+
+    def execute(self, context: Any) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def tell(context: Any) -> None:
+    log.info("called back about %s: %s", context["ti"].task_id, context.get("exception"))
+
+
 def stage(name: str, **kwargs: Any) -> StageOperator:
     told = {"lifecycle": "wind", "stage": name, "lifecycles": LIFECYCLES, "stage_class": "small"}
     return StageOperator(**{"task_id": name} | told | kwargs)
@@ -59,7 +75,8 @@ with DAG(
     start_date=datetime(2013, 1, 1, tzinfo=UTC),
     is_paused_upon_creation=False,
     max_active_runs=2,
-    default_args={"retry_delay": timedelta(0)},
+    default_args={"retry_delay": timedelta(0)}
+    | {f"on_{moment}_callback": tell for moment in ("execute", "success", "retry", "failure", "skipped")},
 ):
     first = SecondTime(
         task_id="first", says="{{ dag.dag_id }} of {{ params.day }}", retries=1, params={"day": 1}
@@ -74,7 +91,10 @@ with DAG(
     refused = stage("snapshot", task_id="gate", gate=True)
     refused >> stage("snapshot", task_id="after_gate")
     ApprovalOperator(task_id="approve", subject="Roll out?", body="{{ run_id }}") >> Later(task_id="later")
-    # Both would go on for minutes. One is marked as failed, the pod of the other is deleted.
-    stage("snapshot", task_id="failed", stage_params={"for": "ever"}, priority_weight=9)
-    stage("snapshot", task_id="deleted", stage_params={"for": "ever"}, priority_weight=9)
+    # They would go on for minutes. One is marked as failed, the pod of one is deleted, one may not go on.
+    for_ever = {"stage_params": {"for": "ever"}, "priority_weight": 9}
+    stage("snapshot", task_id="failed", view="tower", **for_ever)
+    stage("snapshot", task_id="deleted", **for_ever)
+    stage("score", task_id="late", execution_timeout=timedelta(seconds=30), **for_ever)
+    Killed(task_id="killed")
     stage("extract", task_id="wrong", stage_params={"is": "wrong"}, retries=3)
