@@ -21,9 +21,17 @@ if TYPE_CHECKING:
 
 ENDED = "ended.jsonl"
 """A line for each process: run, task, map index, try, exit code."""
+PODS = "pod-*"
+"""A directory for each process, what would be its container's."""
 _LEAN = ("-m", "windtunnel.airflow.worker")
 # Of the control plane's environment; a pod has none of them.
-_CONTROL_PLANE = ("AIRFLOW__DATABASE__", "AIRFLOW__API", "AIRFLOW__CORE__EXECUTOR", "AIRFLOW__SCHEDULER__")
+_CONTROL_PLANE = (
+    "AIRFLOW__API",
+    "AIRFLOW__CORE__EXECUTOR",
+    "AIRFLOW__DATABASE__",
+    "AIRFLOW__SCHEDULER__",
+    "_AIRFLOW_PROCESS_CONTEXT",
+)
 
 
 class WorkerPair(BaseExecutor):  # type: ignore[misc]
@@ -65,7 +73,7 @@ class WorkerPair(BaseExecutor):  # type: ignore[misc]
 def _start(workload: Any) -> subprocess.Popen[bytes]:
     given = ["python", "-m", "airflow.sdk.execution_time.execute_workload", "--json-string"]
     command = [*given, workload.model_dump_json()]
-    home = tempfile.mkdtemp(prefix="pod-", dir=Path.cwd())
+    home = tempfile.mkdtemp(prefix=PODS.removesuffix("*"), dir=Path.cwd())
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(_CONTROL_PLANE)
     } | {

@@ -35,6 +35,8 @@ tested.check_settings()
 import windtunnel.airflow.worker.supervise
 from airflow.sdk.log import load_remote_log_handler
 assert load_remote_log_handler() is not None
+from airflow.sdk.execution_time.supervisor import ensure_secrets_backend_loaded
+assert ensure_secrets_backend_loaded()
 worker = set(sys.modules)
 from airflow.dag_processing.bundles.manager import DagBundlesManager
 from airflow.dag_processing.dagbag import BundleDagBag

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from real_airflow import PASSWORD, USERNAME, real_airflow
-from worker_pair import ENDED
+from worker_pair import ENDED, PODS
 
 from windtunnel.cli.airflow_api import AirflowApi
 from windtunnel.objects import open_store
@@ -148,6 +148,12 @@ class Runs:
         told = [line for line in lines if not str(line.get("logger")).startswith(LOADER)]
         return [{name: line[name] for name in line.keys() - TIMES} for line in told]
 
+    def are_all_pods_gone(self) -> bool:
+        """A task is over before its pod is: its last lines are uploaded then."""
+        return len(list(self._directory.glob(PODS))) == len(
+            (self._directory / ENDED).read_text().splitlines()
+        )
+
     def exit_codes(self, worker: str) -> list[tuple[Any, ...]]:
         """(task, map index, try, exit code) of every process."""
         lines = (json.loads(line) for line in (self._directory / ENDED).read_text().splitlines())
@@ -221,7 +227,9 @@ def _follow(runs: Runs) -> None:
     """Until all are over, do what people and nodes do to their tasks."""
     due = {(worker, task) for worker in WORKERS for task in ("failed", "deleted", "approve")}
     deadline = time.monotonic() + HANG
-    while due or not all(runs.over(worker, dag) for worker in WORKERS for dag in DAG_IDS):
+    while due or not (
+        all(runs.over(worker, dag) for worker in WORKERS for dag in DAG_IDS) and runs.are_all_pods_gone()
+    ):
         states = {worker: runs.states(worker) for worker, _ in due}
         assert time.monotonic() < deadline, f"something hangs: {states}"
         due -= {(worker, task) for worker, task in due if _act(runs, worker, task, states[worker][task])}
