@@ -1,4 +1,5 @@
-"""Chains and maps of ten tasks that do nothing but look at the clock: `chain_<class>` and `map_<class>`.
+"""Chains of ten and maps of ten and fifty tasks that do nothing but look at the clock: `chain_<class>`,
+`map10_<class>` and `map50_<class>`.
 
 Those of the class `pod` are of KubernetesPodOperator. overhead.json, beside it, holds the settings.
 """
@@ -18,7 +19,8 @@ from airflow.sdk import DAG, BaseOperator, get_parsing_context
 from windtunnel.airflow.stage_classes import pod_template
 
 SETTINGS = json.loads(Path(__file__).with_suffix(".json").read_text())
-TASKS = 10
+CHAINED = 10
+MAPPED = (10, 50)
 _TICKS = os.sysconf("SC_CLK_TCK")
 _CPU = ("cpu.stat", "cpuacct/cpuacct.usage", "cpu,cpuacct/cpuacct.usage")
 _MEMORY = ("memory.stat", "memory/memory.stat")
@@ -97,33 +99,34 @@ def _dag(name: str) -> DAG:
         schedule=None,
         start_date=datetime(2020, 1, 1, tzinfo=UTC),
         is_paused_upon_creation=False,
-        max_active_tasks=TASKS,
+        max_active_tasks=max(MAPPED),
     )
 
 
-def _chain_and_map(stage_class: str) -> dict[str, DAG]:
+def _chain_and_maps(stage_class: str) -> dict[str, DAG]:
     by_pod = stage_class == "pod"
+    settings = {"executor_config": _template(stage_class)}
     with _dag(f"chain_{stage_class}") as chain:
-        tasks = [
-            _pod(number)
-            if by_pod
-            else Look(task_id=f"t{number}", number=number, executor_config=_template(stage_class))
-            for number in range(TASKS)
-        ]
-        for before, after in pairwise(tasks):
+        for before, after in pairwise(
+            [
+                _pod(number) if by_pod else Look(task_id=f"t{number}", number=number, **settings)
+                for number in range(CHAINED)
+            ]
+        ):
             before >> after
-    with _dag(f"map_{stage_class}") as mapped:
-        if by_pod:
-            for number in range(TASKS):
-                _pod(number)
-        else:
-            Look.partial(task_id="t", executor_config=_template(stage_class)).expand(
-                number=list(range(TASKS))
-            )
-    return {dag.dag_id: dag for dag in (chain, mapped)}
+    dags = [chain]
+    for width in MAPPED:
+        with _dag(f"map{width}_{stage_class}") as mapped:
+            if by_pod:
+                for number in range(width):
+                    _pod(number)
+            else:
+                Look.partial(task_id="t", **settings).expand(number=list(range(width)))
+        dags.append(mapped)
+    return {dag.dag_id: dag for dag in dags}
 
 
 _wanted = get_parsing_context().dag_id
 for _class in SETTINGS["classes"]:
     if _wanted is None or _wanted.endswith(f"_{_class}"):
-        globals().update(_chain_and_map(_class))
+        globals().update(_chain_and_maps(_class))
