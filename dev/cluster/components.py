@@ -116,6 +116,9 @@ def components(layout: Layout, api: Api) -> tuple[tuple[Component, ...], ...]:
                     f"--service-account-private-key-file={pki}/service-accounts.key",
                     f"--root-ca-file={pki}/ca.crt", "--use-service-account-credentials",
                     "--leader-elect=false", "--allocate-node-cidrs=false", "--bind-address=127.0.0.1",
+                    # While the only API server is away nobody hears from the only node; its pods, which are
+                    # well, would be taken out of every Service.
+                    "--node-monitor-grace-period=5m",
                 ),
                 lambda _: _answers_ok("https://127.0.0.1:10257/healthz"),
                 ports=(10257,),
