@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from windtunnel.errors import ConflictError, PermanentError, TemporaryError
+from windtunnel.errors import ConflictError, DeniedError, PermanentError, TemporaryError
 from windtunnel.spec.servedmodel import ModelVersion, ServedModel, ServedModelStatus
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class MemoryModels:
         self.models: dict[str, ServedModel] = {}
         self.writes = 0
         self.away = False
+        self.denies = False
         self.lose = False
         self.before_write: Callable[[], None] | None = None
 
@@ -100,3 +101,5 @@ class MemoryModels:
     def _answer(self) -> None:
         if self.away:
             raise TemporaryError("no answer from the API server")
+        if self.denies:
+            raise DeniedError("servedmodels is forbidden (403 Forbidden)")

@@ -89,6 +89,11 @@ class NotFoundError(PermanentError):
     """What a reference names is not there."""
 
 
+class DeniedError(PermanentError):
+    """Who asks has no right to. An API server that has just started says that to all, until it has read its
+    roles."""
+
+
 class RequestError(PermanentError):
     """A caller's request is wrong (HTTP 400)."""
 
@@ -105,7 +110,7 @@ _KINDS: dict[str, type[WindtunnelError]] = {
     kind.__name__: kind
     for kind in (
         WindtunnelError, PermanentError, SpecError, DataError, IntegrityError, ConflictError, NotFoundError,
-        RequestError, TemporaryError, StoreError,
+        DeniedError, RequestError, TemporaryError, StoreError,
     )
 }  # fmt: skip
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode, urlsplit
 
-from windtunnel.errors import ConflictError, NotFoundError, PermanentError, TemporaryError
+from windtunnel.errors import ConflictError, DeniedError, NotFoundError, PermanentError, TemporaryError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -111,7 +111,8 @@ class KubernetesApi:
         query: Mapping[str, str] | None = None,
         content_type: str = JSON,
     ) -> dict[str, Any]:
-        """The decoded answer. Raises NotFoundError, ConflictError, PermanentError (4xx) or TemporaryError."""
+        """The decoded answer. Raises NotFoundError, ConflictError, DeniedError, PermanentError (other 4xx) or
+        TemporaryError."""
         where = f"kubernetes {method} {path}"
         with self._send(method, path, body, query, content_type, where, self.timeout) as response:
             try:
@@ -190,6 +191,8 @@ def answer_error(status: int, body: bytes, where: str) -> PermanentError | Tempo
         message = f"{answer['message']} ({status} {answer.get('reason', '')})"
     except (ValueError, KeyError, TypeError):
         message = f"{status}: {body[:200].decode(errors='replace')}"
+    if status in (401, 403):
+        return DeniedError(message, where=where)
     if status == 404:
         return NotFoundError(message, where=where)
     if status == 409:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from windtunnel.errors import ConflictError, IntegrityError, StoreError, TemporaryError
+from windtunnel.errors import ConflictError, DeniedError, IntegrityError, StoreError, TemporaryError
 from windtunnel.ledger import Ledger
 from windtunnel.registry.models import ModelRegistry
 from windtunnel.rollout import driving
@@ -83,6 +83,22 @@ def test_of_two_runs_judged_against_one_champion_the_first_wins_and_is_named(sho
     assert serving(shop).spec.champion.version == "3"
     assert champion(shop) == "3"
     assert len(Ledger(shop.store, "shop").entries()) == 2
+
+
+def test_an_api_server_that_has_not_read_its_roles_yet_is_asked_again_by_a_retry(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(*_: object) -> None:
+        raise DeniedError("servedmodels is forbidden (403 Forbidden)")
+
+    snapshot = shop.snapshot()
+    trained = shop.train(snapshot)
+    judged = shop.evaluate(snapshot, trained)
+    with monkeypatch.context() as patched:
+        patched.setattr(DirectoryServedModels, "get", denied)
+        with pytest.raises(TemporaryError, match="servedmodels is forbidden"):
+            shop.rollout(trained, judged)
+    assert shop.rollout(trained, judged).facts["promoted"] is True
 
 
 def test_a_lost_alias_is_mended_by_the_conflict_so_that_the_next_evaluation_is_right(shop: Shop) -> None:

@@ -165,6 +165,19 @@ def test_an_api_server_that_is_away_is_asked_again(models: MemoryModels, by_hand
     assert champion(models) == "2"
 
 
+def test_an_api_server_that_has_not_read_its_roles_yet_loses_no_rollback(
+    models: MemoryModels, by_hand: ByHand, events: Events
+) -> None:
+    models.annotate("demo", **{ANNOTATION: "previous"})
+    before = value(models)
+    models.denies = True
+    assert by_hand.look(before) == RETRY_SECONDS
+    assert events.told == []
+    models.denies = False
+    by_hand.look(value(models))
+    assert champion(models) == "2"
+
+
 def test_a_lost_answer_is_no_second_rollback_however_long_the_outage_was(
     models: MemoryModels, by_hand: ByHand, events: Events, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,8 +10,8 @@ import pytest
 from http_server import LocalServer, QuietHandler, answering
 from waiting import HANG
 
-from windtunnel.errors import ConflictError, DataError, PermanentError, TemporaryError
-from windtunnel.kube import MERGE, KubernetesApi
+from windtunnel.errors import ConflictError, DataError, DeniedError, PermanentError, TemporaryError
+from windtunnel.kube import MERGE, KubernetesApi, answer_error
 from windtunnel.rollout.served_models import (
     DirectoryServedModels,
     KubernetesServedModels,
@@ -188,6 +188,14 @@ def test_an_api_server_that_is_away_is_temporary() -> None:
     api = KubernetesApi("127.0.0.1", 1, tls=None, namespace="x", timeout=1)
     with pytest.raises(TemporaryError):
         KubernetesServedModels(api, "release").get("demo")
+
+
+@pytest.mark.parametrize("status", [401, 403])
+def test_an_api_server_that_denies_is_told_apart(status: int) -> None:
+    body = b'{"message": "servedmodels is forbidden", "reason": "Forbidden"}'
+    error = answer_error(status, body, "kubernetes GET /x")
+    assert isinstance(error, DeniedError)
+    assert "servedmodels is forbidden" in str(error)
 
 
 def test_the_setting_chooses_where_they_live(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from pydantic import ValidationError
 
-from windtunnel.errors import PermanentError, TemporaryError, WindtunnelError
+from windtunnel.errors import DeniedError, PermanentError, TemporaryError, WindtunnelError
 from windtunnel.rollout.change import change
 from windtunnel.rollout.history import BY_HAND, telling
 from windtunnel.rollout.rollback import ANNOTATION, PREVIOUS, check_bundle, roll_back
@@ -87,6 +87,8 @@ class ByHand:
                 check=check,
                 annotation=ANNOTATION,
             )
+        except DeniedError:
+            raise  # the API server may have just started: the annotation stays, and is looked at again
         except PermanentError as error:
             log.warning("%s: rollback refused: %s", about.name, error)
             self._tell(about, "Warning", "RollbackRefused", str(error))

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from windtunnel.digests import digest
 from windtunnel.errors import (
     ConflictError,
+    DeniedError,
     IntegrityError,
     PermanentError,
     TemporaryError,
@@ -61,6 +62,15 @@ def identity(request: StageRequest, env: StageEnv) -> None:
 
 
 def run(request: StageRequest, env: StageEnv) -> StageResult:
+    try:
+        return _roll_out(request, env)
+    except DeniedError as error:
+        # An API server that has just started denies everybody until it has read its roles.
+        fix = "a retry follows; if it is denied, too, look at the role of the rollout's service account"
+        raise TemporaryError(error.what, where=error.where, fix=fix) from error
+
+
+def _roll_out(request: StageRequest, env: StageEnv) -> StageResult:
     verdict = _read_verdict(request, env)
     version = str(request.inputs["model"].meta["version"])
     bundle = request.inputs["bundle"]
