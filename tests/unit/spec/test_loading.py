@@ -98,6 +98,8 @@ def test_the_digest_is_of_the_meaning(lifecycle_directory: Path) -> None:
         ("  label:", "  monitoring: {schedule: hourly}\n  label:", "lifecycle.yaml:8: schedule: 'hourly' has 1 fields, cron has 5"),
         ("  label:", "  monitoring: {embedding: 'train:embed'}\n  label:", "lifecycle.yaml:8: 'train:embed' names what train.py does not define; define embed there"),
         ("  label:", "  monitoring: {rows: 100}\n  label:", "rows 100 is below minRows 500, so no window would ever do; raise it"),
+        ("  label:", "  monitoring: {window: 999999999999d}\n  label:", "lifecycle.yaml:8: window: a duration of '999999999999d' is too long; write 3660d or less"),
+        ("  label:", "  evaluation: {gate: {margin: .inf}}\n  label:", "lifecycle.yaml:8: 'margin' should be a finite number, not inf"),
         ("  label:", "  monitoring: {minRows: 0}\n  label:", "lifecycle.yaml:8: 'minRows' should be greater than or equal to 1, not 0"),
         ("spec:", "spec: {", "lifecycle.yaml:"),
     ],
