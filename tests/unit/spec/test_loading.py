@@ -164,6 +164,21 @@ def test_a_name_may_be_bound_in_any_way(lifecycle_directory: Path, code: str) ->
     load_lifecycle(lifecycle_directory)
 
 
+@pytest.mark.parametrize(
+    "code", [b"\xef\xbb\xbfdef train(): ...", b"# coding: latin-1\n# gr\xfcn\ndef train(): ..."]
+)
+def test_code_may_have_any_encoding_that_python_reads(lifecycle_directory: Path, code: bytes) -> None:
+    (lifecycle_directory / "train.py").write_bytes(code)
+    load_lifecycle(lifecycle_directory)
+
+
+@pytest.mark.parametrize("code", [b"x = 'gr\xfcn'\ndef train(): ...", b"# coding: runes\ndef train(): ..."])
+def test_code_of_bytes_that_python_does_not_read_is_told(lifecycle_directory: Path, code: bytes) -> None:
+    (lifecycle_directory / "train.py").write_bytes(code)
+    with pytest.raises(SpecError, match=r"names a file that is no Python: .*train\.py"):
+        load_lifecycle(lifecycle_directory)
+
+
 def test_code_that_is_no_python_is_told(lifecycle_directory: Path) -> None:
     (lifecycle_directory / "train.py").write_text("def train(:\n")
     with pytest.raises(SpecError, match=r"names a file that is no Python: .*train\.py:1"):
