@@ -85,5 +85,29 @@ def test_only_what_features_may_depend_on_counts(lifecycle_directory: Path) -> N
     assert changes("helpers.py")
     assert changes("airports.csv")
     assert not changes("train.py")
+    assert not changes("load_sources.py")
     assert not changes("lifecycle.yaml")
     assert not changes(".hidden")
+
+
+@pytest.mark.parametrize("module", ["train", "load_sources"])
+@pytest.mark.parametrize("how", ["import {0}", "    from {0} import NAMES", "import os, {0} as them"])
+def test_what_the_features_import_counts_whatever_it_is_called(
+    lifecycle_directory: Path, module: str, how: str
+) -> None:
+    lifecycle = load_lifecycle(lifecycle_directory)
+    (lifecycle_directory / "helpers.py").write_text(f"def rows():\n    pass\n{how.format(module)}\n")
+    (lifecycle_directory / f"{module}.py").write_text("NAMES = ['a']\n")
+    before = features_digest(lifecycle_directory, lifecycle)
+    (lifecycle_directory / f"{module}.py").write_text("NAMES = ['b']\n")
+    assert features_digest(lifecycle_directory, lifecycle) != before
+
+
+def test_a_schema_beside_the_loader_counts(lifecycle_directory: Path) -> None:
+    (lifecycle_directory / "load_sources.py").write_text("class Orders: ...\n")
+    spec = lifecycle_directory / "lifecycle.yaml"
+    spec.write_text(spec.read_text().replace("features:Orders", "load_sources:Orders"))
+    lifecycle = load_lifecycle(lifecycle_directory)
+    before = features_digest(lifecycle_directory, lifecycle)
+    (lifecycle_directory / "load_sources.py").write_text("class Orders: pass\n")
+    assert features_digest(lifecycle_directory, lifecycle) != before

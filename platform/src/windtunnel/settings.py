@@ -20,6 +20,14 @@ def without_credentials(url: str) -> str:
     return f"{scheme}{separator}{rest.rpartition('@')[2]}"
 
 
+def sqlite_path(url: str) -> str:
+    """The file of a `sqlite:///…` URL, empty for another one. What stands there is a path as it is: in a
+    directory called `C#` the file would be another one by URL's rules.
+    """
+    scheme, _, path = url.partition("://")
+    return path if scheme == "sqlite" else ""
+
+
 @dataclass(frozen=True)
 class Settings:
     """Where everything is."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import re
 import sys
 import traceback
 from pathlib import Path
@@ -17,12 +18,14 @@ from windtunnel.digests import digest_files
 from windtunnel.errors import SpecError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from types import ModuleType
 
     from windtunnel.spec.lifecycle import Lifecycle
 
-# What never changes what the feature stages compute.
-_NOT_FEATURES = ("lifecycle.yaml", "load_sources.py")
+# What the feature stages take nothing of, unless they name it or import it. (What of lifecycle.yaml matters
+# to a stage is in its key.)
+_SPEC, _LOADER = "lifecycle.yaml", "load_sources"
 
 
 def load_object(directory: Path, reference: str) -> Any:
@@ -62,9 +65,12 @@ def features_digest(directory: Path, lifecycle: Lifecycle) -> str:
     """Digest of the files that features may depend on: editing the training code makes none stale."""
     training = lifecycle.spec.training.function.partition(":")[0]
     used = {ref.partition(":")[0] for ref in _feature_functions(lifecycle)}
-    ignored = {*_NOT_FEATURES} | ({f"{training}.py"} - {f"{module}.py" for module in used})
-    files = (path for path in directory.rglob("*") if path.is_file())
-    return digest_files(directory, (p for p in files if _counts(p.relative_to(directory), ignored)))
+    aside = {f"{module}.py": module for module in {training, _LOADER} - used}
+    files = {path.relative_to(directory): path for path in directory.rglob("*") if path.is_file()}
+    names = {relative.as_posix(): path for relative, path in files.items() if _counts(relative)}
+    code = [path for name, path in names.items() if name.endswith(".py") and name not in aside]
+    ignored = {_SPEC, *(name for name, module in aside.items() if not _imported(module, code))}
+    return digest_files(directory, (path for name, path in names.items() if name not in ignored))
 
 
 def _feature_functions(lifecycle: Lifecycle) -> list[str]:
@@ -76,9 +82,16 @@ def _feature_functions(lifecycle: Lifecycle) -> list[str]:
     ]
 
 
-def _counts(relative: Path, ignored: set[str]) -> bool:
-    hidden = any(part.startswith(".") or part == "__pycache__" for part in relative.parts)
-    return not hidden and relative.as_posix() not in ignored
+def _counts(relative: Path) -> bool:
+    return not any(part.startswith(".") or part == "__pycache__" for part in relative.parts)
+
+
+def _imported(module: str, files: Iterable[Path]) -> bool:
+    """Whether any of the files may import the module. A docstring that reads like it counts too: work that is
+    done once too often is better than features of code that is gone.
+    """
+    line = re.compile(rb"^\s*(?:from|import)\b.*\b%b\b" % re.escape(module).encode(), re.MULTILINE)
+    return any(line.search(path.read_bytes()) for path in files)
 
 
 def _forget_other_lifecycles(root: Path, name: str) -> None:

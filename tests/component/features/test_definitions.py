@@ -98,6 +98,26 @@ MISTAKES = {
         {"column: late": "column: precip"},
         "'precip' is in label and in weather",
     ),
+    "slice and feature": (
+        "lifecycle.yaml",
+        {"slices: [origin]": "slices: [origin, precip]"},
+        "'precip' is in evaluation.slices and in weather; rename one of them",
+    ),
+    "label key and feature": (
+        "lifecycle.yaml",
+        {"column: late": "column: late\n    key: precip"},
+        "'precip' is in label.key and in weather",
+    ),
+    "request and time": (
+        "lifecycle.yaml",
+        {"[minute_of_day": "[event_timestamp"},
+        "'event_timestamp' is in features.request and is the moment of the row",
+    ),
+    "label and time": (
+        "lifecycle.yaml",
+        {"column: late": "column: event_timestamp"},
+        "'event_timestamp' is in label and is the moment of the row",
+    ),
     "key and feature": ("lifecycle.yaml", {"[minute_of_day": "[hour"}, "'hour' is a join key and a feature"),
     "timestamp": (
         "features.py",

@@ -14,6 +14,11 @@ def test_an_unknown_online_store_is_named_without_its_password() -> None:
     assert "secret" not in str(caught.value)
 
 
+def test_the_file_of_a_sqlite_store_may_have_any_name() -> None:
+    config = online_store_config(Settings(store="store", online_store="sqlite:///home/me/C# 100%?/online.db"))
+    assert config == {"type": "sqlite", "path": "/home/me/C# 100%?/online.db"}
+
+
 def test_user_and_password_reach_feast_as_they_are() -> None:
     from feast.infra.online_stores.redis import RedisOnlineStore
 

@@ -176,6 +176,14 @@ def test_only_days_that_changed_are_done_again(env: StageEnv) -> None:
     assert get_frame(env, CLEAN).height == 50
 
 
+def test_every_day_is_done_again_with_other_libraries(env: StageEnv, monkeypatch: pytest.MonkeyPatch) -> None:
+    extract(env)
+    for module in ("base", "extract"):
+        name = f"windtunnel.stages.{module}.libraries_digest"
+        monkeypatch.setattr(name, lambda: "sha256:another", raising=False)
+    assert extract(env).facts["unchanged"] == 0
+
+
 def test_force_does_every_day_again(env: StageEnv) -> None:
     extract(env)
     result = extract(env, force=True)

@@ -89,6 +89,14 @@ def test_days_are_done_again_by_another_function_of_the_same_file(env: StageEnv)
     assert route(env, 3).is_empty()
 
 
+def test_every_day_is_done_again_with_other_libraries(env: StageEnv, monkeypatch: pytest.MonkeyPatch) -> None:
+    transform(env)
+    for module in ("base", "transform"):
+        name = f"windtunnel.stages.{module}.libraries_digest"
+        monkeypatch.setattr(name, lambda: "sha256:another", raising=False)
+    assert transform(env).facts["unchanged"] == 0
+
+
 def test_days_that_were_not_extracted_are_named(env: StageEnv) -> None:
     with pytest.raises(DataError, match=rf"no clean partition for {DAYS[4]}\.\.{DAYS[5]}.*run extract"):
         run_stage(env, "transform", start=DAYS[3], end=DAYS[5])

@@ -10,6 +10,7 @@ from kubernetes_validate import validate
 
 from windtunnel.controller.config import ControllerConfig
 from windtunnel.controller.reconcile import desired
+from windtunnel.spec import lifecycle
 from windtunnel.spec.servedmodel import ServedModel
 
 DNS = {"ports": [{"protocol": "UDP", "port": 53}]}
@@ -202,3 +203,18 @@ def test_without_network_policies_none_is_made() -> None:
         "Service",
         "PodDisruptionBudget",
     }
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {},
+        {"limits": {"cpu": "1"}},
+        {"limits": {"cpu": "1"}, "requests": {"cpu": "1"}},
+        {"limits": {"memory": "2Gi"}, "requests": {"memory": "1Gi"}},
+    ],
+)
+def test_a_preflight_gets_the_memory_that_the_pod_will_have(asked: dict[str, Any]) -> None:
+    resources = lifecycle.Resources.model_validate(asked)
+    model = served_model(serving={"resources": resources.model_dump()})
+    assert container(objects(model))["resources"]["limits"]["memory"] == resources.memory_limit

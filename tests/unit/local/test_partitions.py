@@ -52,6 +52,19 @@ def test_without_any_partition_it_says_where_they_belong(store: ObjectStore, lif
         choose_days(store, lifecycle, None, None)
 
 
+def test_sources_without_a_common_day_are_told_with_what_they_have(
+    store: ObjectStore, lifecycle: Lifecycle
+) -> None:
+    put(store, 4, 5)
+    store.put("sources/returns/2026-01-07.parquet", b"")
+    (orders,) = lifecycle.spec.sources.values()
+    returns = orders.model_copy(update={"uri": "sources/returns/{date}.parquet"})
+    spec = lifecycle.spec.model_copy(update={"sources": {"orders": orders, "returns": returns}})
+    told = "no day in common: orders has 2026-01-04 to 2026-01-05, returns has 2026-01-07 to 2026-01-07"
+    with pytest.raises(NotFoundError, match=told):
+        choose_days(store, lifecycle.model_copy(update={"spec": spec}), None, None)
+
+
 def test_start_after_end_is_refused(store: ObjectStore, lifecycle: Lifecycle) -> None:
     with pytest.raises(RequestError, match="is after end"):
         choose_days(store, lifecycle, date(2026, 1, 5), date(2026, 1, 4))

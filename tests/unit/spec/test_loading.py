@@ -98,6 +98,8 @@ def test_the_digest_is_of_the_meaning(lifecycle_directory: Path) -> None:
         ("  label:", "  monitoring: {schedule: hourly}\n  label:", "lifecycle.yaml:8: schedule: 'hourly' has 1 fields, cron has 5"),
         ("  label:", "  monitoring: {embedding: 'train:embed'}\n  label:", "lifecycle.yaml:8: 'train:embed' names what train.py does not define; define embed there"),
         ("  label:", "  monitoring: {rows: 100}\n  label:", "rows 100 is below minRows 500, so no window would ever do; raise it"),
+        ("  label:", "  monitoring: {window: 999999999999d}\n  label:", "lifecycle.yaml:8: window: a duration of '999999999999d' is too long; write 3660d or less"),
+        ("  label:", "  evaluation: {gate: {margin: .inf}}\n  label:", "lifecycle.yaml:8: 'margin' should be a finite number, not inf"),
         ("  label:", "  monitoring: {minRows: 0}\n  label:", "lifecycle.yaml:8: 'minRows' should be greater than or equal to 1, not 0"),
         ("spec:", "spec: {", "lifecycle.yaml:"),
     ],
@@ -160,6 +162,21 @@ def test_bytes_that_are_no_text_are_refused(lifecycle_directory: Path) -> None:
 def test_a_name_may_be_bound_in_any_way(lifecycle_directory: Path, code: str) -> None:
     (lifecycle_directory / "train.py").write_text(code)
     load_lifecycle(lifecycle_directory)
+
+
+@pytest.mark.parametrize(
+    "code", [b"\xef\xbb\xbfdef train(): ...", b"# coding: latin-1\n# gr\xfcn\ndef train(): ..."]
+)
+def test_code_may_have_any_encoding_that_python_reads(lifecycle_directory: Path, code: bytes) -> None:
+    (lifecycle_directory / "train.py").write_bytes(code)
+    load_lifecycle(lifecycle_directory)
+
+
+@pytest.mark.parametrize("code", [b"x = 'gr\xfcn'\ndef train(): ...", b"# coding: runes\ndef train(): ..."])
+def test_code_of_bytes_that_python_does_not_read_is_told(lifecycle_directory: Path, code: bytes) -> None:
+    (lifecycle_directory / "train.py").write_bytes(code)
+    with pytest.raises(SpecError, match=r"names a file that is no Python: .*train\.py"):
+        load_lifecycle(lifecycle_directory)
 
 
 def test_code_that_is_no_python_is_told(lifecycle_directory: Path) -> None:

@@ -27,6 +27,9 @@ def test_cron_is_taken(text: str) -> None:
         ("* * * 13 *", "'13' is no month"),
         ("* * * * 8", "'8' is no day of week"),
         ("*/0 * * * *", "is no minute"),
+        ("*/00 * * * *", "is no minute"),
+        ("² * * * *", "'²' is no minute"),
+        ("٣ * * * *", "'٣' is no minute"),
         ("5-1 * * * *", "is no minute"),
         ("* * * * funday", "is no day of week"),
         ("1,,2 * * * *", "is no minute"),
@@ -52,16 +55,25 @@ def test_cron_never_fails_otherwise(text: str) -> None:
         assert ";" in str(error)  # noqa: PT017 - says how to mend it
 
 
-@pytest.mark.parametrize(("text", "seconds"), [("90s", 90), ("30m", 1800), ("1.5h", 5400), ("2d", 172800)])
-def test_durations(text: str, seconds: int) -> None:
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("90s", 90), ("30m", 1800), ("1.5h", 5400), ("2d", 172800), ("1000001s", 1000001), ("0.25s", 0.25)],
+)
+def test_durations(text: str, seconds: float) -> None:
     assert parse_duration(text) == timedelta(seconds=seconds)
     assert parse_duration(format_duration(timedelta(seconds=seconds))) == timedelta(seconds=seconds)
 
 
-@pytest.mark.parametrize("value", ["", "30", "m", "-5m", "0s", "30 m", 30, None])
+@pytest.mark.parametrize("value", ["", "30", "m", "-5m", "0s", "0.0000001s", "30 m", 30, None])
 def test_what_is_no_duration_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match="is no duration"):
         parse_duration(value)
+
+
+@pytest.mark.parametrize("text", ["3661d", "999999999999d", "9" * 400 + "s"])
+def test_a_duration_that_no_date_could_take_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is too long; write 3660d or less"):
+        parse_duration(text)
 
 
 @pytest.mark.parametrize("text", ["train", ":train", "train:", "train:a b", "tr-ain:x", "a/b:c", "../x:y"])

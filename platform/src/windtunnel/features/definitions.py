@@ -243,9 +243,20 @@ def _number(tag: str, text: str, where: str) -> float:
 def _check_service(
     served: Iterable[tuple[str, str]], views: dict[str, View], lifecycle: Lifecycle, where: str
 ) -> None:
-    spec = lifecycle.spec.features
-    taken: dict[str, str] = dict.fromkeys(spec.request, "features.request")
-    taken[lifecycle.spec.label.column] = "label"
+    spec, label = lifecycle.spec.features, lifecycle.spec.label
+    asked: dict[str, str] = dict.fromkeys(spec.request, "features.request")
+    asked[label.column] = "label"
+    if EVENT_TIMESTAMP in asked:
+        raise SpecError(
+            f"{EVENT_TIMESTAMP!r} is in {asked[EVENT_TIMESTAMP]} and is the moment of the row",
+            where=where,
+            fix="name it otherwise in entity_rows",
+        )
+    # Of these a slice may be a join key or a request column too.
+    taken: dict[str, str] = dict.fromkeys(lifecycle.spec.evaluation.slices, "evaluation.slices")
+    if label.key:
+        taken[label.key] = "label.key"
+    taken |= asked
     for view, feature in served:
         if view not in views:
             raise SpecError(
@@ -266,9 +277,9 @@ def _check_service(
                 where=where,
                 fix="rename one of them",
             )
-        taken[feature] = view
+        asked[feature] = taken[feature] = view
     keys = {key for view in views.values() for key in view.join_keys}
-    clash = sorted(keys & set(taken))
+    clash = sorted(keys & set(asked))
     if clash:
         raise SpecError(
             f"{clash[0]!r} is a join key and a feature or the label",

@@ -20,7 +20,7 @@ from windtunnel.errors import PermanentError
 from windtunnel.features.definitions import CREATED
 from windtunnel.features.engines import AsofEngine
 from windtunnel.features.online.redis_address import SCHEMES, RedisAddress
-from windtunnel.settings import without_credentials
+from windtunnel.settings import sqlite_path, without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -81,10 +81,9 @@ def open_feature_store(
 def online_store_config(settings: Settings) -> dict[str, Any]:
     """Feast's configuration of the online store that the settings name."""
     url = settings.online_store
-    parts = urlsplit(url)
-    if parts.scheme == "sqlite" and parts.path:
-        return {"type": "sqlite", "path": parts.path}
-    if url.startswith(SCHEMES) and parts.hostname:
+    if path := sqlite_path(url):
+        return {"type": "sqlite", "path": path}
+    if url.startswith(SCHEMES) and urlsplit(url).hostname:
         address = RedisAddress.parse(url, settings.online_store_password)
         return {"type": "redis", "connection_string": _connection_string(address)}
     raise PermanentError(

@@ -81,4 +81,13 @@ def _common_days(store: ObjectStore, lifecycle: Lifecycle) -> Days:
                 fix=f"put them at {uri}, or write a load_sources.py beside lifecycle.yaml that does",
             )
         ranges.append((min(days), max(days)))
-    return max(first for first, _ in ranges), min(last for _, last in ranges)
+    first, last = max(first for first, _ in ranges), min(last for _, last in ranges)
+    if first > last:
+        spans = zip(sources, ranges, strict=True)
+        raise NotFoundError(
+            "the sources have no day in common: "
+            + ", ".join(f"{name} has {begin} to {end}" for name, (begin, end) in spans),
+            where=store.url,
+            fix="load the days that are missing",
+        )
+    return first, last

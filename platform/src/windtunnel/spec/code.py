@@ -63,7 +63,8 @@ class _Modules:
     def names(self, path: pathlib.Path) -> frozenset[str]:
         """What the file defines. Raises SyntaxError."""
         if path not in self._names:
-            self._names[path] = frozenset(_defined(ast.parse(path.read_text(encoding="utf-8"))))
+            # The bytes: only Python knows of byte order marks and declared encodings.
+            self._names[path] = frozenset(_defined(ast.parse(path.read_bytes())))
         return self._names[path]
 
 

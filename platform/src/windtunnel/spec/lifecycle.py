@@ -192,6 +192,11 @@ class Resources(SpecModel):
     requests: Amounts = Field(default_factory=_default_requests)
     limits: Amounts = Field(default_factory=_default_limits)
 
+    @property
+    def memory_limit(self) -> str:
+        """Of a serving pod, as the controller sets it: memory asked for without a limit is its own limit."""
+        return self.limits.get("memory") or self.requests.get("memory", "512Mi")
+
 
 class Serving(SpecModel):
     replicas: Annotated[int, Field(ge=1, le=100)] = 1

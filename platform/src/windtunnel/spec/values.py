@@ -19,9 +19,11 @@ _CRON_FIELDS = (
     ("month", 1, 12, ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")),
     ("day of week", 0, 7, ("sun", "mon", "tue", "wed", "thu", "fri", "sat")),
 )
-_CRON_PART = re.compile(r"(?:\*|(?P<first>\w+)(?:-(?P<last>\w+))?)(?:/(?P<step>\d+))?")
+_CRON_PART = re.compile(r"(?:\*|(?P<first>\w+)(?:-(?P<last>\w+))?)(?:/(?P<step>\d+))?", re.ASCII)
 _DURATION = re.compile(r"(?P<number>\d+(?:\.\d+)?)(?P<unit>[smhd])")
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_LONGEST = timedelta(days=3660)
+"""Of a duration: what is far longer could not be added to a date."""
 
 
 def check_cron(text: str) -> str:
@@ -45,7 +47,7 @@ def check_cron(text: str) -> str:
 
 def _cron_part_is_valid(part: str, low: int, high: int, names: tuple[str, ...]) -> bool:
     match = _CRON_PART.fullmatch(part)
-    if not match or match["step"] == "0":
+    if not match or (match["step"] and int(match["step"]) == 0):
         return False
     ends = [_cron_number(end, low, names) for end in (match["first"], match["last"]) if end]
     in_range = all(end is not None and low <= end <= high for end in ends)
@@ -63,13 +65,16 @@ def parse_duration(value: object) -> timedelta:
     if isinstance(value, timedelta):
         return value
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
-    if not match or float(match["number"]) == 0:
+    seconds = float(match["number"]) * _UNITS[match["unit"]] if match else 0.0
+    if seconds < timedelta.resolution.total_seconds():
         raise ValueError(f"{value!r} is no duration; write a number above 0 and s, m, h or d, such as 30m")
-    return timedelta(seconds=float(match["number"]) * _UNITS[match["unit"]])
+    if seconds > _LONGEST.total_seconds():
+        raise ValueError(f"a duration of {value!r} is too long; write {_LONGEST.days}d or less")
+    return timedelta(seconds=seconds)
 
 
 def format_duration(value: timedelta) -> str:
-    return f"{value.total_seconds():g}s"
+    return f"{value.total_seconds():.6f}".rstrip("0").rstrip(".") + "s"
 
 
 def check_function(text: str) -> str:

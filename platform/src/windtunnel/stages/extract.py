@@ -1,7 +1,7 @@
 """extract: raw partitions → clean partitions, every row checked against its source's schema.
 
 A bad row is set aside with its reason and counted, or stops the stage, as the lifecycle says. A day whose raw
-partition and whose code did not change is left alone.
+partition, code and libraries did not change is left alone.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from windtunnel.features.daily import (
 from windtunnel.features.feast_import import prepare_feast
 from windtunnel.features.row_checks import as_schema, split_rows
 from windtunnel.features.sources import RawPartitions
-from windtunnel.stages.base import Reference, StageResult, platform_digest
+from windtunnel.stages.base import Reference, StageResult, libraries_digest, platform_digest
 from windtunnel.usercode import features_digest, load_object
 
 if TYPE_CHECKING:
@@ -130,7 +130,11 @@ class _Extraction:
         entries = self.raw.entries(self.days)
         self._refuse_missing(set(self.days) - set(entries))
         schema = as_schema(load_object(self.env.directory, self.source.schema_ref), self.source.schema_ref)
-        code = [features_digest(self.env.directory, self.env.lifecycle), platform_digest()]
+        code = [
+            features_digest(self.env.directory, self.env.lifecycle),
+            platform_digest(),
+            libraries_digest(),
+        ]
         policy = self.source.model_dump(mode="json")
         for day in self.days:
             made_of = digest(canonical_json([entries[day].size, entries[day].etag, policy, code]))

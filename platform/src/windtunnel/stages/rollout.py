@@ -178,7 +178,7 @@ def _preflight(
 
 
 def _fly(version: ModelVersion, env: StageEnv) -> Flight:
-    limit = env.lifecycle.spec.serving.resources.limits.get("memory", "512Mi")
+    limit = env.lifecycle.spec.serving.resources.memory_limit
     return preflight.fly(env.lifecycle.name, version, env.settings.store, limit, os.environ)
 
 

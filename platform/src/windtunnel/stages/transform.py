@@ -1,7 +1,7 @@
 """transform: clean partitions → feature rows, by the user's function, one day at a time.
 
 The function sees the rows of the day and of the days before it that the lifecycle asks for, never of a later
-day. A day whose partitions and whose code did not change is left alone.
+day. A day whose partitions, code and libraries did not change is left alone.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from windtunnel.features.daily import (
 )  # fmt: skip
 from windtunnel.features.definitions import Definitions, load_definitions
 from windtunnel.features.feature_rows import check_feature_rows
-from windtunnel.stages.base import Reference, StageResult, platform_digest
+from windtunnel.stages.base import Reference, StageResult, libraries_digest, platform_digest
 from windtunnel.usercode import features_digest, load_object
 
 if TYPE_CHECKING:
@@ -56,7 +56,12 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
         env=env,
         definitions=load_definitions(env.directory, env.lifecycle),
         function=load_object(env.directory, spec.transform),
-        code=[spec.transform, features_digest(env.directory, env.lifecycle), platform_digest()],
+        code=[
+            spec.transform,
+            features_digest(env.directory, env.lifecycle),
+            platform_digest(),
+            libraries_digest(),
+        ],
         available=available,
         force=bool(request.params.get("force")),
     )

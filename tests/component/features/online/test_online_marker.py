@@ -50,6 +50,15 @@ def test_a_slice_that_was_filled_has_its_marker(markers: Markers) -> None:
     assert markers.read() == Materialized(NOON, {days(1, 5): ONE, days(6, 9): TWO})
 
 
+def test_the_file_lies_where_it_is_said_to_whatever_its_directory_is_called(tmp_path: Path) -> None:
+    directory = tmp_path / "C#"
+    directory.mkdir()
+    open_markers(
+        Settings(store="", online_store=f"sqlite://{directory}/online.db"), "demo", "customer"
+    ).read()
+    assert [path.name for path in tmp_path.rglob("*")] == ["C#", "online.db"]
+
+
 def test_a_slice_that_was_not_finished_has_none(markers: Markers) -> None:
     fill(markers, days(1, 5), ONE)
     markers.begin(days(1, 5), "sha256:3")

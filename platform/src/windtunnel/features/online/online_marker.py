@@ -17,11 +17,10 @@ import sqlite3
 from dataclasses import asdict, dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import urlsplit
 
 from windtunnel.errors import PermanentError, StoreError, TemporaryError
 from windtunnel.features.online.redis_address import RedisAddress
-from windtunnel.settings import without_credentials
+from windtunnel.settings import sqlite_path, without_credentials
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -111,7 +110,7 @@ class Markers(Protocol):
 
 def open_markers(settings: Settings, lifecycle: str, view: str) -> Markers:
     """Those of the online store that the settings name; faults become StoreError when it is asked."""
-    if urlsplit(settings.online_store).scheme == "sqlite":
+    if sqlite_path(settings.online_store):
         return _SqliteMarkers(settings, f"{lifecycle}:{view}")
     return _RedisMarkers(settings, f"windtunnel:materialized:{lifecycle}:{view}")
 
@@ -188,7 +187,7 @@ class _SqliteMarkers:
     @contextlib.contextmanager
     def _table(self) -> Iterator[sqlite3.Connection]:
         """In one transaction, which nobody else writes in."""
-        path = urlsplit(self._settings.online_store).path
+        path = sqlite_path(self._settings.online_store)
         with (
             online_faults(self._settings),
             contextlib.closing(sqlite3.connect(path, timeout=60, isolation_level=None)) as connection,
