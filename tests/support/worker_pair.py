@@ -41,6 +41,9 @@ class WorkerPair(BaseExecutor):  # type: ignore[misc]
     def _process_workloads(self, workload_items: Sequence[Any]) -> None:
         for workload in workload_items:
             del self.queued_tasks[workload.key]
+            if (earlier := self._processes.get(workload.key)) is not None:
+                # A deferred task goes on by the same key; the process that put it off may not be over yet.
+                _note(workload.key, earlier.wait())
             self.running.add(workload.key)
             self._processes[workload.key] = _start(workload)
 
@@ -51,8 +54,7 @@ class WorkerPair(BaseExecutor):  # type: ignore[misc]
                 self._end_when_asked(key, process)
                 continue
             del self._processes[key]
-            with Path(ENDED).open("a") as ended:
-                print(json.dumps([key.run_id, key.task_id, key.map_index, key.try_number, code]), file=ended)
+            _note(key, code)
             # As of a pod: its phase says nothing about the task, which the worker told the API.
             (self.success if code == 0 else self.fail)(key, f"exit code {code}")
 
@@ -68,6 +70,11 @@ class WorkerPair(BaseExecutor):  # type: ignore[misc]
         if asked.exists():
             asked.unlink()
             process.terminate()
+
+
+def _note(key: Any, code: int) -> None:
+    with Path(ENDED).open("a") as ended:
+        print(json.dumps([key.run_id, key.task_id, key.map_index, key.try_number, code]), file=ended)
 
 
 def _start(workload: Any) -> subprocess.Popen[bytes]:
