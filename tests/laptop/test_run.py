@@ -94,7 +94,7 @@ def test_status_tells_the_run_and_the_champion(laptop: Laptop, first_run: str) -
     assert code == 0
     assert "Champion: version 1, promoted by stage/rollout in run local-" in output
     assert "Verdict: promote" in output
-    assert re.search(r"customer_history .* (hours|days?) +2 days: kept", output)
+    assert re.search(r"customer_history .* [\d.]+ \w+ +2 days: kept", output)
     assert all(step.partition(".")[0] in output for step in STEPS)
 
 
