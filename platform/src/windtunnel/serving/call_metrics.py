@@ -11,7 +11,8 @@ from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
-from prometheus_client.registry import Collector
+
+from windtunnel.serving.version_collector import VersionCollector
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -46,12 +47,12 @@ class VersionCalls:
         self.seconds += seconds
 
 
-class CallMetrics(Collector):
+class CallMetrics(VersionCollector[VersionCalls]):
     """All of them; `bounds` are those of the seconds' buckets, ascending, without infinity."""
 
     def __init__(self, bounds: Sequence[float]) -> None:
+        super().__init__()
         self._bounds = bounds
-        self._series: dict[tuple[str, str, str], VersionCalls] = {}
 
     def of(self, model: str, version: str, role: str) -> VersionCalls:
         """The series of these labels. `version` is empty before one is loaded."""
@@ -59,15 +60,6 @@ class CallMetrics(Collector):
         if known is None:
             known = self._series[model, version, role] = VersionCalls(self._bounds)
         return known
-
-    def counted(self) -> set[tuple[str, str]]:
-        """(model, version) of all that has series of its own."""
-        return {(model, version) for model, version, _ in self._series}
-
-    def forget(self, model: str, version: str) -> None:
-        """Drop the version's series; should it come again it begins at zero."""
-        for name in [name for name in self._series if name[:2] == (model, version)]:
-            del self._series[name]
 
     def collect(self) -> Iterable[Metric]:
         """For the registry."""

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from prometheus_client.core import HistogramMetricFamily
-from prometheus_client.registry import Collector
+
+from windtunnel.serving.version_collector import VersionCollector
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -57,11 +58,8 @@ class PredictionHistogram:
         return list(zip(bounds, map(float, accumulate(self._counts)), strict=True)), self._sum
 
 
-class PredictionHistograms(Collector):
+class PredictionHistograms(VersionCollector[PredictionHistogram]):
     """All of them, as one metric."""
-
-    def __init__(self) -> None:
-        self._series: dict[tuple[str, str, str], PredictionHistogram] = {}
 
     def of(self, model: str, version: str, role: str, edges: tuple[float, ...]) -> PredictionHistogram:
         """The series of these labels; begun anew when its edges are others than before."""
@@ -69,15 +67,6 @@ class PredictionHistograms(Collector):
         if known is None or (known.edges is not edges and known.edges != edges):
             known = self._series[model, version, role] = PredictionHistogram(edges)
         return known
-
-    def counted(self) -> set[tuple[str, str]]:
-        """(model, version) of all that has series of its own."""
-        return {(model, version) for model, version, _ in self._series}
-
-    def forget(self, model: str, version: str) -> None:
-        """Drop the version's series."""
-        for name in [name for name in self._series if name[:2] == (model, version)]:
-            del self._series[name]
 
     def collect(self) -> Iterable[Any]:
         """For the registry."""
