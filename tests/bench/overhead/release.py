@@ -75,8 +75,12 @@ class Release:
             self._settings += [f"images.{name}.repository={repository}", f"images.{name}.tag={tag}"]
         for name in CLASSES:
             # Ten at once must find room.
-            requests = f"stages.classes.{name}.resources.requests"
-            self._settings += [f"{requests}.cpu=50m", f"{requests}.memory=192Mi"]
+            resources = f"stages.classes.{name}.resources"
+            self._settings += [
+                f"{resources}.requests.cpu=50m",
+                f"{resources}.requests.memory=192Mi",
+                f"{resources}.limits.memory=1Gi",
+            ]
         if _crd_is_there(self.target.kubectl):
             self._settings.append("crds.install=false")
 
