@@ -85,10 +85,13 @@ class Release:
             self._settings.append("crds.install=false")
 
     @contextmanager
-    def running(self, worker: str, scheduler: Sequence[str]) -> Iterator[Platform]:
-        """The release with this worker, and this environment (NAME=VALUE) of the scheduler besides."""
+    def running(
+        self, worker: str, scheduler: Sequence[str] = (), values: Sequence[str] = ()
+    ) -> Iterator[Platform]:
+        """The release with this worker, these values of the chart, and this environment (NAME=VALUE) of the
+        scheduler besides."""
         kubectl = self.target.kubectl
-        install(self.target, NAME, NAME, *self._settings, f"stages.worker={worker}")
+        install(self.target, NAME, NAME, *self._settings, f"stages.worker={worker}", *values)
         kubectl.run("apply", "-f", "-", stdin=_POD_MAKER)
         if scheduler:
             deployment = f"deployment/{NAME}-airflow-scheduler"

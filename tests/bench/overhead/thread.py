@@ -47,7 +47,7 @@ def main(arguments: list[str] | None = None) -> None:
     for worker in WORKERS:
         release = Release()
         try:
-            with release.running(worker, ()) as platform:
+            with release.running(worker) as platform:
                 _run(platform, *FIRST)
                 took[worker] = _run(platform, *SECOND)
         finally:

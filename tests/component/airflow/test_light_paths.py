@@ -25,6 +25,9 @@ AIRFLOWS_CORE = {
     "starlette",
 }  # fmt: skip
 
+# What Airflow's SDK itself imports for little.
+SDKS_OWN = {"arrow", "fsspec", "jsonschema", "upath"}
+
 # The worker up to where it asks Airflow's API, then what the task's process does: reads the DAG file.
 WORKER = """\
 import json, sys
@@ -86,7 +89,7 @@ def test_the_lean_worker_and_its_dag_file_need_nothing_of_airflows_core(tmp_path
         WINDTUNNEL_STORE=str(tmp_path / "store"),
     )
     worker, with_dags = (set(names) for names in json.loads(answer))
-    heavy = LIBRARIES | NUMERICAL | AIRFLOWS_CORE
+    heavy = LIBRARIES | NUMERICAL | AIRFLOWS_CORE | SDKS_OWN
     assert worker & heavy == set()
     assert with_dags & (heavy | {"obstore"}) == set()
 

@@ -308,7 +308,7 @@ def test_logs_in_the_object_store_are_the_same(runs: Runs) -> None:
     assert lean.keys() == stock.keys()
     for name, lines in lean.items():
         assert lines == stock[name], name
-    assert "info printed work of 1" in runs.said("lean", "first", attempt=2)
+    assert "info printed work of 1 for file:///days/1" in runs.said("lean", "first", attempt=2)
     assert runs.said("lean", "approve").count(BEGIN) == 2, "of both pods"
 
 

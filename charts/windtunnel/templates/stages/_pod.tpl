@@ -106,6 +106,8 @@ AIRFLOW__CORE__LOAD_EXAMPLES: "False"
 {{ include "windtunnel.airflow.dagsEnv" $root }}
 AIRFLOW__LOGGING__LOGGING_CONFIG_CLASS: windtunnel.airflow.task_log.LOGGING_CONFIG
 AIRFLOW__LOGGING__BASE_LOG_FOLDER: {{ $temporary }}/airflow/logs
+# With them a worker that sends no metrics reads, at its start, a list of the names that all metrics once had.
+AIRFLOW__METRICS__LEGACY_NAMES_ON: "False"
 # A stage outlives an api-server that is away for minutes.
 AIRFLOW__WORKERS__MAX_FAILED_HEARTBEATS: "60"
 AIRFLOW__WORKERS__EXECUTION_API_RETRIES: "12"

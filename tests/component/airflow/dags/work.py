@@ -10,7 +10,7 @@ from typing import Any
 
 from airflow.providers.standard.operators.hitl import ApprovalOperator
 from airflow.providers.standard.triggers.temporal import TimeDeltaTrigger
-from airflow.sdk import DAG, Asset, AssetAlias, BaseOperator
+from airflow.sdk import DAG, Asset, AssetAlias, BaseOperator, ObjectStoragePath
 
 from windtunnel.airflow.stage_operator import StageOperator
 
@@ -26,16 +26,17 @@ log = logging.getLogger(__name__)
 class SecondTime(BaseOperator):
     """Works in its second try, and tells what it sees."""
 
-    template_fields = ("says",)
+    template_fields = ("says", "where")
 
-    def __init__(self, *, says: str, **kwargs: Any) -> None:
+    def __init__(self, *, says: str, where: ObjectStoragePath, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self.says = says
+        self.where = where
 
     def execute(self, context: Any) -> list[dict[str, str]]:
         if context["ti"].try_number == 1:
             raise RuntimeError("the first try fails")
-        print("printed", self.says)
+        print("printed", self.says, "for", self.where)
         self.log.warning("said %s in run %s", self.says, os.environ["AIRFLOW_CTX_DAG_RUN_ID"])
         context["ti"].xcom_push(key="beside", value={"days": [14]})
         return SLICES
@@ -79,8 +80,9 @@ with DAG(
     | {f"on_{moment}_callback": tell for moment in ("execute", "success", "retry", "failure", "skipped")},
 ):
     first = SecondTime(
-        task_id="first", says="{{ dag.dag_id }} of {{ params.day }}", retries=1, params={"day": 1}
-    )
+        task_id="first", says="{{ dag.dag_id }} of {{ params.day }}", retries=1, params={"day": 1},
+        where=ObjectStoragePath("file:///days/{{ params.day }}"),
+    )  # fmt: skip
     days = "{{ task.stage_params.start }} to {{ task.stage_params.end }}"
     StageOperator.partial(
         task_id="per_slice", lifecycle="wind", stage="extract", lifecycles=LIFECYCLES, stage_class="small",

@@ -23,7 +23,7 @@ _WHERE = f"a stand-in of the lean worker, which leaves out Airflow's core; if yo
 """In the place of a file: Python names it where something cannot be imported."""
 _OF_THE_SDK = ("DAG", "Asset", "XComArg")
 _DECORATORS = "airflow.sdk.definitions._internal.decorators"
-
+_OBJECT_PATHS = "airflow.sdk.io.path"
 
 _FOR_CONSOLES = ("rich", "httpx._main")
 """structlog and httpx import these where they can, a tenth of the time, to write in colours: not here."""
@@ -34,7 +34,9 @@ def install() -> None:
     _without_consoles()
     airflow = _package()
     _decorators()
+    _providers()
     conf = _configuration(airflow)
+    _object_paths()
     _settings(airflow, conf)
     _bundles()
     # Airflow's logging configuration names the class by which an api-server reads logs.
@@ -92,6 +94,33 @@ def _decorators() -> None:
         fixup_decorator_warning_stack=fixup_decorator_warning_stack,
         remove_task_decorator=remove_task_decorator,
     )
+
+
+def _providers() -> None:
+    """The configuration holds what providers add to it, and checks what they say of themselves: importing
+    jsonschema for that, and checking, is a tenth of the time. Airflow's other processes check it."""
+    from airflow.sdk import providers_manager_runtime
+
+    class Unchecked:
+        def validate(self, _provider_info: Any) -> None: ...
+
+    providers_manager_runtime.__dict__["_create_provider_info_schema_validator"] = Unchecked
+
+
+def _object_paths() -> None:
+    """The SDK imports fsspec and universal-pathlib, a twentieth of the time, to ask of each templated value
+    whether it is an ObjectStoragePath: none is before somebody has imported that."""
+    import airflow.sdk
+
+    class OnceImported(type):
+        def __instancecheck__(cls, value: Any) -> bool:
+            module = sys.modules.get(_OBJECT_PATHS)
+            return module is not None and isinstance(value, module.ObjectStoragePath)
+
+    airflow.sdk.__dict__["ObjectStoragePath"] = OnceImported("ObjectStoragePath", (), {})
+    importlib.import_module("airflow.sdk.definitions._internal.templater")
+    # Whoever asks for it from now on gets the real one.
+    del airflow.sdk.__dict__["ObjectStoragePath"]
 
 
 def _configuration(airflow: ModuleType) -> Any:
