@@ -72,8 +72,8 @@ SHOPS, ITEMS = ["", "a", "ünï\x00cø"], [0, -1, 2**63 - 1]
 moments = st.datetimes(datetime(1950, 1, 1), datetime(2200, 1, 1)).map(lambda m: m.replace(tzinfo=UTC))
 values = st.fixed_dictionaries(
     {
-        "double": st.none() | st.floats(),
-        "single": st.none() | st.floats(width=32),
+        "double": st.none() | st.floats(allow_infinity=False),
+        "single": st.none() | st.floats(width=32, allow_infinity=False),
         "long": st.none() | st.integers(-(2**63), 2**63 - 1),
         "int": st.none() | st.integers(-(2**31), 2**31 - 1),
         "bool": st.none() | st.booleans(),

@@ -174,6 +174,12 @@ def test_a_label_that_is_no_class_is_refused(env: StageEnv) -> None:
         snapshot(env)
 
 
+def test_an_infinite_request_feature_is_named(env: StageEnv) -> None:
+    edit(env.directory / "features.py", {'pl.col("minute")).cast(pl.Float64)': 'pl.col("minute")) / 0.0'})
+    with pytest.raises(DataError, match=r"'minute_of_day' is infinite in \d+ rows"):
+        snapshot(env)
+
+
 def test_a_column_that_entity_rows_lacks_is_named(env: StageEnv) -> None:
     edit(env.directory / "features.py", {"minute_of_day=": "minutes_of_day="})
     with pytest.raises(DataError, match="no column 'minute_of_day'; it has 'minutes_of_day'"):

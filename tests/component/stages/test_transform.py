@@ -134,6 +134,10 @@ def test_a_day_in_quarantine_has_no_rows_of_its_own(env: StageEnv) -> None:
             "was created at 2113-03-.*still to come",
         ),
         ({HISTORY: HISTORY + ", created=pl.lit(known)"}, "'created' is Datetime.*New_York"),
+        (
+            {'route_delay_14d=pl.col("delay").mean()': 'route_delay_14d=pl.col("delay").len() / 0.0'},
+            r"'route_delay_14d' is infinite in \d+ rows; look for a division by zero",
+        ),
     ],
     ids=[
         "unknown view",
@@ -145,6 +149,7 @@ def test_a_day_in_quarantine_has_no_rows_of_its_own(env: StageEnv) -> None:
         "created before",
         "created tomorrow",
         "created elsewhere",
+        "infinite",
     ],
 )
 def test_what_the_users_code_gets_wrong_is_said(env: StageEnv, change: dict[str, str], message: str) -> None:

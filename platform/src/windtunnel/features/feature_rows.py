@@ -78,6 +78,7 @@ def _check_view(frame: Any, day: date, view: View, where: str) -> pl.DataFrame:
         created,
     )
     require_values(frame, [*view.join_keys, EVENT_TIMESTAMP], where)
+    require_finite(frame, list(view.features), where)
     _check_times(frame, day, where)
     keys = [*view.join_keys, EVENT_TIMESTAMP, CREATED]
     twice = frame.filter(frame.select(keys).is_duplicated())
@@ -158,6 +159,17 @@ def require_values(frame: pl.DataFrame, names: list[str], where: str) -> None:
         if empty:
             raise DataError(
                 f"column {name!r} is null in {empty} rows", where=where, fix="leave such rows out"
+            )
+
+
+def require_finite(frame: pl.DataFrame, names: list[str], where: str) -> None:
+    """Serving refuses infinite numbers, so no model may learn from them. NaN is a missing value."""
+    for name in names:
+        if frame.schema[name].is_float() and (infinite := frame[name].is_infinite().sum()):
+            raise DataError(
+                f"column {name!r} is infinite in {infinite} rows",
+                where=where,
+                fix="look for a division by zero; null stands for what has no value",
             )
 
 

@@ -18,6 +18,7 @@ from windtunnel.features.feature_rows import (
     TYPES,
     cast_column,
     require_columns,
+    require_finite,
     require_timestamp,
     require_values,
 )  # fmt: skip
@@ -108,6 +109,7 @@ def _check(rows: pl.DataFrame, day: date, definitions: Definitions, env: Feature
         rows[name] if dtype is None else cast_column(rows, name, dtype, where)
         for name, dtype in columns.items()
     )
+    require_finite(rows, list(spec.features.request), where)
     _check_label(rows[spec.label.column], spec.label.kind, where)
     return rows
 
