@@ -61,10 +61,13 @@ CASES = (
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.bench.overhead", description=__doc__)
     parser.add_argument("--rounds", type=int, default=2, help="chains and maps of each case")
+    names = [case.name for case in CASES]
+    parser.add_argument("--only", action="append", choices=names, help="one case, or several; default: all")
     options = parser.parse_args([] if arguments is None else arguments)
+    cases = [case for case in CASES if case.name in (options.only or names)]
     release = Release()
     try:
-        rows = {case.name: _measure(release, case, options.rounds) for case in CASES}
+        rows = {case.name: _measure(release, case, options.rounds) for case in cases}
     finally:
         release.remove()
     _print(rows)
@@ -123,7 +126,7 @@ def _print(rows: dict[str, dict[str, float | None]]) -> None:
             *map(_cell, (row["cycle"], row["map10"], row["map50"])),
         ]
         print(f"| {name} | {' | '.join(cells)} |")
-    ours = rows.pop("ours")
+    ours = rows.pop(CASES[0].name, {})
     for name, row in rows.items():
         print(
             f"ours takes {_ratio(ours, row, 'total')} of the seconds of {name} before a stage's code runs,\n"
