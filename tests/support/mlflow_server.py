@@ -11,6 +11,8 @@ import urllib.request
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from waiting import HANG
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -36,7 +38,7 @@ def mlflow_server(directory: Path, allowed_hosts: str = "localhost:*,127.0.0.1:*
     )  # fmt: skip
     try:
         address = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 90
+        deadline = time.monotonic() + HANG
         while not _answers(address):
             said = (directory / "mlflow.log").read_text()[-2000:]
             assert process.poll() is None, f"the server ended: {said}"

@@ -277,12 +277,16 @@ def test_a_challengers_failure_is_logged_as_the_champions_answer(shared: Logged)
 
 def test_the_sample_decides_for_all_roles_of_a_prediction(shared: Logged) -> None:
     second = make_version(shared.store, "3", 0.5)
+    copies = {"version": second.version, "mode": "shadow"}
+    before = shared.metric("challenger_requests_total", **copies)
     shared.want(second, shadow=True, sample=0.0)
     shared.settle("Ready")
     none = [shared.ask(key=number) for number in range(20)]
     shared.want(second, shadow=True, sample=0.3)
     shared.settle("Ready")
     some = [shared.ask(key=number) for number in range(300)]
+    # a copy that is scored later goes by the sample of then
+    shared.wait_for_metric("challenger_requests_total", before + len(none) + len(some), **copies)
     shared.want(second, shadow=True, sample=1.0)
     shared.settle("Ready")
     every = [shared.ask(key=number) for number in range(20)]
