@@ -10,7 +10,7 @@ them, as its stages do. Then its loss is estimated, and compared with the loss t
 
 `naive` says that the loss will be what it was at the evaluation. `hindsight` has what nobody has: a curve of
 the labels to come, those of all later weeks together, or of the other half of the same part. What it still
-errs by is luck of the labels and of the days, and below that no curve can come.
+errs by is luck of the labels and of the days, and no curve can be expected to do better.
 """
 
 from __future__ import annotations
@@ -90,21 +90,21 @@ def judge(train: Any, rows: pl.DataFrame, first: date, found: dict[str, list[Row
     prediction = model.predict_proba(week.select(features).to_pandas())[:, 1]
     half = np.random.default_rng(first.toordinal()).random(week.height) < 0.5
     for name, part in PARTS.items():
-        chosen = part(week).fill_null(value=False).to_numpy() & ~half
-        other = part(week).fill_null(value=False).to_numpy() & half
-        if chosen.sum() >= LEAST:
-            of = ((week, prediction, rows_of) for rows_of in (half, chosen, other))
-            add(found, name, *of)
+        inside = part(week).fill_null(value=False).to_numpy()
+        asked = inside & ~half
+        if asked.sum() >= LEAST:
+            known, hindsight = (week, prediction, half), (week, prediction, inside & half)
+            add(found, name, known, (week, prediction, asked), hindsight)
     later = rows.filter(pl.col("day") >= first + timedelta(days=36))
     if later.is_empty():
         return
     predictions = model.predict_proba(later.select(features).to_pandas())[:, 1]
+    known = (week, prediction, np.ones(week.height, bool))
+    everything = (later, predictions, np.ones(later.height, bool))
     for name, days in (("later: week", 7), ("later: 4 weeks", 28)):
         begin = first + timedelta(days=36)
         while begin + timedelta(days=days) <= YEAR[-1]:
             chosen = later["day"].is_between(begin, begin + timedelta(days=days - 1)).to_numpy()
-            known = (week, prediction, np.ones(week.height, bool))
-            everything = (later, predictions, np.ones(later.height, bool))
             add(found, name, known, (later, predictions, chosen), everything)
             begin += timedelta(days=days)
 

@@ -53,6 +53,7 @@ CASES = (
         "stock",
         "stock",
         _AS_IT_COMES,
+        # "t", for what looks like a boolean is one to helm.
         ("stages.env.AIRFLOW__METRICS__LEGACY_NAMES_ON=t",),
     ),
 )
