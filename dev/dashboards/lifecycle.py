@@ -300,6 +300,29 @@ def _stages(built: Dashboard) -> Dashboard:
         )
         .with_panel(
             lines(
+                "Kept",
+                [(f"max by (kind) (windtunnel_retention_kept_bytes{{{HERE}}})", "{{kind}}")],
+                "In the object store, as the last sweep of the retain stage left it.",
+                unit="bytes",
+                stacked=True,
+            )
+        )
+        .with_panel(
+            lines(
+                "Taken away",
+                [
+                    (
+                        f"sum by (kind) (increase(windtunnel_retention_swept_bytes_total{{{HERE}}}[1d]))",
+                        "{{kind}}",
+                    )
+                ],
+                "By the retain stage, in the day before.",
+                unit="bytes",
+                stacked=True,
+            )
+        )
+        .with_panel(
+            lines(
                 "CPU",
                 [
                     (

@@ -16,8 +16,8 @@ import yaml
 from tests.cluster.dying import evict, recorded
 from tests.cluster.release import LIFECYCLE, NAMESPACE, STAGES, Thread
 
-from windtunnel.airflow.log_keys import log_key, pod_log_key
 from windtunnel.errors import NotFoundError
+from windtunnel.spec.log_keys import log_key, pod_log_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

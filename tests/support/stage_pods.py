@@ -9,6 +9,8 @@ from __future__ import annotations
 import itertools
 from typing import Any
 
+from windtunnel.spec.stages import RETAIN_DAG
+
 RUN = "scheduled__2013-02-01T09:00:00+00:00"
 RUNNING = {"running": {"startedAt": "2013-02-01T09:00:10Z"}}
 _numbers = itertools.count(1)
@@ -40,7 +42,9 @@ def pod(
         "annotations": annotations,
         "labels": {
             "kubernetes_executor": "True",
-            "windtunnel.dev/lifecycle": dag_id.partition("__")[0],
+            "windtunnel.dev/lifecycle": task_id.partition(".")[2]
+            if dag_id == RETAIN_DAG
+            else dag_id.partition("__")[0],
             "windtunnel.dev/stage": task_id.partition(".")[0],
             "windtunnel.dev/stage-class": "small",
             "windtunnel.dev/spec": "0123456789abcdef",

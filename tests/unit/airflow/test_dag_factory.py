@@ -14,6 +14,7 @@ from windtunnel.airflow import dag_factory, stage_classes
 from windtunnel.airflow.dag_factory import lifecycle_dags
 from windtunnel.airflow.run_params import params_of
 from windtunnel.spec import code
+from windtunnel.spec.stages import RETAIN_DAG
 
 from .conftest import LIFECYCLE, on_drift, write_lifecycle, write_stage_classes
 
@@ -32,9 +33,12 @@ def arrows(dag: DAG) -> dict[str, set[str]]:
     return {task.task_id: set(task.downstream_task_ids) for task in dag.tasks}
 
 
-def test_a_lifecycle_has_four_dags(dags: dict[str, DAG]) -> None:
-    assert sorted(dags) == ["wind__features", "wind__monitor", "wind__score", "wind__train"]
-    for dag in dags.values():
+WIND = ["wind__features", "wind__monitor", "wind__score", "wind__train"]
+
+
+def test_a_lifecycle_has_four_dags_and_there_is_one_for_all(dags: dict[str, DAG]) -> None:
+    assert sorted(dags) == sorted([*WIND, RETAIN_DAG])
+    for dag in (dags[dag_id] for dag_id in WIND):
         assert dag.max_active_runs == 1
         assert dag.catchup is False
         assert {"windtunnel", "wind"} <= set(dag.tags)
@@ -79,7 +83,8 @@ def test_publishing_tells_who_waits_for_any_of_the_views(dags: dict[str, DAG]) -
 def test_one_run_takes_half_of_the_pods_at_most(lifecycles: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for parallelism, most in (("16", 8), ("1", 1)):
         monkeypatch.setenv("AIRFLOW__CORE__PARALLELISM", parallelism)
-        assert {dag.max_active_tasks for dag in lifecycle_dags(lifecycles).values()} == {most}
+        dags = lifecycle_dags(lifecycles)
+        assert {dags[dag_id].max_active_tasks for dag_id in WIND} == {most}
 
 
 def test_one_run_takes_half_of_what_its_classes_have_at_most(
@@ -89,7 +94,7 @@ def test_one_run_takes_half_of_what_its_classes_have_at_most(
     write_stage_classes(stage_directory, small=12, large=6, rollout=1)
     most = {name: dag.max_active_tasks for name, dag in lifecycle_dags(lifecycles).items()}
     # Training takes the class large, and ends in a rollout.
-    assert most == {"wind__features": 6, "wind__monitor": 6, "wind__score": 6, "wind__train": 1}
+    assert most == dict.fromkeys(WIND, 6) | {"wind__train": 1, RETAIN_DAG: 2}
 
 
 def test_every_task_takes_a_place_of_its_class(tmp_path: Path) -> None:
@@ -183,17 +188,18 @@ def test_stages_take_class_time_and_retries_from_the_spec(dags: dict[str, DAG]) 
     assert snapshot.retries == 1
 
 
-def test_only_the_rollout_has_the_class_that_reaches_kubernetes(dags: dict[str, DAG]) -> None:
+def test_only_what_runs_no_user_code_has_the_class_that_reaches_kubernetes(dags: dict[str, DAG]) -> None:
     with_rollout = {
         task.task_id for dag in dags.values() for task in dag.tasks if "rollout" in str(task.executor_config)
     }
-    assert with_rollout == {"rollout"}
+    assert with_rollout == {"rollout", "retain.wind"}
 
 
 def test_a_broken_lifecycle_is_shown_and_leaves_the_others_alone(lifecycles: Path) -> None:
     write_lifecycle(lifecycles, name="calm", text=LIFECYCLE.replace("views:", "veiws:"))
     dags = lifecycle_dags(lifecycles)
-    assert sorted(dags) == ["calm__broken", "wind__features", "wind__monitor", "wind__score", "wind__train"]
+    assert sorted(dags) == sorted(["calm__broken", *WIND, RETAIN_DAG])
+    assert dags[RETAIN_DAG].task_ids == ["retain.wind"], "who knows what a broken one keeps?"
     broken = dags["calm__broken"]
     assert "veiws" in (broken.doc_md or "")
     assert "broken" in broken.tags
@@ -227,7 +233,7 @@ def test_a_class_that_the_platform_lacks_is_named_when_it_is_known(
 def test_user_code_does_not_get_the_rights_of_the_rollout(tmp_path: Path) -> None:
     write_lifecycle(tmp_path, text=LIFECYCLE.replace("class: large", "class: rollout"))
     broken = lifecycle_dags(tmp_path)["wind__broken"]
-    assert "class 'rollout' is for the rollout alone" in str(broken.doc_md)
+    assert "class 'rollout' is for stages that run no code of yours" in str(broken.doc_md)
 
 
 def test_a_worker_makes_only_the_lifecycle_of_its_task(
@@ -238,6 +244,27 @@ def test_a_worker_makes_only_the_lifecycle_of_its_task(
     assert sorted(lifecycle_dags(lifecycles)) == [
         "calm__features", "calm__monitor", "calm__score", "calm__train",
     ]  # fmt: skip
+
+
+def test_what_is_kept_is_looked_at_by_a_task_for_each_lifecycle(lifecycles: Path) -> None:
+    write_lifecycle(lifecycles, name="calm")
+    dag = lifecycle_dags(lifecycles)[RETAIN_DAG]
+    assert arrows(dag) == {"retain.calm": set(), "retain.wind": set()}
+    task = dag.get_task("retain.calm")
+    assert (task.lifecycle, task.stage, task.owner) == ("calm", "retain", "wind-team")
+    assert task.asked_params == ("dry_run",)
+    assert "pause" in str(dag.doc_md)
+
+
+def test_a_worker_that_retains_makes_the_task_of_its_lifecycle_alone(
+    lifecycles: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_lifecycle(lifecycles, name="calm")
+    monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_DAG_ID", RETAIN_DAG)
+    monkeypatch.setenv("_AIRFLOW_PARSING_CONTEXT_TASK_ID", "retain.calm")
+    loaded = counted(monkeypatch, dag_factory, "load_lifecycle")
+    assert lifecycle_dags(lifecycles)[RETAIN_DAG].task_ids == ["retain.calm"]
+    assert loaded == [(lifecycles / "calm",)]
 
 
 @pytest.mark.parametrize("schedule", ["features", '"0 5 * * *"', "null", None])
@@ -309,7 +336,7 @@ def test_a_parse_of_two_hundred_lifecycles_does_nothing_twice(
     copied = counted(monkeypatch, ParamsDict, "__deepcopy__")
     classes = counted(monkeypatch, stage_classes, "slots")
     dags = lifecycle_dags(many)
-    assert len(dags) == 4 * MANY
+    assert len(dags) == 4 * MANY + 1
     assert len(classes) == 1
     assert len(parsed) == 2 * MANY, "features.py and train.py, once each"
     assert not validated

@@ -32,5 +32,6 @@ def test_only_the_dag_file_is_read_and_it_reads_the_lifecycles_beside_it(tmp_pat
     assert bag.dag_ids == ["wind__broken"]
     (lifecycle / "train.py").write_text("def train(features, label): ...\n")
     bag = DagBag(folder, bundle_path=folder, bundle_name="dags-folder")
-    assert sorted(bag.dag_ids) == ["wind__features", "wind__monitor", "wind__score", "wind__train"]
+    names = ["wind__features", "wind__monitor", "wind__score", "wind__train", "windtunnel__retain"]
+    assert sorted(bag.dag_ids) == names
     assert {dag.relative_fileloc for dag in bag.dags.values()} == {"lifecycle_dags.py"}

@@ -21,6 +21,7 @@ from stage_pods import (
 
 from windtunnel.airflow.pod_deaths import PodTry, failure_of, is_over, record_of
 from windtunnel.spec.failures import Reason
+from windtunnel.spec.stages import RETAIN_DAG
 
 if TYPE_CHECKING:
     from windtunnel.airflow.ending import Failure
@@ -181,7 +182,18 @@ def test_no_message_gives_away_what_stands_in_the_pods_arguments() -> None:
 def test_a_pod_tells_which_try_it_is_for() -> None:
     made_for = PodTry.of(pod(task_id="materialize.tower", dag_id="wind__features", try_number=2, map_index=3))
     assert made_for == PodTry("wind__features", "materialize.tower", RUN, 2, 3, "wind")
-    assert (made_for.stage, made_for.is_stage) == ("materialize", True)
+    assert (made_for.stage, made_for.view, made_for.is_stage) == ("materialize", "tower", True)
+
+
+def test_a_pod_of_the_dag_for_all_is_about_its_lifecycle_and_about_no_view() -> None:
+    made_for = PodTry.of(pod(task_id="retain.wind", dag_id=RETAIN_DAG))
+    assert made_for is not None
+    assert (made_for.lifecycle, made_for.stage, made_for.view, made_for.is_stage) == (
+        "wind",
+        "retain",
+        "",
+        True,
+    )
 
 
 def test_pods_of_others_are_none_of_ours() -> None:

@@ -12,6 +12,7 @@ import pytest
 import windtunnel.airflow
 from windtunnel.airflow.pod_labels import pod_labels, pod_mutation_hook
 from windtunnel.spec import load_lifecycle
+from windtunnel.spec.stages import RETAIN_DAG
 
 
 def pod(**annotations: str) -> Any:
@@ -29,6 +30,12 @@ def test_a_worker_pod_says_lifecycle_stage_and_spec(lifecycles: Path) -> None:
     assert all(
         re.fullmatch(r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?", value) for value in labels.values()
     )
+
+
+def test_a_task_of_the_dag_for_all_says_whose_it_is(lifecycles: Path) -> None:
+    labels = pod_labels({"dag_id": RETAIN_DAG, "task_id": "retain.wind"}, lifecycles)
+    assert (labels["windtunnel.dev/lifecycle"], labels["windtunnel.dev/stage"]) == ("wind", "retain")
+    assert pod_labels({"dag_id": RETAIN_DAG, "task_id": "retain.gone"}, lifecycles) == {}
 
 
 def test_another_spec_has_another_label(lifecycles: Path) -> None:

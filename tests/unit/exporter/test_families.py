@@ -34,6 +34,20 @@ def served_samples(**changes: Any) -> Samples:
     return samples
 
 
+def test_what_is_kept_and_what_was_taken_away_is_shown_by_kind() -> None:
+    amounts = {
+        "kept": {"cache": {"objects": 5, "bytes": 50}},
+        "swept": {"cache": {"objects": 3, "bytes": 30}},
+    }
+    made = Totals()
+    made.count(Entry("1", 1, "", NOON), stage_record("retain", facts={**amounts, "dry_run": False}).to_json())
+    samples, at = shown(totals=made), ("shop", "cache")
+    assert samples.value("windtunnel_retention_kept_objects", *at) == 5
+    assert samples.value("windtunnel_retention_kept_bytes", *at) == 50
+    assert samples.value("windtunnel_retention_swept_objects_total", *at) == 3
+    assert samples.value("windtunnel_retention_swept_bytes_total", *at) == 30
+
+
 def totals() -> Totals:
     made = Totals(rejected={"orders": 3})
     records = (stage_record(price=3.6), stage_record(reason=Reason.TIMEOUT, seconds=100, memory=50))

@@ -11,11 +11,13 @@ from hypothesis import strategies as st
 from recorded import NOON, stage_record
 
 from windtunnel.exporter.totals import (
+    MOST_KINDS,
     MOST_PARTS,
     MOST_STAGES,
     MOST_STOPPED,
     OTHER,
     OVERLAP,
+    RetentionTotals,
     StageTotals,
     Totals,
 )  # fmt: skip
@@ -23,6 +25,8 @@ from windtunnel.objects import Entry
 from windtunnel.spec.failures import Reason
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from windtunnel.records import StageRecord
 
 
@@ -196,6 +200,46 @@ def test_the_stopped_that_are_remembered_are_bounded() -> None:
     assert totals.stopped[0] == "shop/runs/3.json"
 
 
+def retained(kept: int, swept: int, *, at: datetime = NOON, dry_run: bool = False) -> StageRecord:
+    amounts = [{"cache": {"objects": number, "bytes": 10 * number}} for number in (kept, swept)]
+    facts = {"kept": amounts[0], "swept": amounts[1] if swept else {}, "dry_run": dry_run}
+    return stage_record("retain", at.isoformat(), at=at, facts=facts)
+
+
+def test_what_is_kept_is_of_the_newest_sweep_and_what_was_taken_adds_up() -> None:
+    day = timedelta(days=1)
+    sweeps = totalled(retained(5, 3, at=NOON + day), retained(7, 2)).retention
+    assert sweeps.kept == {"cache": (5, 50)}
+    assert sweeps.swept == {"cache": (5, 50)}
+
+
+def test_of_every_kind_is_told_that_nothing_was_taken_yet() -> None:
+    assert totalled(retained(5, 0)).retention.swept == {"cache": (0, 0)}
+
+
+def test_a_dry_run_and_a_failed_one_changed_nothing() -> None:
+    failed = stage_record("retain", reason=Reason.TIMEOUT, at=NOON + timedelta(days=2))
+    sweeps = totalled(
+        retained(5, 3), retained(1, 7, at=NOON + timedelta(days=1), dry_run=True), failed
+    ).retention
+    assert (sweeps.kept, sweeps.swept) == ({"cache": (5, 50)}, {"cache": (3, 30)})
+
+
+def test_sweeps_are_kept_with_the_totals_and_older_totals_know_of_none() -> None:
+    totals = totalled(retained(5, 3))
+    kept = json.loads(json.dumps(totals.to_json()))
+    assert Totals.from_json(kept).retention == totals.retention
+    older = json.loads(json.dumps(totals.to_json()))
+    del older["retention"]
+    assert Totals.from_json(older).retention == RetentionTotals()
+
+
+def test_kinds_are_bounded() -> None:
+    many = {f"kind_{number}": {"objects": 1, "bytes": 1} for number in range(200)}
+    sweeps = totalled(stage_record("retain", facts={"kept": many, "swept": many})).retention
+    assert max(len(sweeps.kept), len(sweeps.swept)) <= MOST_KINDS + 1
+
+
 @pytest.mark.parametrize(
     "broken",
     [
@@ -211,6 +255,16 @@ def test_the_stopped_that_are_remembered_are_bounded() -> None:
                 {"cost": float("nan")},
                 {"max_memory_bytes": float("inf")},
                 {"facts": {"rejected": {"orders": float("inf")}}},
+            )
+        ),
+        *(
+            {**stage_record("retain").to_json(), "facts": odd}
+            for odd in (
+                {},
+                {"kept": {}},
+                {"kept": {"cache": 7}, "swept": {}},
+                {"kept": {"cache": {"objects": "x", "bytes": 1}}, "swept": {}},
+                {"kept": {}, "swept": {"cache": {"objects": 1, "bytes": float("nan")}}},
             )
         ),
     ],

@@ -14,6 +14,7 @@ PURPOSES = {
     "train": "Trains a challenger, judges it against the champion, rolls it out.",
     "score": "Scores past days with the champion, or a version that is named, in batches.",
     "monitor": "Looks whether what serves still sees what it was trained on, and still answers as well.",
+    "retain": "Takes out of the object store what no lifecycle needs any more.",
 }
 
 STAGES = {
@@ -35,6 +36,8 @@ STAGES = {
     "monitor": "Measures the newest predictions, their features and the labels that have come against the "
     "model's evaluation; writes the measure and a report. Drift that lasts starts a training, where "
     "`monitoring.retrain.onDrift` is on.",
+    "retain": "Deletes what nothing of the lifecycle refers to any more, and what is older than its "
+    "`retention` says. What serves, may serve again or answered a prediction that is still in the log stays.",
 }
 
 APPROVAL_BODY = """\
@@ -93,6 +96,18 @@ _MONITOR = """
 """
 
 _BY_HAND = {"features": _BACKFILL, "score": _SCORE, "monitor": _MONITOR}
+
+RETAIN = """\
+### What is kept, and what goes
+
+A task for each lifecycle: what nothing refers to any more, and what is older than `retention` in its
+`lifecycle.yaml` says, is deleted from the object store. What serves, what may serve again (the history of the
+ServedModel), and what answered a prediction that is still in the log stays, however old it is.
+
+**To look first**: press *Trigger* and set `dry_run`; the task logs say what would go, and nothing is deleted.
+
+**To stop it**: pause this DAG. Nothing else depends on it.
+"""
 
 _BROKEN = """\
 ### The lifecycle {name} cannot be read

@@ -1,4 +1,5 @@
-"""Lifecycles → DAGs: `<name>__features`, `<name>__train`, `<name>__score`, `<name>__monitor`.
+"""Lifecycles → DAGs: `<name>__features`, `<name>__train`, `<name>__score`, `<name>__monitor`; and
+`windtunnel__retain` for all of them.
 
 Every parse of the DAG file comes through here, in the dag-processor and in each worker, so it imports the
 spec and airflow.sdk and nothing else, and a worker builds only the lifecycle that its task belongs to.
@@ -31,10 +32,10 @@ from windtunnel.airflow.stage_operator import StageOperator
 from windtunnel.errors import SpecError
 from windtunnel.spec import load_lifecycle
 from windtunnel.spec.lifecycle import DRIFT_ASSET
-from windtunnel.spec.stages import STAGES
+from windtunnel.spec.stages import RETAIN_DAG, STAGES
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping
+    from collections.abc import Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from airflow.sdk import BaseOperator
@@ -46,6 +47,10 @@ log = logging.getLogger(__name__)
 
 ROLLOUT_CLASS = "rollout"
 """The one stage class whose pods may reach the Kubernetes API."""
+_WITHOUT_USER_CODE = ("rollout", "retain")
+"""Stages that are of that class, and no others."""
+_RETAIN_SCHEDULE = "47 3 * * *"
+_RETAINED_AT_ONCE = 2
 # For any scheme without the x- Airflow imports every provider, to ask whether it normalises such URIs: half a
 # second of CPU in each parse.
 _ASSET_SCHEME = "x-windtunnel"
@@ -62,36 +67,64 @@ def lifecycle_dags(directory: Path) -> dict[str, DAG]:
     counts an import error against the file and marks every DAG of the file as stale, so one team's typing
     error would stop all the others' schedules.
     """
-    wanted = _wanted_lifecycle()
-    dags: dict[str, DAG] = {}
+    asked = get_parsing_context()
+    wanted = _wanted_lifecycle(asked.dag_id, asked.task_id)
     slots = stage_classes.slots(stage_classes.DIRECTORY)
+    dags: list[DAG] = []
+    sound: list[LifecycleDags] = []
     for path in sorted(path.parent for path in directory.glob("*/lifecycle.yaml")):
         if wanted in (None, path.name):
-            dags |= {dag.dag_id: dag for dag in _dags_of(path, slots)}
-    return dags
+            try:
+                lifecycle = _factory(path, slots)
+                dags += [lifecycle.features(), lifecycle.train(), lifecycle.score(), lifecycle.monitor()]
+                sound.append(lifecycle)
+            except Exception as error:
+                log.exception("lifecycle %s is broken; its DAGs are not made", path.name)
+                dags.append(_broken(path.name, error))
+    if sound and asked.dag_id in (None, RETAIN_DAG):
+        dags.append(_retain(sound))
+    return {dag.dag_id: dag for dag in dags}
 
 
-def _wanted_lifecycle() -> str | None:
+def _wanted_lifecycle(dag_id: str | None, task_id: str | None) -> str | None:
     """In a worker, the lifecycle of its task; None where all are asked for."""
-    dag_id = get_parsing_context().dag_id
+    if dag_id == RETAIN_DAG:
+        return (task_id or "").partition(".")[2] or None
     return dag_id.rpartition("__")[0] if dag_id else None
 
 
-def _dags_of(directory: Path, slots: Mapping[str, int]) -> list[DAG]:
-    try:
-        lifecycle = load_lifecycle(directory)
-        if lifecycle.name != directory.name:
-            raise SpecError(
-                f"metadata.name is {lifecycle.name!r} in a directory named {directory.name!r}",
-                where=str(directory / "lifecycle.yaml"),
-                fix="give both the same name",
-            )
-        _check_classes(lifecycle, directory, slots)
-        factory = LifecycleDags(lifecycle, directory, slots)
-        return [factory.features(), factory.train(), factory.score(), factory.monitor()]
-    except Exception as error:
-        log.exception("lifecycle %s is broken; its DAGs are not made", directory.name)
-        return [_broken(directory.name, error)]
+def _retain(lifecycles: Sequence[LifecycleDags]) -> DAG:
+    """A task for each lifecycle, beside each other. A broken lifecycle has none: who knows what it keeps."""
+    with DAG(
+        RETAIN_DAG,
+        description=dag_docs.PURPOSES["retain"],
+        schedule=_cron(_RETAIN_SCHEDULE),
+        start_date=_START,
+        catchup=False,
+        max_active_runs=1,
+        # The places are those of rollouts.
+        max_active_tasks=_RETAINED_AT_ONCE,
+        is_paused_upon_creation=False,
+        tags=["windtunnel", "retain"],
+        doc_md=dag_docs.RETAIN,
+    ) as dag:
+        for one in lifecycles:
+            one.retain()
+    object.__setattr__(dag, "params", ParamsDict(params_of("retain")))
+    return dag
+
+
+def _factory(directory: Path, slots: Mapping[str, int]) -> LifecycleDags:
+    """What makes the lifecycle's DAGs. Raises SpecError."""
+    lifecycle = load_lifecycle(directory)
+    if lifecycle.name != directory.name:
+        raise SpecError(
+            f"metadata.name is {lifecycle.name!r} in a directory named {directory.name!r}",
+            where=str(directory / "lifecycle.yaml"),
+            fix="give both the same name",
+        )
+    _check_classes(lifecycle, directory, slots)
+    return LifecycleDags(lifecycle, directory, slots)
 
 
 def _check_classes(lifecycle: Lifecycle, directory: Path, known: Collection[str]) -> None:
@@ -99,10 +132,12 @@ def _check_classes(lifecycle: Lifecycle, directory: Path, known: Collection[str]
     for name, settings in lifecycle.spec.stages.items():
         where = f"{directory / 'lifecycle.yaml'}: stages.{name}.class"
         offered = ", ".join(sorted(set(known) - {ROLLOUT_CLASS}))
-        if settings.stage_class == ROLLOUT_CLASS and name != "rollout":
+        if settings.stage_class == ROLLOUT_CLASS and name not in _WITHOUT_USER_CODE:
             # Its pods may change what serves; user code must not run in them.
             raise SpecError(
-                f"class {ROLLOUT_CLASS!r} is for the rollout alone", where=where, fix="take another"
+                f"class {ROLLOUT_CLASS!r} is for stages that run no code of yours",
+                where=where,
+                fix="take another",
             )
         if known and settings.stage_class not in known:
             raise SpecError(
@@ -196,6 +231,11 @@ class LifecycleDags:
             StageOperator(**self._stage("monitor"), outlets=[AssetAlias(self.drift.name)], drift=self.drift)
         return dag
 
+    def retain(self) -> BaseOperator:
+        """The lifecycle's task in the DAG that is being made."""
+        name, owner = self.lifecycle.name, self.lifecycle.metadata.owner
+        return StageOperator(**self._stage("retain") | {"task_id": f"retain.{name}", "owner": owner})
+
     def _training_schedule(self) -> Any:
         """Its own (features, cron, or none), or the drift asset where the lifecycle wants that."""
         spec = self.lifecycle.spec
@@ -271,7 +311,7 @@ class LifecycleDags:
         }
 
     def _class(self, name: str) -> str:
-        return ROLLOUT_CLASS if name == "rollout" else self.lifecycle.stage(name).stage_class
+        return ROLLOUT_CLASS if name in _WITHOUT_USER_CODE else self.lifecycle.stage(name).stage_class
 
     def _most_at_once(self, dag: str) -> int:
         """Half of what its stages' classes have, and of all pods: a backfill of two years has hundreds of
@@ -305,7 +345,7 @@ _WINDOW_PARAMS = {
     "monitor": ("start", "end"),
 }
 # Params of the run that a stage gets as they are.
-_ASKED_PARAMS = {"score": ("version",), "monitor": ("version", "folder")}
+_ASKED_PARAMS = {"score": ("version",), "monitor": ("version", "folder"), "retain": ("dry_run",)}
 
 
 def _cron(schedule: str | None) -> CronDataIntervalTimetable | None:

@@ -19,7 +19,7 @@ from windtunnel.errors import PermanentError
 from windtunnel.records import Measured, StageRecord
 from windtunnel.settings import price
 from windtunnel.spec.failures import Reason
-from windtunnel.spec.stages import STAGES
+from windtunnel.spec.stages import RETAIN_DAG, STAGES
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping
@@ -79,6 +79,11 @@ class PodTry:
         return self.task_id.partition(".")[0]
 
     @property
+    def view(self) -> str:
+        """What is mapped over views is named after them; a task of the retain DAG is after its lifecycle."""
+        return "" if self.dag_id == RETAIN_DAG else self.task_id.partition(".")[2]
+
+    @property
     def is_stage(self) -> bool:
         """Whether it has stage records: plans and approvals have none."""
         return bool(self.lifecycle) and self.stage in STAGES
@@ -131,7 +136,7 @@ def record_of(pod: Mapping[str, Any], made_for: PodTry, failure: Failure, now: d
         # A label has no room for all of it.
         spec_digest=f"sha256:{spec}" if (spec := labels.get(f"{_LABEL}spec")) else "",
         code_version="",
-        view=made_for.task_id.partition(".")[2],
+        view=made_for.view,
         reason=failure.reason,
         stage_class=_stage_class(pod),
         price_per_hour=_price(pod),

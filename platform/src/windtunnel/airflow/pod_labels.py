@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from windtunnel.settings import DEFAULT_LIFECYCLES
 from windtunnel.spec import load_lifecycle
+from windtunnel.spec.stages import RETAIN_DAG
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,11 +26,12 @@ _DIGEST_CHARACTERS = 16
 
 def pod_labels(annotations: Mapping[str, str], lifecycles: Path) -> dict[str, str]:
     """Labels of a worker pod from the annotations that the executor gave it; none for other DAGs' pods."""
-    lifecycle, mark, _ = annotations.get("dag_id", "").rpartition("__")
+    dag_id, task_id = annotations.get("dag_id", ""), annotations.get("task_id", "")
+    stage, _, part = task_id.partition(".")
+    lifecycle = part if dag_id == RETAIN_DAG else dag_id.rpartition("__")[0]
     path = lifecycles / lifecycle / "lifecycle.yaml"
-    if not mark or not path.is_file():
+    if not lifecycle or not path.is_file():
         return {}
-    stage = annotations.get("task_id", "").partition(".")[0]
     labels = {"lifecycle": lifecycle, "stage": stage, "spec": _spec_label(path, path.stat().st_mtime_ns)}
     return {PREFIX + name: value for name, value in labels.items() if value}
 

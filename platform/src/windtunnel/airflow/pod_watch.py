@@ -23,13 +23,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from windtunnel.airflow.log_keys import POD_LOGGER, log_key, pod_log_key
 from windtunnel.airflow.pod_deaths import PodTry, failure_of, is_over, record_of
 from windtunnel.errors import ConflictError, NotFoundError, RequestError, WindtunnelError
 from windtunnel.kube import KubernetesApi, object_path
 from windtunnel.objects import open_store
 from windtunnel.records import record_death
 from windtunnel.settings import Settings
+from windtunnel.spec.log_keys import POD_LOGGER, log_key, pod_log_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -35,6 +35,7 @@ _MOMENTS = {
 }
 _MONITORED = "Model version to look at. Empty: the champion. Only the champion's drift starts a training."
 _FOLDER = "Which log: `predictions` that were answered, or `scores` of batch scoring. Empty: predictions."
+_DRY_RUN = "Only say what would go; nothing is deleted."
 _REASON = "Why this training, for the records, MLflow and the ledger. Drift gives its own."
 _FROM_STAGE = "Do this stage and all after it again; the ones before it come from the cache where they can."
 
@@ -48,7 +49,9 @@ def dag_stages(dag: str) -> tuple[str, ...]:
 
 
 def params_of(dag: str) -> dict[str, Param]:
-    """The params of a lifecycle's DAG; Airflow refuses a run whose values do not fit."""
+    """The params of a DAG; Airflow refuses a run whose values do not fit."""
+    if dag == "retain":
+        return {"dry_run": Param(False, type="boolean", description=_DRY_RUN)}
     if dag == "monitor":
         names = {name: _moment_param(description) for name, description in _MOMENTS.items()}
         folders = Param(

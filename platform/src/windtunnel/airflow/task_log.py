@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 from airflow.config_templates.airflow_local_settings import DEFAULT_LOGGING_CONFIG
 
-from windtunnel.airflow.log_keys import PREFIX
 from windtunnel.errors import NotFoundError
 from windtunnel.objects import open_store
+from windtunnel.spec.log_keys import PREFIX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

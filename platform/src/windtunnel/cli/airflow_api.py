@@ -17,7 +17,6 @@ from urllib.error import HTTPError
 from urllib.parse import quote, urlencode, urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
-from windtunnel.airflow.log_keys import POD_LOGGER
 from windtunnel.errors import (
     ConflictError,
     NotFoundError,
@@ -27,6 +26,7 @@ from windtunnel.errors import (
     WindtunnelError,
 )
 from windtunnel.settings import without_credentials
+from windtunnel.spec.log_keys import POD_LOGGER
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

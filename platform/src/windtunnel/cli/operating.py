@@ -283,3 +283,30 @@ def report(
     # A home that is named is meant, whatever store the environment names.
     here = Home.at(home or Path(os.environ.get("WINDTUNNEL_HOME") or DEFAULT_HOME))
     write_report(name, open_named(None if home else store, here), output, show=show)
+
+
+@app.command()
+def retain(
+    name: NameArgument,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would go; nothing is deleted.")
+    ] = False,
+    home: HomeOption = None,
+    lifecycles: LifecyclesOption = None,
+) -> None:
+    """Delete from the object store of this machine what the lifecycle needs no more.
+
+    That is what nothing refers to any more, and what is older than `retention` of lifecycle.yaml says. What
+    serves, may serve again or answered a prediction that is still in the log stays, however old it is. In a
+    cluster the DAG windtunnel__retain does the same every night.
+
+    [green]$ windtunnel retain flight_delay --dry-run[/]   what would go\n
+    [green]$ windtunnel retain flight_delay[/]
+
+    Exit code: 0 done; 2 something there is not what it was written as, nothing was deleted; 75 a store did
+    not answer, 130 Ctrl-C.
+    """
+    from windtunnel.cli.retain import retain_here
+
+    here = Home.at(home or Path(os.environ.get("WINDTUNNEL_HOME") or DEFAULT_HOME))
+    raise typer.Exit(retain_here(find_lifecycle(name, lifecycles), here, dry_run=dry_run))

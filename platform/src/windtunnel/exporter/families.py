@@ -11,7 +11,7 @@ from windtunnel.spec.servedmodel import Phase
 if TYPE_CHECKING:
     from windtunnel.exporter.lifecycle_reader import LifecycleState
     from windtunnel.exporter.metrics import Samples
-    from windtunnel.exporter.totals import Totals
+    from windtunnel.exporter.totals import RetentionTotals, Totals
     from windtunnel.features.freshness import ViewFreshness
     from windtunnel.monitoring.measures import Drift, Measure
     from windtunnel.spec.servedmodel import ServedModel
@@ -31,6 +31,7 @@ def describe(state: LifecycleState, samples: Samples) -> None:
     if state.complete:
         stages(state.name, state.totals, samples)
         ledger(state.name, state.totals, samples)
+        retention(state.name, state.totals.retention, samples)
     for view, freshness in state.freshness.items():
         feature_view(state.name, view, freshness, samples)
     if state.measure is not None:
@@ -65,6 +66,15 @@ def ledger(lifecycle: str, totals: Totals, samples: Samples) -> None:
         samples.add(
             "windtunnel_ledger_last_entry_timestamp_seconds", totals.ledger_last[action], lifecycle, action
         )
+
+
+def retention(lifecycle: str, totals: RetentionTotals, samples: Samples) -> None:
+    for kind, (objects, size) in totals.kept.items():
+        samples.add("windtunnel_retention_kept_objects", objects, lifecycle, kind)
+        samples.add("windtunnel_retention_kept_bytes", size, lifecycle, kind)
+    for kind, (objects, size) in totals.swept.items():
+        samples.add("windtunnel_retention_swept_objects_total", objects, lifecycle, kind)
+        samples.add("windtunnel_retention_swept_bytes_total", size, lifecycle, kind)
 
 
 def feature_view(lifecycle: str, view: str, freshness: ViewFreshness, samples: Samples) -> None:

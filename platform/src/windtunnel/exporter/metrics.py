@@ -76,6 +76,11 @@ METRICS: Final[dict[str, Metric]] = {
         _of("windtunnel_feature_freshness_objective_seconds", "How old it may be, by the spec.", "view"),
         _of("windtunnel_feature_rows", "Keys of a view that the last publishing run wrote.", "view"),
         _of("windtunnel_feature_rejected_rows_total", "Rows of a source that were set aside.", "source"),
+        # Retention: the newest sweep, and all of them.
+        _of("windtunnel_retention_kept_objects", "Objects that the last sweep left, by kind.", "kind"),
+        _of("windtunnel_retention_kept_bytes", "Bytes that the last sweep left, by kind.", "kind"),
+        _of("windtunnel_retention_swept_objects_total", "Objects that were taken away, by kind.", "kind"),
+        _of("windtunnel_retention_swept_bytes_total", "Bytes that were taken away, by kind.", "kind"),
         # Models: the newest measure.
         _of("windtunnel_model_info", "1 for each model version that has a role.", "version", "role"),
         _of("windtunnel_model_loss", "Loss per row on the labelled rows of the last window.", "version"),

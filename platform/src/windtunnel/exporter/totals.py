@@ -28,6 +28,7 @@ MOST_STAGES: Final = 32
 MOST_SOURCES: Final = 64
 MOST_ACTIONS: Final = 32
 MOST_PARTS: Final = 64
+MOST_KINDS: Final = 16
 MOST_STOPPED: Final = 512
 OTHER: Final = "other"
 """Where what is beyond those is counted."""
@@ -124,12 +125,45 @@ class StageTotals:
 
 
 @dataclass
+class RetentionTotals:
+    """What `retain` found and took away, by kind: objects and bytes."""
+
+    kept: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """At the newest sweep."""
+    swept: dict[str, tuple[int, int]] = field(default_factory=dict)
+    """By all of them."""
+    at: float = 0.0
+    """When the newest one ended."""
+
+    def count(self, facts: Mapping[str, Any], ended: float) -> None:
+        kept, swept = _amounts(facts["kept"]), _amounts(facts["swept"])
+        if facts.get("dry_run"):
+            return
+        if ended >= self.at:
+            self.kept, self.at = kept, ended
+        # Of every kind that there is, from the first sweep on: a counter that begins at 7 has not grown.
+        for name, (objects, size) in (dict.fromkeys(kept, (0, 0)) | swept).items():
+            kind = _bounded(name, self.swept, MOST_KINDS)
+            before = self.swept.get(kind, (0, 0))
+            self.swept[kind] = (before[0] + objects, before[1] + size)
+
+
+def _amounts(told: Mapping[str, Any]) -> dict[str, tuple[int, int]]:
+    """Of the first kinds; what is beyond those is nobody's of ours."""
+    return {
+        str(kind): (int(_number(amount["objects"])), int(_number(amount["bytes"])))
+        for kind, amount in list(told.items())[:MOST_KINDS]
+    }
+
+
+@dataclass
 class Totals:
     """Of one lifecycle."""
 
     stages: dict[str, StageTotals] = field(default_factory=dict)
     rejected: dict[str, int] = field(default_factory=dict)
     """Rows set aside, by source."""
+    retention: RetentionTotals = field(default_factory=RetentionTotals)
     ledger: dict[str, int] = field(default_factory=dict)
     """Entries by action."""
     ledger_last: dict[str, float] = field(default_factory=dict)
@@ -157,7 +191,7 @@ class Totals:
         if record is None:
             return
         StageTotals().count(record)  # raises before anything is added
-        rejected = _rejected(record)
+        rejected, retained = _rejected(record), _retained(record)
         stage = self.stages.setdefault(
             _bounded(str(record["stage"]), self.stages, MOST_STAGES), StageTotals()
         )
@@ -170,6 +204,8 @@ class Totals:
         for source, rows in rejected.items():
             name = _bounded(source, self.rejected, MOST_SOURCES)
             self.rejected[name] = self.rejected.get(name, 0) + rows
+        if retained:
+            self.retention.count(retained, _moment(record["ended"]))
 
     def enter(self, number: int, data: bytes) -> None:
         """Count an entry of the ledger once.
@@ -202,8 +238,10 @@ class Totals:
             raise ValueError("written by another release")
         stages = {name: _stage_totals(stage) for name, stage in value.pop("stages").items()}
         newest = value.pop("newest")
+        retention = _retention_totals(value.pop("retention", {}))
         value["recent"] = {key: (str(when), str(tag)) for key, (when, tag) in value["recent"].items()}
-        return cls(**value, stages=stages, newest=datetime.fromisoformat(newest) if newest else None)
+        moment = datetime.fromisoformat(newest) if newest else None
+        return cls(**value, stages=stages, retention=retention, newest=moment)
 
 
 def _stage_totals(value: dict[str, Any]) -> StageTotals:
@@ -211,6 +249,25 @@ def _stage_totals(value: dict[str, Any]) -> StageTotals:
         part: (str(run), float(start), str(why)) for part, (run, start, why) in value.pop("failing").items()
     }
     return StageTotals(**value, failing=failing)
+
+
+def _retention_totals(value: Mapping[str, Any]) -> RetentionTotals:
+    """Empty where they were kept by a release that knew of none."""
+    amounts = {
+        name: {str(kind): (int(objects), int(size)) for kind, (objects, size) in value[name].items()}
+        for name in ("kept", "swept")
+        if name in value
+    }
+    return RetentionTotals(**amounts, at=float(value.get("at", 0.0)))
+
+
+def _retained(record: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What a sweep tells; raises KeyError, TypeError, ValueError for what is none."""
+    if record["stage"] != "retain" or record["outcome"] != "success":
+        return {}
+    facts: Mapping[str, Any] = record["facts"]
+    RetentionTotals().count(facts, 0.0)
+    return facts
 
 
 def _part(record: Mapping[str, Any]) -> str:

@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 from windtunnel.errors import IntegrityError, RequestError
 from windtunnel.spec.slices import slices
-from windtunnel.spec.stages import STAGES, Reference, Stage, StageRequest, StageResult
+from windtunnel.spec.stages import STAGES, Dag, Reference, Stage, StageRequest, StageResult
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from windtunnel.local.partitions import Days
     from windtunnel.spec import Lifecycle
-    from windtunnel.spec.stages import Dag
 
 
-_WHOLE_RUN = tuple(stage for stage in STAGES.values() if stage.dag != "monitor")
+OF_NO_DAYS = frozenset[Dag]({"monitor", "retain"})
+"""What looks at all that there is: no part of a run, which is about days."""
+_WHOLE_RUN = tuple(stage for stage in STAGES.values() if stage.dag not in OF_NO_DAYS)
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class Step:
 
 def plan(lifecycle: Lifecycle, days: Days | None, dag: Dag | None = None) -> list[Step]:
     """Steps in order, of one DAG (`features` is a backfill), or of a whole run: then scoring takes the last
-    day, and nothing is monitored that was not asked yet. Only `monitor` is about no days.
+    day, and nothing is monitored that was not asked yet. OF_NO_DAYS needs no days.
     """
     steps: list[Step] = []
     for stage in STAGES.values():

@@ -14,7 +14,7 @@ from windtunnel.errors import PermanentError, WindtunnelError, from_json
 from windtunnel.local import load_sources
 from windtunnel.local.home import Home, python
 from windtunnel.local.partitions import Days, choose_days, missing_sources
-from windtunnel.local.plan import Step, forced_stages, plan
+from windtunnel.local.plan import OF_NO_DAYS, Step, forced_stages, plan
 from windtunnel.local.process import Ended, run_child
 from windtunnel.local.silent_death import record_silent_death, silent_death
 from windtunnel.spec import Lifecycle, load_lifecycle
@@ -42,7 +42,7 @@ class Reporter(Protocol):
 @dataclass
 class Outcome:
     """A run that went through; `results` by stage (of several views the last one's). `days` is None for
-    what is about no days: monitoring.
+    what is about no days: monitoring and retention.
     """
 
     lifecycle: str
@@ -80,15 +80,15 @@ class Runner:
         dag: Dag | None = None,
         params: Mapping[str, Any] | None = None,
     ) -> Outcome:
-        """Every stage, or those of one DAG: `features` is a backfill, `monitor` looks at what was predicted
-        and needs no days. `params` go to each of its stages.
+        """Every stage, or those of one DAG: `features` is a backfill; `monitor` and `retain` need no days.
+        `params` go to each of its stages.
 
         Raises StepFailedError, SpecError, RequestError, NotFoundError; Ctrl-C ends the child.
         """
         lifecycle = load_lifecycle(self._directory)
         forced = forced_stages(from_stage)
         self._home.prepare()
-        days = None if dag == "monitor" else self._days(lifecycle, start, end)
+        days = None if dag in OF_NO_DAYS else self._days(lifecycle, start, end)
         steps = [
             replace(step, params={**step.params, **(params or {})}) for step in plan(lifecycle, days, dag)
         ]

@@ -12,6 +12,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 from windtunnel.digests import canonical_json, digest
 from windtunnel.spec.model import SpecModel
 from windtunnel.spec.monitoring import Monitoring
+from windtunnel.spec.retention import Retention
 from windtunnel.spec.stages import STAGES, StageName
 from windtunnel.spec.values import Cron, Duration, FunctionRef, check_cron
 
@@ -320,6 +321,7 @@ class LifecycleSpec(SpecModel):
     prediction_log: PredictionLog = PredictionLog()
     monitoring: Monitoring = Monitoring()
     scoring: Scoring = Scoring()
+    retention: Retention = Retention()
     stages: dict[StageName, StageSettings] = Field(default_factory=dict)
 
     @model_validator(mode="after")
@@ -342,6 +344,24 @@ class LifecycleSpec(SpecModel):
             raise ValueError(
                 f"stages.rollout.timeout is {_words(settings.timeout)}, but the steps of the rollout may "
                 f"take {_words(self.rollout.longest)}; leave it out: it follows from them"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _kept_as_long_as_needed(self) -> LifecycleSpec:
+        predictions, features = self.retention.prediction_days, self.retention.feature_days
+        watched = self.monitoring.window + timedelta(days=self.label.delay_days + 1)
+        if predictions is not None and timedelta(days=predictions) < watched:
+            raise ValueError(
+                f"retention.predictionDays {predictions} is too short: monitoring.window and label.delayDays "
+                f"look back {watched / timedelta(days=1):g} days; raise it"
+            )
+        trained = self.training.window_days + self.evaluation.window_days + self.label.delay_days
+        reach = trained + self.features.lookback_days
+        if features is not None and features < reach:
+            raise ValueError(
+                f"retention.featureDays {features} is too short: training.windowDays, evaluation.windowDays, "
+                f"label.delayDays and features.lookbackDays reach back {reach} days; raise it"
             )
         return self
 

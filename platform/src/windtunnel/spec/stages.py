@@ -7,12 +7,15 @@ results cross process and machine borders as JSON.
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal, get_args
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-Dag = Literal["features", "train", "score", "monitor"]
+Dag = Literal["features", "train", "score", "monitor", "retain"]
+DAGS: Final[tuple[Dag, ...]] = get_args(Dag)
+RETAIN_DAG: Final = "windtunnel__retain"
+"""The one DAG that is not a lifecycle's: it has a task `retain.<lifecycle>` for each."""
 StageName = Literal[
     "extract",
     "transform",
@@ -24,6 +27,7 @@ StageName = Literal[
     "rollout",
     "score",
     "monitor",
+    "retain",
 ]
 Mapped = Literal["slice", "view_slice", "shard"]
 
@@ -70,9 +74,10 @@ STAGES: dict[str, Stage] = {
         ),
         Stage("score", "score", outputs=("scores",), mapped="shard"),
         Stage("monitor", "monitor", outputs=("measure",)),
+        Stage("retain", "retain"),
     )
 }
-"""In the order in which a whole run goes through them; `monitor` comes after it, again and again."""
+"""In the order in which a whole run goes through them; `monitor` and `retain` come again and again."""
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,68 @@
+"""Takes units away, so that a sweep which is killed halfway leaves nothing that looks whole."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from windtunnel.features.daily import at_once
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from windtunnel.objects import ObjectStore
+    from windtunnel.retention.contents import Kind, Unit
+
+_ORDER: Final[dict[Kind, int]] = {"bundles": 0, "snapshots": 1}
+"""First what others could begin to use again; whether anybody does was asked just before."""
+_SEALS: Final = (".json",)
+"""What makes the rest of a unit whole, a manifest or a sidecar: it goes first."""
+
+
+@dataclass
+class Tally:
+    """Objects and bytes, by kind."""
+
+    objects: Counter[Kind] = field(default_factory=Counter)
+    bytes: Counter[Kind] = field(default_factory=Counter)
+
+    def add(self, unit: Unit) -> None:
+        self.objects[unit.kind] += unit.objects
+        self.bytes[unit.kind] += unit.bytes
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            kind: {"objects": count, "bytes": self.bytes[kind]}
+            for kind, count in sorted(self.objects.items())
+        }
+
+
+def tally(units: Iterable[Unit]) -> Tally:
+    counted = Tally()
+    for unit in units:
+        counted.add(unit)
+    return counted
+
+
+def sweep(store: ObjectStore, units: Iterable[Unit]) -> list[Unit]:
+    """Delete the units; returns those that are gone. One that was written to since it was listed stays.
+
+    Raises StoreError: what is gone by then is gone, and a repeat goes on with the rest.
+    """
+    return [unit for unit in sorted(units, key=lambda unit: _ORDER.get(unit.kind, 2)) if _take(store, unit)]
+
+
+def _take(store: ObjectStore, unit: Unit) -> bool:
+    keys = unit.keys
+    if not keys:
+        entries = store.list(unit.place)
+        if any(entry.modified > unit.newest for entry in entries):
+            return False
+        keys = [entry.key for entry in entries]
+    seals = [key for key in keys if key.endswith(_SEALS)]
+    # The manifest before what it names, such as a bundle's golden.json.
+    for key in sorted(seals, key=lambda key: not key.endswith("/manifest.json")):
+        store.delete(key)
+    at_once(store.delete, [key for key in keys if key not in seals])
+    return True

@@ -1,0 +1,36 @@
+"""How long what a lifecycle leaves behind is kept."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field, model_validator
+
+from windtunnel.spec.model import SpecModel
+
+_Kept = Annotated[int, Field(ge=1, le=36_600)]
+"""Days."""
+
+
+class Retention(SpecModel):
+    """What `retain` may take away, once a day. What serves, may serve again or answered a prediction that is
+    still in the log stays, however old it is."""
+
+    unreferenced_days: _Kept = 30
+    """Bundles and snapshots that nothing refers to any more, such as those of refused challengers."""
+    record_days: _Kept = 90
+    """Stage records, task logs, cached results and the monitor's pages; the newest runs stay."""
+    prediction_days: _Kept | None = None
+    """Predictions of serving and of batch scoring, from the day that they are filed under; null: for ever."""
+    feature_days: _Kept | None = None
+    """Clean partitions, quarantined rows and feature rows, from the newest day that there is; null: for
+    ever."""
+
+    @model_validator(mode="after")
+    def _records_outlive_what_they_name(self) -> Retention:
+        if self.record_days < self.unreferenced_days:
+            raise ValueError(
+                f"recordDays {self.record_days} is below unreferencedDays {self.unreferenced_days}: records "
+                "are what tells that a bundle was used lately; raise it"
+            )
+        return self

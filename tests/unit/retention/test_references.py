@@ -1,0 +1,328 @@
+"""What is still needed, against a world that is lived through day by day."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Literal
+
+import polars as pl
+import pytest
+from aged_store import AgedStore
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from recorded import put_record, stage_record
+
+from windtunnel.digests import canonical_json, digest
+from windtunnel.errors import DataError, IntegrityError
+from windtunnel.ledger import Ledger
+from windtunnel.prediction_log.frames import schema
+from windtunnel.prediction_log.keys import hour_folder
+from windtunnel.retention.contents import contents
+from windtunnel.retention.references import answered_since, needed
+from windtunnel.retention.rules import old_enough
+from windtunnel.retention.sweep import sweep
+from windtunnel.rollout.history import former_champions, with_act
+from windtunnel.rollout.mirror import record
+from windtunnel.spec.retention import Retention
+from windtunnel.spec.servedmodel import ModelVersion, ServedModel, ServedModelStatus
+from windtunnel.spec.stages import Reference, StageResult
+
+RETENTION = Retention(unreferenced_days=30, record_days=60, prediction_days=90)
+
+
+@dataclass
+class World:
+    """One lifecycle: versions are trained, tried, seated and unseated; whoever serves is asked."""
+
+    store: AgedStore = field(default_factory=AgedStore)
+    model: ServedModel | None = None
+    versions: list[ModelVersion] = field(default_factory=list)
+    snapshots: dict[str, str] = field(default_factory=dict)
+    """By digest of the bundle."""
+    answers: list[tuple[datetime, str]] = field(default_factory=list)
+    """When who answered, or scored a copy, by digest of the bundle."""
+    scored: list[tuple[datetime, str]] = field(default_factory=list)
+
+    @property
+    def now(self) -> datetime:
+        return self.store.now
+
+    def train(self) -> ModelVersion:
+        """A version with its bundle, its snapshot and the records that name both."""
+        number = len(self.versions) + 1
+        snapshot = self._put("snapshots", {"number": number}, "train.parquet")
+        bundle = self._put("bundles", {"number": number, "snapshot": snapshot}, "model.onnx")
+        uri = self.store.uri(f"shop/bundles/{bundle[7:]}")
+        version = ModelVersion(version=str(number), bundle=uri, digest=bundle)
+        self.versions.append(version)
+        self.snapshots[bundle] = snapshot
+        self.record(f"run-{number}", version)
+        return version
+
+    def record(self, run_id: str, version: ModelVersion) -> None:
+        outputs = {
+            "bundle": Reference("bundle", version.bundle, version.digest),
+            "snapshot": Reference("snapshot", "", self.snapshots[version.digest]),
+        }
+        made = stage_record("train", run_id, at=self.now)
+        object.__setattr__(made, "result", StageResult(outputs=outputs))
+        put_record(self.store, "shop", made)
+
+    def _put(self, kind: str, manifest: dict[str, Any], file: str) -> str:
+        content = canonical_json(manifest)
+        folder = f"shop/{kind}/{digest(content)[7:]}"
+        for name, data in ((file, b"12345"), ("manifest.json", content)):
+            self.store.put(f"{folder}/{name}", data)
+        return digest(content)
+
+    def act(
+        self,
+        action: Literal["promotion", "rollback", "refusal", "taken_back"],
+        version: ModelVersion,
+        **changes: Any,
+    ) -> None:
+        """As the rollout does it, and the controller tells the ledger."""
+        replaced = self.model.spec.champion.version if self.model and "champion" in changes else None
+        told = with_act(changes, self.model, action, version, at=self.now, by="test", replaced=replaced)
+        if self.model is None:
+            spec: dict[str, Any] = {"lifecycle": "shop", "champion": version, **told}
+            self.model = ServedModel.model_validate(
+                {
+                    "apiVersion": "windtunnel.dev/v1alpha1",
+                    "kind": "ServedModel",
+                    "metadata": {"name": "shop"},
+                    "spec": spec,
+                }
+            )
+        else:
+            spec_now = self.model.spec.model_copy(update=told)
+            self.model = self.model.model_copy(update={"spec": spec_now})
+        number = record(self.model, Ledger(self.store, "shop"))
+        self.model = self.model.model_copy(update={"status": ServedModelStatus(recorded=number)})
+
+    def challenge(self) -> None:
+        version = self.train()
+        if self.model is None:
+            self.act("promotion", version)
+        elif self.model.spec.challenger is None:
+            spec = self.model.spec.model_copy(update={"challenger": version, "traffic": 5})
+            self.model = self.model.model_copy(update={"spec": spec})
+
+    def end(self, action: Literal["promotion", "refusal", "taken_back"]) -> None:
+        """The rollout that goes on."""
+        if self.model is None or (version := self.model.spec.challenger) is None:
+            return
+        seat = {"champion": version, "previous": self.model.spec.champion} if action == "promotion" else {}
+        self.act(action, version, challenger=None, traffic=0, **seat)
+
+    def roll_back(self) -> None:
+        if self.model is None or (target := self.model.spec.previous) is None:
+            return
+        self.act("rollback", target, champion=target, previous=None, challenger=None, traffic=0)
+
+    def ask(self) -> None:
+        if self.model is None:
+            return
+        self.store.put(f"{hour_folder('shop', self.now)}/pod-00000000.parquet", b"log")
+        spec = self.model.spec
+        self.answers += [
+            (self.now, one.digest) for one in (spec.champion, spec.challenger) if one is not None
+        ]
+
+    def score(self, which: int) -> None:
+        if not self.versions:
+            return
+        version = self.versions[which % len(self.versions)]
+        if not self.store.keys(f"shop/bundles/{version.digest[7:]}"):
+            return  # swept: nobody scores with it
+        midnight = self.now.replace(hour=0, minute=0, second=0)
+        key = f"{hour_folder('shop', midnight, 'scores')}/{version.version}-0-of-1-0.parquet"
+        self.store.put(key, log_file(version))
+        self.scored.append((midnight, version.digest))
+
+    def retain(self) -> None:
+        """As the stage does it."""
+        units = contents(self.store, "shop")
+        old = old_enough(units, RETENTION, self.now)
+        need = needed(
+            self.store,
+            "shop",
+            self.model,
+            units,
+            young=self.now - timedelta(days=RETENTION.unreferenced_days),
+            kept=[unit for unit in units if unit not in old],
+        )
+        sweep(self.store, [unit for unit in old if not need.holds(unit)])
+
+    def has(self, bundle: str) -> bool:
+        """Whether the whole chain behind a bundle is there."""
+        snapshot = f"shop/snapshots/{self.snapshots[bundle][7:]}"
+        return len(self.store.keys(f"shop/bundles/{bundle[7:]}")) == len(self.store.keys(snapshot)) == 2
+
+
+def log_file(version: ModelVersion) -> bytes:
+    shape = schema(["a"], {"customer": "STRING"})
+    row = pl.select(
+        pl.lit(version.digest if name == "digest" else None).cast(kind).alias(name)
+        for name, kind in shape.items()
+    )
+    buffer = io.BytesIO()
+    row.write_parquet(buffer)
+    return buffer.getvalue()
+
+
+STEPS = st.lists(
+    st.tuples(
+        st.sampled_from(
+            ["challenge", "promotion", "refusal", "taken_back", "roll_back", "ask", "score", "retain"]
+        ),
+        st.floats(0, 40),
+    ),
+    min_size=5,
+    max_size=30,
+)
+
+
+@settings(deadline=None, max_examples=25)
+@given(STEPS)
+def test_behind_every_prediction_that_is_kept_the_whole_chain_is_kept(steps: list[tuple[str, float]]) -> None:
+    world = World()
+    world.challenge()
+    for step, days in steps:
+        world.store.now += timedelta(days=days)
+        if step in ("promotion", "refusal", "taken_back"):
+            world.end(step)  # type: ignore[arg-type]
+        elif step == "score":
+            world.score(int(days))
+        else:
+            getattr(world, step)()
+    world.retain()
+    for at, bundle in world.answers:
+        if world.store.keys(hour_folder("shop", at)):
+            assert world.has(bundle), f"answered at {at}"
+    for at, bundle in world.scored:
+        if world.store.keys(hour_folder("shop", at, "scores")):
+            assert world.has(bundle), f"scored on {at}"
+    assert world.model is not None
+    for version in former_champions(world.model):
+        assert world.has(version.digest), "somebody may roll back to it"
+    Ledger(world.store, "shop").verify()
+
+
+@settings(deadline=None, max_examples=10)
+@given(STEPS)
+def test_what_nobody_needs_any_more_is_gone(steps: list[tuple[str, float]]) -> None:
+    """A challenger that was refused, whose predictions and records are gone, leaves with its snapshot."""
+    world = World()
+    world.challenge()
+    world.challenge()
+    world.end("refusal")
+    refused = world.versions[1]
+    for step, days in steps:
+        world.store.now += timedelta(days=days)
+        if step in ("ask", "retain"):
+            getattr(world, step)()
+    world.store.now += timedelta(days=91)
+    world.retain()
+    assert not world.store.keys(f"shop/bundles/{refused.digest[7:]}")
+    assert not world.store.keys(f"shop/snapshots/{world.snapshots[refused.digest][7:]}")
+    assert world.has(world.versions[0].digest)
+
+
+def lived() -> World:
+    """A champion, and a version that was trained 40 days later and never served; 100 days ago."""
+    world = World()
+    world.challenge()
+    world.store.now += timedelta(days=40)
+    world.train()
+    world.store.now += timedelta(days=100)
+    return world
+
+
+def test_a_version_that_never_served_goes_and_the_champion_stays() -> None:
+    world = lived()
+    world.retain()
+    assert [world.has(version.digest) for version in world.versions] == [True, False]
+    assert not world.store.keys(f"shop/snapshots/{world.snapshots[world.versions[1].digest][7:]}")
+
+
+def test_what_a_young_run_named_stays_though_it_is_old() -> None:
+    """A training that found everything in the cache: its version is judged and rolled out now."""
+    world = lived()
+    world.record("again", world.versions[1])
+    world.retain()
+    assert world.has(world.versions[1].digest)
+
+
+def test_a_challenger_stays_however_long_its_rollout_waits() -> None:
+    world = World()
+    world.challenge()
+    world.challenge()
+    world.store.now += timedelta(days=400)
+    world.retain()
+    assert world.has(world.versions[1].digest)
+
+
+def test_when_the_served_model_is_lost_no_bundle_goes() -> None:
+    world = lived()
+    world.model = None
+    units = contents(world.store, "shop")
+    need = needed(world.store, "shop", None, units, young=world.now, kept=[])
+    assert "is it lost?" in need.all_kept
+    assert all(need.holds(unit) for unit in units if unit.kind in ("bundles", "snapshots"))
+    assert not [unit for unit in units if unit.kind == "records" and need.holds(unit)]
+
+
+def test_before_the_first_promotion_what_was_refused_goes() -> None:
+    world = World()
+    world.train()
+    world.store.now += timedelta(days=100)
+    world.retain()
+    assert not world.has(world.versions[0].digest)
+
+
+@pytest.mark.parametrize(
+    ("key", "content", "error"),
+    [
+        ("shop/ledger/000001.json", b'{"number": 1, "previous": "sha256:0"}', IntegrityError),
+        ("manifest", b"{}", IntegrityError),
+        ("record", b"[1]", DataError),
+        ("record", b"{", DataError),
+    ],
+)
+def test_nothing_goes_while_something_there_is_not_what_was_written(
+    key: str, content: bytes, error: type[Exception]
+) -> None:
+    world = lived()
+    world.record("young", world.versions[0])
+    places = {
+        "manifest": f"shop/bundles/{world.versions[0].digest[7:]}/manifest.json",
+        "record": "shop/runs/young/train.1.json",
+    }
+    world.store.put(places.get(key, key), content)
+    before = world.store.keys()
+    with pytest.raises(error):
+        world.retain()
+    assert world.store.keys() == before
+
+
+def entry(action: str, version: str, day: int, replaced: str | None = None) -> dict[str, Any]:
+    at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=day)
+    return {
+        "action": action,
+        "version": version,
+        "act": 1,
+        "bundle_digest": f"sha256:{version}",
+        "at": at.isoformat(),
+        "replaced": replaced,
+    }
+
+
+def test_a_champion_answered_until_another_one_took_its_seat() -> None:
+    entries = [entry("promotion", "1", 0), entry("promotion", "2", 50, "1"), entry("refusal", "3", 60)]
+    entries.append({"action": "refusal", "version": "4", "bundle_digest": "sha256:4"})
+    for day, names in ((49, "123"), (51, "123"), (52, "3"), (61, "3"), (62, "")):
+        oldest = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=day)
+        assert answered_since(entries, oldest) == {f"sha256:{name}" for name in names}, day
