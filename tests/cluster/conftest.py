@@ -18,6 +18,7 @@ from served_bundle import make_version
 from tests.cluster.closed_loop import Loop, closed_loop
 from tests.cluster.release import END, LIFECYCLE, NAMESPACE, RELEASE, STAGES, START, Thread
 from tests.cluster.served import PROVING, Served, served
+from tests.cluster.sweeping import Sweeps, sweeps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -84,6 +85,11 @@ def thread(platform: Platform) -> Iterator[Thread]:
     train = follow_triggered_train(platform, pods, LIFECYCLE, since)
     yield Thread(platform, pods, features, train)
     pods.close()
+
+
+@pytest.fixture(scope="session", name="sweeps")
+def swept_once(thread: Thread) -> Sweeps:
+    return sweeps(thread)
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.cluster.closed_loop import Loop
+    from tests.cluster.sweeping import Sweeps
 
 SCRAPED = {"exporter", "statsd-exporter", "serving"}
 QUERIES = queries(NAMESPACE, LIFECYCLE)
@@ -50,8 +51,8 @@ class Prometheus:
 
 
 @pytest.fixture(scope="module")
-def prometheus(loop: Loop) -> Iterator[Prometheus]:
-    """When everything was scraped since the story ended, and requests came in meanwhile."""
+def prometheus(sweeps: Sweeps, loop: Loop) -> Iterator[Prometheus]:
+    """When everything was scraped since story and sweep ended, and requests came in meanwhile."""
     with forwarded(loop, "prometheus", 9090) as client:
         found = Prometheus(client)
         settle(loop, found)

@@ -19,7 +19,7 @@ def unit(kind: Kind, *, written: float = 0, day: date | None = None, folder: boo
 
 
 @pytest.mark.parametrize(
-    ("kind", "days"), [("bundles", 30), ("snapshots", 30), ("cache", 90), ("reports", 90)]
+    ("kind", "days"), [("bundles", 30), ("snapshots", 30), ("cache", 90), ("reports", 90), ("scores", 60)]
 )
 def test_what_is_kept_for_days_after_it_was_written_goes_then(kind: Kind, days: int) -> None:
     young, old = (
@@ -41,10 +41,10 @@ def test_notes_of_scorings_take_no_places_of_runs() -> None:
     assert old_enough(notes, RETENTION, NOW) == notes
 
 
-@pytest.mark.parametrize("kind", ["predictions", "scores"])
-def test_predictions_go_by_the_day_that_they_are_filed_under(kind: Kind) -> None:
+def test_predictions_go_by_the_day_of_their_answer() -> None:
     first_kept = NOW.date() - timedelta(days=59)
-    kept, gone = unit(kind, written=500, day=first_kept), unit(kind, day=first_kept - timedelta(days=1))
+    kept = unit("predictions", written=500, day=first_kept)
+    gone = unit("predictions", day=first_kept - timedelta(days=1))
     assert old_enough([kept, gone], RETENTION, NOW) == [gone]
 
 

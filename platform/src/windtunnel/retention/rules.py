@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 KEPT_RUNS: Final = 20
 """Newest runs whose records and logs stay however old they are: a model that is trained once a quarter is to
 be explained, too."""
-_BY_WRITING: Final[frozenset[Kind]] = frozenset({"records", "logs", "cache", "reports"})
 
 
 def old_enough(units: Sequence[Unit], retention: Retention, now: datetime) -> list[Unit]:
@@ -26,15 +25,21 @@ def old_enough(units: Sequence[Unit], retention: Retention, now: datetime) -> li
 
 
 def _is_over(unit: Unit, retention: Retention, now: datetime, latest: date | None) -> bool:
-    if unit.kind in ("bundles", "snapshots"):
-        return now - unit.newest > timedelta(days=retention.unreferenced_days)
-    if unit.kind in _BY_WRITING:
-        return now - unit.newest > timedelta(days=retention.record_days)
-    if unit.kind in ("predictions", "scores"):
+    if unit.kind == "predictions":
         return _is_before(unit.day, now.date(), retention.prediction_days)
     if unit.kind in ("partitions", "features"):
         return _is_before(unit.day, latest, retention.feature_days)
-    return False
+    days = _days_after_writing(unit.kind, retention)
+    return days is not None and now - unit.newest > timedelta(days=days)
+
+
+def _days_after_writing(kind: Kind, retention: Retention) -> int | None:
+    """None: for ever. Batch scores are filed under the days that they are about, which may be long past."""
+    if kind in ("bundles", "snapshots"):
+        return retention.unreferenced_days
+    if kind == "scores":
+        return retention.prediction_days
+    return retention.record_days if kind in ("records", "logs", "cache", "reports") else None
 
 
 def _is_before(day: date | None, newest: date | None, days: int | None) -> bool:

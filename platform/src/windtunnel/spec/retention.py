@@ -21,7 +21,8 @@ class Retention(SpecModel):
     record_days: _Kept = 90
     """Stage records, task logs, cached results and the monitor's pages; the newest runs stay."""
     prediction_days: _Kept | None = None
-    """Predictions of serving and of batch scoring, from the day that they are filed under; null: for ever."""
+    """Predictions: of serving from the day of their answer, of batch scoring from when they were written;
+    null: for ever."""
     feature_days: _Kept | None = None
     """Clean partitions, quarantined rows and feature rows, from the newest day that there is; null: for
     ever."""
