@@ -37,6 +37,18 @@ def test_an_error_ends_the_process_without_a_traceback(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_home_that_cannot_be_made_is_told_with_what_to_do(
+    windtunnel: Shell, lifecycle_directory: Path
+) -> None:
+    (lifecycle_directory / "file").touch()
+    code, output = windtunnel(
+        "run", str(lifecycle_directory), "--home", str(lifecycle_directory / "file" / "home")
+    )
+    assert code == 2
+    assert "the home cannot be made: Not a directory" in output
+    assert "WINDTUNNEL_HOME" in output
+
+
 def test_help_teaches_the_first_steps(windtunnel: Shell) -> None:
     code, output = windtunnel("--help")
     assert code == 0

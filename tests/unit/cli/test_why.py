@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from .conftest import Shell
 
 ID = "019abf3c-4e2a-7c1d-8a55-0e4b6f1d2c3b"
@@ -38,6 +40,16 @@ def test_the_store_may_come_from_the_environment(windtunnel: Shell, monkeypatch:
     code, output = windtunnel("why", ID)
     assert code == 2
     assert "/nowhere: there is no such directory" in output
+
+
+def test_a_home_that_is_named_is_meant_whatever_store_the_environment_names(
+    windtunnel: Shell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("WINDTUNNEL_STORE", "/nowhere")
+    code, output = windtunnel("why", ID, "--home", str(tmp_path / "home"))
+    assert code == 2
+    assert "/nowhere" not in output
+    assert "nothing ran here yet" in output
 
 
 @pytest.mark.parametrize("name", ["flight_delay", "dags/lifecycles/flight_delay"])

@@ -11,6 +11,7 @@ import typer
 
 import windtunnel
 from windtunnel.cli.operating import AirflowOption, LifecyclesOption, NameArgument, StoreOption
+from windtunnel.cli.operating import HomeOption as NamedHomeOption
 from windtunnel.cli.operating import app as operating_app
 from windtunnel.cli.places import find_lifecycle, known_lifecycles, lifecycles_directory
 from windtunnel.errors import SpecError
@@ -246,7 +247,7 @@ def why(
     row: Annotated[int, typer.Option(help="Row of a request of several.", metavar="N")] = 0,
     as_json: Annotated[bool, typer.Option("--json", help="Print everything as JSON.")] = False,
     store: StoreOption = None,
-    home: HomeOption = DEFAULT_HOME,
+    home: NamedHomeOption = None,
     lifecycles: LifecyclesOption = None,
 ) -> None:
     """Why a prediction came out as it did: from its id to the answer, the model version, the verdict that let
@@ -260,5 +261,7 @@ def why(
     """
     from windtunnel.cli.why import Why
 
-    question = Why(prediction_id, name, store, Home.at(home), row=row, lifecycles=lifecycles)
+    # A home that is named is meant, whatever store the environment names.
+    where = (None if home else store, Home.chosen(home, os.environ))
+    question = Why(prediction_id, name, *where, row=row, lifecycles=lifecycles)
     raise typer.Exit(question.tell(again=replay, offline=offline, as_json=as_json))

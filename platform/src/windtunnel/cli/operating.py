@@ -11,7 +11,7 @@ import typer
 from windtunnel.cli.places import find_lifecycle, known_lifecycles
 from windtunnel.cli.targets import Where, in_cluster, open_target
 from windtunnel.errors import PermanentError
-from windtunnel.local.home import DEFAULT_HOME, Home
+from windtunnel.local.home import Home
 
 app = typer.Typer()
 
@@ -106,7 +106,7 @@ def status(
         from windtunnel.cli.watching import show
 
         raise typer.Exit(show(name, where, os.environ, watch=watch))
-    here = Home.at(home or Path(os.environ.get("WINDTUNNEL_HOME") or DEFAULT_HOME))
+    here = Home.chosen(home, os.environ)
     if watch:
         if name is None:
             raise PermanentError(
@@ -245,7 +245,7 @@ def monitor(
     params = window_params(start, end, version, scores=scores)
     if airflow:
         raise typer.Exit(monitor_in_airflow(name, airflow, os.environ, params))
-    here = Home.at(home or Path(os.environ.get("WINDTUNNEL_HOME") or DEFAULT_HOME))
+    here = Home.chosen(home, os.environ)
     raise typer.Exit(monitor_here(find_lifecycle(name, lifecycles), here, params))
 
 
@@ -281,7 +281,7 @@ def report(
     from windtunnel.cli.stores import open_named
 
     # A home that is named is meant, whatever store the environment names.
-    here = Home.at(home or Path(os.environ.get("WINDTUNNEL_HOME") or DEFAULT_HOME))
+    here = Home.chosen(home, os.environ)
     write_report(name, open_named(None if home else store, here), output, show=show)
 
 
@@ -308,5 +308,5 @@ def retain(
     """
     from windtunnel.cli.retain import retain_here
 
-    here = Home.at(home or Path(os.environ.get("WINDTUNNEL_HOME") or DEFAULT_HOME))
+    here = Home.chosen(home, os.environ)
     raise typer.Exit(retain_here(find_lifecycle(name, lifecycles), here, dry_run=dry_run))

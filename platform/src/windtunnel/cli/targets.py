@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from windtunnel.errors import NotFoundError, PermanentError
 from windtunnel.kube import object_path
-from windtunnel.local.home import DEFAULT_HOME, Home
+from windtunnel.local.home import Home
 from windtunnel.objects import open_store
 from windtunnel.rollout.served_models import DirectoryServedModels, KubernetesServedModels
 from windtunnel.spec.servedmodel import API_VERSION, PLURAL, ModelVersion, object_name
@@ -194,7 +194,7 @@ def names_in(where: Where) -> list[str]:
 
 
 def _home(where: Where, environ: Mapping[str, str]) -> Home:
-    return Home.at(where.home or Path(environ.get("WINDTUNNEL_HOME") or DEFAULT_HOME))
+    return Home.chosen(where.home, environ)
 
 
 def user(environ: Mapping[str, str]) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import windtunnel
+from windtunnel.errors import PermanentError
 from windtunnel.objects import ObjectStore, open_store
 from windtunnel.rollout.served_models import DirectoryServedModels
 from windtunnel.spec.servedmodel import object_name
@@ -30,6 +31,11 @@ class Home:
     @classmethod
     def at(cls, directory: Path) -> Home:
         return cls(directory.expanduser().resolve())
+
+    @classmethod
+    def chosen(cls, directory: Path | None, environ: Mapping[str, str]) -> Home:
+        """The one that is named, else that of WINDTUNNEL_HOME, else the one in the present directory."""
+        return cls.at(directory or Path(environ.get("WINDTUNNEL_HOME") or DEFAULT_HOME))
 
     @property
     def store(self) -> Path:
@@ -58,8 +64,16 @@ class Home:
         return DirectoryServedModels(self.served_models).get(object_name(lifecycle))
 
     def prepare(self) -> None:
+        """Make its directories. Raises PermanentError."""
         for directory in (self.store, self.served_models):
-            directory.mkdir(parents=True, exist_ok=True)
+            try:
+                directory.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise PermanentError(
+                    f"the home cannot be made: {error.strerror}",
+                    where=str(directory),
+                    fix="name a directory that you may write to, by --home or WINDTUNNEL_HOME",
+                ) from error
 
     def environment(self, lifecycles: Path, environ: Mapping[str, str]) -> dict[str, str]:
         """The environment of a child process. Children run in the home, where MLflow puts artifacts."""
