@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated, Literal
 
+import pydantic
 import pytest
 
 from windtunnel.airflow.worker import __main__ as worker
-from windtunnel.airflow.worker import tested
+from windtunnel.airflow.worker import messages, tested
 from windtunnel.airflow.worker.bundles import BundleManager
 from windtunnel.airflow.worker.dag_file import DagFile, UnreadableError
 from windtunnel.errors import PermanentError
@@ -103,6 +106,78 @@ def test_a_refusal_is_where_kubernetes_looks_for_the_reason(
     said = (tmp_path / "termination-log").read_text()
     assert "tested with apache-airflow-core 2.11.0" in said
     assert said in capsys.readouterr().err
+
+
+IN_A_WORKER = """\
+import json, sys
+from pathlib import Path
+from windtunnel.airflow.worker import description, messages, stand_ins
+description.FILE = Path(sys.argv[1])
+description.write()
+from airflow.sdk import configuration, yaml
+with open(configuration._default_config_file_path("config.yml")) as file:
+    assert description.read() == yaml.safe_load(file), "the JSON says what the YAML says"
+assert configuration.conf.get("core", "dags_folder").endswith("dags")
+kept = json.loads(description.FILE.read_text())
+for broken in ("{", json.dumps({**kept, "versions": {"apache-airflow-core": "2.0"}})):
+    description.FILE.write_text(broken)
+    assert description.read() == {}
+    assert configuration.retrieve_configuration_description()["core"]
+"""
+
+
+def test_the_settings_description_is_that_of_the_yaml_and_is_not_believed_of_another_airflow(
+    tmp_path: Path,
+) -> None:
+    environ = {**os.environ, "AIRFLOW_HOME": str(tmp_path / "home")}
+    command = [sys.executable, "-c", IN_A_WORKER, str(tmp_path / "share" / "settings.json")]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "home").exists(), "nothing is written into Airflow's home"
+
+
+class First(pydantic.BaseModel):
+    type: Literal["first", "eldest"] = "first"
+    number: int
+
+
+class Second(pydantic.BaseModel):
+    type: Literal["second"] = "second"
+
+
+ONE_OF = Annotated[First | Second, pydantic.Field(discriminator="type")]
+
+
+def test_a_message_is_read_by_the_model_of_its_type_as_the_adapter_of_all_does() -> None:
+    adapter, light = pydantic.TypeAdapter(ONE_OF), messages._adapter(ONE_OF)
+    assert isinstance(light, messages.Messages)
+    for sound in ({"type": "first", "number": 1}, {"type": "eldest", "number": "2"}, {"type": "second"}):
+        assert light.validate_python(sound) == adapter.validate_python(sound)
+    for odd in ({"type": "third"}, {"type": ["first"]}, {}, {"type": "first"}, "first", None, 7):
+        for reader in (adapter, light):
+            with pytest.raises(pydantic.ValidationError):
+                reader.validate_python(odd)
+
+
+def test_what_is_no_union_of_messages_is_left_to_pydantic() -> None:
+    for of in (int, First, First | Second, list[First], Annotated[int, pydantic.Field(ge=1)]):
+        assert isinstance(messages._adapter(of), pydantic.TypeAdapter)
+
+
+def test_models_are_made_when_they_are_needed_and_only_those_of_airflow() -> None:
+    with messages.made_when_needed():
+
+        class Late(pydantic.BaseModel):
+            number: int
+
+        assert not Late.__pydantic_complete__
+    assert Late(number="3").number == 3  # type: ignore[arg-type]
+
+    class Soon(pydantic.BaseModel):
+        number: int
+
+    assert Soon.__pydantic_complete__
+    assert pydantic.TypeAdapter(int).validate_python("3") == 3
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from windtunnel.airflow.worker import stand_ins, tested
+from windtunnel.airflow.worker import messages, stand_ins, tested
 from windtunnel.errors import PermanentError
 
 if TYPE_CHECKING:
@@ -35,13 +35,13 @@ def main(command: Sequence[str]) -> int:
     gc.disable()
     try:
         tested.check_versions()
-        stand_ins.install()
-        tested.check_settings()
+        with messages.made_when_needed():
+            stand_ins.install()
+            tested.check_settings()
+            from windtunnel.airflow.worker.supervise import supervise
     except PermanentError as error:
         _refuse(str(error))
         return 1
-    from windtunnel.airflow.worker.supervise import supervise
-
     supervise(workload)
     # As Airflow's own worker, also when the task failed, or its process was killed: a pod that fails is one
     # whose worker could not do its work, and its watcher tells of that.

@@ -17,6 +17,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from windtunnel.airflow.worker import description
 from windtunnel.airflow.worker.tested import STOCK, VERSIONS
 
 _WHERE = f"a stand-in of the lean worker, which leaves out Airflow's core; if you need it, {STOCK}"
@@ -125,6 +126,7 @@ def _object_paths() -> None:
 
 def _configuration(airflow: ModuleType) -> Any:
     """The SDK's configuration, also where the core's is asked for."""
+    description.install()
     from airflow.sdk.configuration import conf, get_sdk_expansion_variables
 
     home = get_sdk_expansion_variables()["AIRFLOW_HOME"]

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import ssl
 import sys
 from typing import Any
 
 import structlog
+from airflow.sdk.api.client import Client
 from airflow.sdk.api.datamodels._generated import BundleInfo, TaskInstance
 from airflow.sdk.configuration import conf
 from airflow.sdk.execution_time.supervisor import supervise_task
@@ -29,6 +31,9 @@ def supervise(workload: dict[str, Any]) -> None:
         "Executing workload", worker="lean", dag_id=task.dag_id, task_id=task.task_id, run_id=task.run_id
     )
     whole.install()
+    server = conf.get_mandatory_value("core", "execution_api_server_url")
+    if server.startswith("http://"):
+        _trust_nobody()
     gc.freeze()
     gc.enable()
     supervise_task(
@@ -37,8 +42,15 @@ def supervise(workload: dict[str, Any]) -> None:
         bundle_info=BundleInfo.model_validate(workload["bundle_info"]),  # type: ignore[arg-type]
         dag_rel_path=workload["dag_rel_path"],
         token=workload["token"],
-        server=conf.get("core", "execution_api_server_url"),
+        server=server,
         log_path=workload["log_path"],
         subprocess_logs_to_stdout=True,
         sentry_integration=workload.get("sentry_integration", ""),
     )
+
+
+def _trust_nobody() -> None:
+    """The client reads the certificates that it trusts, a twentieth of a worker's start, also where nothing
+    is encrypted."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    Client._get_ssl_context_cached = staticmethod(lambda *_: context)  # type: ignore[method-assign]
