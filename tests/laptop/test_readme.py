@@ -73,7 +73,18 @@ def test_the_documents_name_options_that_there_are() -> None:
     """Also of the commands that need a cluster."""
     documents = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
     written = "\n".join(document.read_text() for document in documents)
-    for command in ("run", "backfill", "status", "validate", "init", "score", "why", "monitor", "report"):
+    for command in (
+        "run",
+        "backfill",
+        "status",
+        "validate",
+        "init",
+        "score",
+        "why",
+        "monitor",
+        "report",
+        "retain",
+    ):
         done = subprocess.run(
             [WINDTUNNEL, command, "--help"], capture_output=True, text=True, check=True, env=WIDE
         )
