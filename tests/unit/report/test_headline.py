@@ -86,6 +86,13 @@ def test_a_measure_of_a_champion_that_was_replaced_says_so_first() -> None:
     assert head.sentences[0].startswith("Version 8 has the seat since 1 Jan 2023, 00:00; what is measured")
 
 
+def test_a_measure_that_somebody_asked_for_of_another_version_is_called_that() -> None:
+    champion = replace(CHAMPION, version="8", digest="sha256:08")
+    head = headline(_of(replace(bad(), policy=None), champion=champion))
+    assert (head.mood, head.word) == ("critical", "Worse than promised; asked for")
+    assert head.sentences[0] == f"Somebody asked about version {bad().version}; version 8 serves."
+
+
 def test_before_anything_was_measured_it_says_what_there_is() -> None:
     assert headline(_of()).word == "Not watched yet"
     nothing = headline(_of(champion=None))

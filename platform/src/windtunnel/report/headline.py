@@ -33,6 +33,9 @@ def headline(subject: Subject) -> Headline:
     mood, word = _state(last)
     sentences = tuple(_sentences(last))
     if champion is not None and champion.digest != last.bundle:
+        if last.policy is None:
+            asked = f"Somebody asked about version {last.version}; version {champion.version} serves."
+            return Headline("info" if mood == "good" else mood, f"{word}; asked for", (asked, *sentences))
         taken = (
             f"Version {champion.version} has the seat since {words.moment(champion.since)}; what is measured "
             f"here is version {last.version} before it. The next monitor run judges the new one."
