@@ -225,15 +225,51 @@ def test_what_code_and_lifecycle_disagree_about_is_said(
         load_definitions(env.directory, reloaded(env).lifecycle)
 
 
-def test_feast_is_imported_unchecked_and_typeguard_stays_whole() -> None:
-    """In a process of its own: imports happen once."""
-    code = (
-        "from windtunnel.features.feast_import import prepare_feast; prepare_feast();"
-        "import feast, sys; assert 'typeguard' not in sys.modules;"
-        "import pandera.polars; import typeguard; assert typeguard.__file__;"
-        "assert feast.Entity(name='x', value_type=feast.ValueType.STRING).name == 'x'"
-    )
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, check=False
-    )
+def in_a_process(code: str, directory: Path) -> None:
+    """Imports happen once."""
+    lines = f"from windtunnel.features.feast_import import prepare_feast\nprepare_feast()\n{code}"
+    command = [sys.executable, "-W", "ignore", "-c", lines]
+    done = subprocess.run(command, cwd=directory, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_feast_is_imported_unchecked_and_typeguard_stays_whole(tmp_path: Path) -> None:
+    in_a_process(
+        "import feast, sys; assert 'typeguard' not in sys.modules\n"
+        "import pandera.polars; import typeguard; assert typeguard.__file__\n"
+        "assert feast.Entity(name='x', value_type=feast.ValueType.STRING).name == 'x'",
+        tmp_path,
+    )
+
+
+def test_feast_is_imported_without_its_servers_and_sql(tmp_path: Path) -> None:
+    in_a_process(
+        "import sys\n"
+        "heavy = {'fastapi', 'gunicorn', 'jwt', 'requests', 'sqlalchemy', 'starlette', 'uvicorn'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)",
+        tmp_path,
+    )
+
+
+def test_what_was_left_out_of_feast_is_there_for_who_uses_it(tmp_path: Path) -> None:
+    in_a_process(
+        """
+from feast import FeatureStore, RepoConfig, feature_server
+from feast.errors import FeastObjectNotFoundException
+
+registry = {"registry_type": "sql", "path": "sqlite:///registry.db"}
+store = FeatureStore(config=RepoConfig(
+    project="test", provider="local", registry=registry, entity_key_serialization_version=3,
+    online_store={"type": "sqlite", "path": "online.db"},
+))
+assert type(store.registry).__module__ == "feast.infra.registry.sql"
+assert store.list_feature_views() == []
+assert feature_server.get_app(store).title
+assert FeastObjectNotFoundException().http_status_code() == 404
+import fastapi, asyncio
+assert fastapi.__file__
+from feast import feature_store
+assert asyncio.run(feature_store.run_in_threadpool(lambda: 7)) == 7
+""",
+        tmp_path,
+    )
