@@ -14,6 +14,8 @@ PYTHON := .venv/bin/python
 BIN := .venv/bin
 SOURCES := platform/src tests dev dags
 export PYTHONPATH := $(CURDIR)
+# Set on some machines; then each of the many processes of the tests would compile all that it imports: thrice the time.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo down test venv lint format unit component conformance chart laptop cluster-test load chaos bench images cluster lock generate
 

@@ -1,10 +1,10 @@
-"""Import Feast without two thirds of its import time.
+"""Import Feast without most of its import time.
 
 - Feast decorates its classes with typeguard's `typechecked`, which rewrites and recompiles their source: 4 of
   the 8 CPU-seconds that `import feast` takes (0.67). The checks guard calls of Feast's own constructors; a
   wrong argument then fails a little later.
 - `feast.FeatureStore` imports Feast's servers with FastAPI and uvicorn, and the registry in SQL with
-  SQLAlchemy: a third of the rest. They are imported when somebody uses them.
+  SQLAlchemy: nearly half of the rest. They are imported when somebody uses them.
 
 Call `prepare_feast` before anything that may import Feast, user code included; and not before it is needed,
 so that a stage whose result is found again stays cheap.
