@@ -41,6 +41,8 @@ def page(store: ObjectStore) -> bytes:
         put_record(store, "shop", record)
     put_record(store, "shop", stage_record(try_number=2, reason=Reason.EVICTED))
     put_record(store, "shop", stage_record("extract", facts={"rejected": {"orders": 1}}))
+    amounts = {"cache": {"objects": 1, "bytes": 1}}
+    put_record(store, "shop", stage_record("retain", facts={"kept": amounts, "swept": amounts}))
     Ledger(store, "shop").append({"action": "promotion"})
     write_measure(store, measure())
     write_freshness(store, "shop", view_state())
