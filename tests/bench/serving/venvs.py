@@ -13,13 +13,16 @@ from pathlib import Path
 
 _ROOT = Path(__file__).parents[3]
 _PEERS = Path(__file__).with_name("peers")
+# With bytecode, as an image has it: else a first start would compile.
+_INSTALL = ("pip", "install", "-q", "--compile-bytecode")
 
 
 def python_of(peer: str, peers: Path = _PEERS) -> Path:
     """The peer's interpreter; its packages (`peers` has their list) are installed when they are not yet."""
     requirements = peers / f"{peer}.txt"
     cache = Path(os.environ.get("XDG_CACHE_HOME") or "/var/cache") / "windtunnel"
-    key = hashlib.sha256(requirements.read_bytes() + sys.version.encode()).hexdigest()[:12]
+    wanted = f"{requirements.read_text()} {sys.version} {_INSTALL}"
+    key = hashlib.sha256(wanted.encode()).hexdigest()[:12]
     directory = cache / "bench-peers" / f"{peer}-{key}"
     python = directory / "bin" / "python"
     if (directory / "whole").exists():
@@ -30,7 +33,7 @@ def python_of(peer: str, peers: Path = _PEERS) -> Path:
     environment = {**os.environ, "UV_CACHE_DIR": str(cache / "uv")}
     for command in (
         [uv, "venv", "-q", "--python", sys.executable, str(directory)],
-        [uv, "pip", "install", "-q", "--python", str(python), "-r", str(requirements)],
+        [uv, *_INSTALL, "--python", str(python), "-r", str(requirements)],
     ):
         subprocess.run(command, check=True, env=environment)
     (directory / "whole").touch()
