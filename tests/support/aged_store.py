@@ -38,4 +38,4 @@ class AgedStore(ObjectStore):
 
     def _listed(self, prefix: str, after: str) -> Iterator[Entry]:
         for entry in super()._listed(prefix, after):
-            yield replace(entry, modified=self._written[entry.key])
+            yield replace(entry, modified=self._written.get(entry.key, self.now))

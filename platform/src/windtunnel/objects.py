@@ -42,11 +42,16 @@ class Entry:
     modified: datetime
 
 
+def is_key(key: str) -> bool:
+    """Whether it is a key that we would write: listings may have others' as well."""
+    segments = key.split("/")
+    whole = all(s not in (".", "..") and _SEGMENT.fullmatch(s) for s in segments)
+    return bool(key) and len(key) <= 900 and whole
+
+
 def check_key(key: str) -> str:
     """The key itself; raises RequestError when it could leave its place or mean two things."""
-    segments = key.split("/")
-    bad = not key or len(key) > 900 or any(s in (".", "..") or not _SEGMENT.fullmatch(s) for s in segments)
-    if bad:
+    if not is_key(key):
         raise RequestError(
             f"{key!r} is not a key of an object",
             where="object store",

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import obstore
 import pytest
 from aged_store import AgedStore
 
@@ -69,6 +70,16 @@ def test_what_is_left_of_a_sweep_that_broke_off_does_not_look_whole_and_goes_nex
 def test_bundles_go_before_what_takes_long() -> None:
     store = filled(*DAY, *BUNDLE)
     assert [unit.kind for unit in sweep(store, contents(store, "shop"))] == ["bundles", "features"]
+
+
+@pytest.mark.parametrize("name", ["notes~", "why?", "Übersicht.txt"])
+def test_a_folder_into_which_somebody_put_a_file_of_his_own_stays_and_fails_nothing(name: str) -> None:
+    store = filled(*BUNDLE, *DAY)
+    obstore.put(store._backend, f"shop/bundles/{HEX}/{name}", b"mine")
+    assert [unit.kind for unit in sweep(store, contents(store, "shop")) if unit.kind != "other"] == [
+        "features"
+    ]
+    assert set(BUNDLE) < store.keys()
 
 
 def test_a_bundle_that_was_written_again_since_it_was_listed_stays() -> None:

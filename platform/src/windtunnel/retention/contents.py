@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
+from windtunnel.objects import is_key
 from windtunnel.spec.log_keys import dag_folder
 from windtunnel.spec.stages import DAGS, RETAIN_DAG
 
@@ -92,11 +93,12 @@ def contents(store: ObjectStore, lifecycle: str) -> list[Unit]:
 def _placed(store: ObjectStore, lifecycle: str) -> Iterator[tuple[Kind, str, date | None, Entry]]:
     own = f"{lifecycle}/"
     for entry in store.each(lifecycle):
-        yield *_place(entry.key.removeprefix(own), own), entry
+        place = _place(entry.key.removeprefix(own), own) if is_key(entry.key) else ("other", own, None)
+        yield *place, entry
     for folder, task in _log_folders(lifecycle):
         for entry in store.each(folder):
             run, _, rest = entry.key.removeprefix(f"{folder}/").partition("/")
-            if rest.startswith(task):
+            if rest.startswith(task) and is_key(entry.key):
                 yield "logs", f"{folder}/{run}/{task}", None, entry
 
 

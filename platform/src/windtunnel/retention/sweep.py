@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from windtunnel.features.daily import at_once
+from windtunnel.objects import is_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,7 +47,8 @@ def tally(units: Iterable[Unit]) -> Tally:
 
 
 def sweep(store: ObjectStore, units: Iterable[Unit]) -> list[Unit]:
-    """Delete the units; returns those that are gone. One that was written to since it was listed stays.
+    """Delete the units; returns those that are gone. One that was written to since it was listed stays, and
+    so does one into which somebody has put what has a name of another kind.
 
     Raises StoreError: what is gone by then is gone, and a repeat goes on with the rest.
     """
@@ -57,7 +59,7 @@ def _take(store: ObjectStore, unit: Unit) -> bool:
     keys = unit.keys
     if not keys:
         entries = store.list(unit.place)
-        if any(entry.modified > unit.newest for entry in entries):
+        if any(entry.modified > unit.newest or not is_key(entry.key) for entry in entries):
             return False
         keys = [entry.key for entry in entries]
     seals = [key for key in keys if key.endswith(_SEALS)]
