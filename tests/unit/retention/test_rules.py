@@ -4,7 +4,7 @@ from datetime import UTC, date, datetime, timedelta
 
 import pytest
 
-from windtunnel.retention.contents import KINDS, Kind, Unit
+from windtunnel.retention.contents import Kind, Unit
 from windtunnel.retention.rules import KEPT_RUNS, old_enough
 from windtunnel.spec.retention import Retention
 
@@ -67,4 +67,3 @@ def test_what_has_no_limit_stays_for_ever() -> None:
 
 def test_what_is_not_known_never_goes() -> None:
     assert old_enough([unit("other", written=100_000)], RETENTION, NOW) == []
-    assert "other" in KINDS

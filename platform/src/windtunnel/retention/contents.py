@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from typing import TYPE_CHECKING, Final, Literal
 
 from windtunnel.objects import is_key
 from windtunnel.spec.log_keys import dag_folder
@@ -29,7 +29,6 @@ Kind = Literal[
     "features",
     "other",
 ]
-KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 
 _DAY = r"(?P<day>\d{4}-\d\d-\d\d)"
 # A unit is named by what the pattern matches: a folder, when that ends with a slash; else what its keys begin
