@@ -104,7 +104,8 @@ def _retain(lifecycles: Sequence[LifecycleDags]) -> DAG:
         max_active_runs=1,
         # The places are those of rollouts.
         max_active_tasks=_RETAINED_AT_ONCE,
-        is_paused_upon_creation=False,
+        # It deletes, and docs/retention.md names what it does not see yet: somebody has to want it.
+        is_paused_upon_creation=True,
         tags=["windtunnel", "retain"],
         doc_md=dag_docs.RETAIN,
     ) as dag:
