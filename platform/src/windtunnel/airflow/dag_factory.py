@@ -32,7 +32,7 @@ from windtunnel.airflow.stage_operator import StageOperator
 from windtunnel.errors import SpecError
 from windtunnel.spec import load_lifecycle
 from windtunnel.spec.lifecycle import DRIFT_ASSET
-from windtunnel.spec.stages import RETAIN_DAG, STAGES
+from windtunnel.spec.stages import RETAIN_DAG, STAGES, lifecycle_of, retain_task
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -88,20 +88,18 @@ def lifecycle_dags(directory: Path) -> dict[str, DAG]:
 
 def _wanted_lifecycle(dag_id: str | None, task_id: str | None) -> str | None:
     """In a worker, the lifecycle of its task; None where all are asked for."""
-    if dag_id == RETAIN_DAG:
-        return (task_id or "").partition(".")[2] or None
-    return dag_id.rpartition("__")[0] if dag_id else None
+    if not dag_id or (dag_id == RETAIN_DAG and not task_id):
+        return None
+    return lifecycle_of(dag_id, task_id or "")
 
 
 def _retain(lifecycles: Sequence[LifecycleDags]) -> DAG:
     """A task for each lifecycle, beside each other. A broken lifecycle has none: who knows what it keeps."""
-    with DAG(
+    with _made(
         RETAIN_DAG,
+        "retain",
         description=dag_docs.PURPOSES["retain"],
         schedule=_cron(_RETAIN_SCHEDULE),
-        start_date=_START,
-        catchup=False,
-        max_active_runs=1,
         # The places are those of rollouts.
         max_active_tasks=_RETAINED_AT_ONCE,
         # It deletes, and docs/retention.md names what it does not see yet: somebody has to want it.
@@ -111,8 +109,18 @@ def _retain(lifecycles: Sequence[LifecycleDags]) -> DAG:
     ) as dag:
         for one in lifecycles:
             one.retain()
-    object.__setattr__(dag, "params", ParamsDict(params_of("retain")))
     return dag
+
+
+@contextmanager
+def _made(dag_id: str, params: str, **settings: Any) -> Iterator[DAG]:
+    """A DAG to put tasks into, with what all of ours have; `params` names whose params it takes."""
+    # Runs of one DAG would race for the same partitions, for the promotion, or for what is to be deleted.
+    with DAG(dag_id, start_date=_START, catchup=False, max_active_runs=1, **settings) as made:
+        yield made
+    # Not before: each task would copy all of them. And past the setter, which holds the defaults against
+    # their JSON schemas at every parse; they are the same for all lifecycles, and a test does it once.
+    object.__setattr__(made, "params", ParamsDict(params_of(params)))
 
 
 def _factory(directory: Path, slots: Mapping[str, int]) -> LifecycleDags:
@@ -234,8 +242,8 @@ class LifecycleDags:
 
     def retain(self) -> BaseOperator:
         """The lifecycle's task in the DAG that is being made."""
-        name, owner = self.lifecycle.name, self.lifecycle.metadata.owner
-        return StageOperator(**self._stage("retain") | {"task_id": f"retain.{name}", "owner": owner})
+        task_id, owner = retain_task(self.lifecycle.name), self.lifecycle.metadata.owner
+        return StageOperator(**self._stage("retain") | {"task_id": task_id, "owner": owner})
 
     def _training_schedule(self) -> Any:
         """Its own (features, cron, or none), or the drift asset where the lifecycle wants that."""
@@ -272,14 +280,11 @@ class LifecycleDags:
     @contextmanager
     def _dag(self, dag: str, schedule: Any) -> Iterator[DAG]:
         metadata = self.lifecycle.metadata
-        with DAG(
+        with _made(
             f"{metadata.name}__{dag}",
+            dag,
             description=f"{dag_docs.PURPOSES[dag]} {metadata.description}".strip(),
             schedule=schedule,
-            start_date=_START,
-            catchup=False,
-            # Runs of one lifecycle would race for the same partitions and for the promotion.
-            max_active_runs=1,
             max_active_tasks=self._most_at_once(dag),
             # It is in the repository, so it is meant to run; when, its schedule says.
             is_paused_upon_creation=False,
@@ -288,9 +293,6 @@ class LifecycleDags:
             doc_md=dag_docs.lifecycle(self.lifecycle, dag),
         ) as made:
             yield made
-        # Not before: each task would copy all of them. And past the setter, which holds the defaults against
-        # their JSON schemas at every parse; they are the same for all lifecycles, and a test does it once.
-        object.__setattr__(made, "params", ParamsDict(params_of(dag)))
 
     def _stage(self, name: str) -> dict[str, Any]:
         """What every task of a stage has."""

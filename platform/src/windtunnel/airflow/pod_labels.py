@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from windtunnel.settings import DEFAULT_LIFECYCLES
 from windtunnel.spec import load_lifecycle
-from windtunnel.spec.stages import RETAIN_DAG
+from windtunnel.spec.stages import lifecycle_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,8 +27,7 @@ _DIGEST_CHARACTERS = 16
 def pod_labels(annotations: Mapping[str, str], lifecycles: Path) -> dict[str, str]:
     """Labels of a worker pod from the annotations that the executor gave it; none for other DAGs' pods."""
     dag_id, task_id = annotations.get("dag_id", ""), annotations.get("task_id", "")
-    stage, _, part = task_id.partition(".")
-    lifecycle = part if dag_id == RETAIN_DAG else dag_id.rpartition("__")[0]
+    lifecycle, stage = lifecycle_of(dag_id, task_id), task_id.partition(".")[0]
     path = lifecycles / lifecycle / "lifecycle.yaml"
     if not lifecycle or not path.is_file():
         return {}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from windtunnel.digests import digest
 from windtunnel.errors import IntegrityError, NotFoundError, RequestError
+from windtunnel.spec.servedmodel import SEATED
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from windtunnel.objects import ObjectStore
 
 _AT_ONCE = 16
-_SEATED = ("promotion", "rollback")
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def read_verdict(store: ObjectStore, lifecycle: str, name: str, acts: Sequence[A
 
     Raises IntegrityError when it was changed, NotFoundError when an act names it and it is gone, StoreError.
     """
-    seated = [act for act in acts if act.action in _SEATED]
+    seated = [act for act in acts if act.action in SEATED]
     for act in [*reversed(seated), *reversed(acts)]:
         if act.evidence and (found := _at(store, act.evidence)):
             return found

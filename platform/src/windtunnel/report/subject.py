@@ -13,6 +13,7 @@ from windtunnel.errors import IntegrityError, NotFoundError, PermanentError
 from windtunnel.features.freshness import read_freshness
 from windtunnel.ledger import Ledger
 from windtunnel.monitoring.measures import read_measures
+from windtunnel.spec.servedmodel import SEATED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 MEASURES, ENTRIES, RECORDS, VERDICTS = 60, 200, 400, 12
 """How far back a report looks: newest measures, entries of the ledger, stage records, verdicts."""
 _AT_ONCE = 16
-_SEATED = ("promotion", "rollback")
 
 Found = TypeVar("Found")
 
@@ -133,7 +133,7 @@ def gather(store: ObjectStore, lifecycle: str, now: datetime | None = None) -> S
 
 def _champion(entries: Sequence[dict[str, Any]]) -> Champion | None:
     for entry in reversed(entries):
-        if entry.get("action") in _SEATED and entry.get("bundle_digest"):
+        if entry.get("action") in SEATED and entry.get("bundle_digest"):
             return Champion(
                 version=str(entry.get("version", "")),
                 digest=str(entry["bundle_digest"]),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from windtunnel.objects import is_key
 from windtunnel.spec.log_keys import dag_folder
-from windtunnel.spec.stages import DAGS, RETAIN_DAG
+from windtunnel.spec.stages import DAGS, RETAIN_DAG, retain_task
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -115,4 +115,4 @@ def _place(key: str, own: str) -> tuple[Kind, str, date | None]:
 def _log_folders(lifecycle: str) -> list[tuple[str, str]]:
     """Where task logs of the lifecycle are, and what follows on the folder of a run."""
     own = [(dag_folder(f"{lifecycle}__{dag}"), "") for dag in DAGS]
-    return [*own, (dag_folder(RETAIN_DAG), f"task_id=retain.{lifecycle}/")]
+    return [*own, (dag_folder(RETAIN_DAG), f"task_id={retain_task(lifecycle)}/")]

@@ -18,6 +18,7 @@ from windtunnel.ledger import Ledger
 from windtunnel.prediction_log.reading import digests_of_files
 from windtunnel.registry.bundle import bundle_folder, read_manifest
 from windtunnel.rollout.history import former_champions
+from windtunnel.spec.servedmodel import SEATED
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -30,7 +31,6 @@ _NAMING_STAGES: Final = ("snapshot.", "train.", "evaluate.", "rollout.", "score.
 """How records of stages begin that name bundles or snapshots."""
 _LATE: Final = timedelta(days=1)
 """A prediction is filed under the moment of its answer; clocks differ, and an act is told of late."""
-_SEATED: Final = ("promotion", "rollback")
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ def needed(
     StoreError: nothing may go then.
     """
     entries = Ledger(store, lifecycle).verified_entries()
-    if model is None and any(entry.get("action") in _SEATED for entry in entries):
+    if model is None and any(entry.get("action") in SEATED for entry in entries):
         return Needed(
             frozenset(),
             frozenset(),

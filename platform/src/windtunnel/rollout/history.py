@@ -14,7 +14,7 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from windtunnel.errors import TemporaryError
-from windtunnel.spec.servedmodel import Act, ModelVersion
+from windtunnel.spec.servedmodel import SEATED, Act, ModelVersion
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -30,7 +30,6 @@ MOST: Final = 64
 RESERVED: Final = 16
 """Places for rollbacks and takings back, which must not wait until an object store is there again."""
 BY_HAND: Final = "kubectl"
-_SEATED: Final = ("promotion", "rollback")
 
 
 def acts(model: ServedModel | None) -> tuple[Act, ...]:
@@ -128,7 +127,7 @@ def version_of(act: Act) -> ModelVersion:
 def former_champions(model: ServedModel) -> list[ModelVersion]:
     """Where a rollback goes first, then the other former champions, those that served last before others."""
     line = reversed(_line(acts(model)))
-    seats = (version_of(act) for act in reversed(acts(model)) if act.action in _SEATED)
+    seats = (version_of(act) for act in reversed(acts(model)) if act.action in SEATED)
     previous = [model.spec.previous] if model.spec.previous else []
     return _unlike([model.spec.champion], [*previous, *line, *seats])
 
@@ -156,7 +155,7 @@ def told_history(model: ServedModel, at: datetime) -> tuple[Act, ...]:
             missing.append(("promotion", previous, None, found))
         missing.append(("promotion", champion, previous.version if previous else None, found))
     else:
-        back = any(_same(act, champion) for act in told if act.action in _SEATED)
+        back = any(_same(act, champion) for act in told if act.action in SEATED)
         reason = "spec.champion was changed without an act"
         missing.append(("rollback" if back else "promotion", champion, last.version, reason))
     for action, version, replaced, reason in missing:
@@ -195,7 +194,7 @@ def _seat_of(model: ServedModel, told: Iterable[Act]) -> Act | None:
 
 
 def _last_seat(told: Iterable[Act]) -> Act | None:
-    return next((act for act in reversed(tuple(told)) if act.action in _SEATED), None)
+    return next((act for act in reversed(tuple(told)) if act.action in SEATED), None)
 
 
 def _same(act: Act, version: ModelVersion) -> bool:
@@ -212,7 +211,7 @@ def _next_number(model: ServedModel | None, told: tuple[Act, ...]) -> int:
 
 
 def _kept(told: tuple[Act, ...], recorded: int) -> tuple[Act, ...]:
-    seats = {act.number for act in [act for act in told if act.action in _SEATED][-KEPT:]}
+    seats = {act.number for act in [act for act in told if act.action in SEATED][-KEPT:]}
     return tuple(
         act
         for place, act in enumerate(told)

@@ -9,7 +9,7 @@ learned a new field; the API server is the one that refuses unknown fields.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
@@ -79,6 +79,8 @@ class ModelVersion(_Model):
 
 
 Action = Literal["promotion", "rollback", "refusal", "taken_back"]
+SEATED: Final = ("promotion", "rollback")
+"""Actions that give the champion's seat."""
 
 
 class Act(_Model):

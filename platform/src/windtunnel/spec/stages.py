@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 Dag = Literal["features", "train", "score", "monitor", "retain"]
 DAGS: Final[tuple[Dag, ...]] = get_args(Dag)
 RETAIN_DAG: Final = "windtunnel__retain"
-"""The one DAG that is not a lifecycle's: it has a task `retain.<lifecycle>` for each."""
+"""The one DAG that is not a lifecycle's: it has a task for each (`retain_task`)."""
 StageName = Literal[
     "extract",
     "transform",
@@ -78,6 +78,16 @@ STAGES: dict[str, Stage] = {
     )
 }
 """In the order in which a whole run goes through them; `monitor` and `retain` come again and again."""
+
+
+def retain_task(lifecycle: str) -> str:
+    """Its task in the DAG for all."""
+    return f"retain.{lifecycle}"
+
+
+def lifecycle_of(dag_id: str, task_id: str) -> str:
+    """Whose a task is, by the names of DAGs and tasks that are made here; empty for another's."""
+    return task_id.partition(".")[2] if dag_id == RETAIN_DAG else dag_id.rpartition("__")[0]
 
 
 @dataclass(frozen=True)
