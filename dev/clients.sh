@@ -12,5 +12,5 @@ printf '\033[1m==>\033[0m installing clients into .clients\n' >&2
 export UV_CACHE_DIR=${XDG_CACHE_HOME:-/var/cache}/windtunnel/uv UV_LINK_MODE=${UV_LINK_MODE:-hardlink}
 rm -rf .clients
 "$uv" venv -q --python "$(command -v python3)" .clients
-"$uv" pip install -q --python .clients/bin/python --require-hashes -r "$lock"
+"$uv" pip install -q --python .clients/bin/python --no-deps --require-hashes -r "$lock"
 touch "$mark"

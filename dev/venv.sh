@@ -28,6 +28,7 @@ say "installing the host environment into .venv"
 export UV_CACHE_DIR=$cache/uv UV_LINK_MODE=${UV_LINK_MODE:-hardlink}
 rm -rf .venv
 "$uv" venv -q --seed --python "$(command -v python3)" .venv
-"$uv" pip install -q --python .venv/bin/python --require-hashes -r "$lock"
+# The lock is whole: asking packages for their needs again would fetch and build source ones (pyspark) each time.
+"$uv" pip install -q --python .venv/bin/python --no-deps --require-hashes -r "$lock"
 "$uv" pip install -q --python .venv/bin/python --no-deps -e platform
 touch "$mark"
