@@ -47,7 +47,6 @@ def sweeps(thread: Thread) -> Sweeps:
 def _sweep(thread: Thread, **params: Any) -> Sweep:
     platform = thread.platform
     platform.api.wait_for_dag(RETAIN_DAG)
-    platform.api.unpause(RETAIN_DAG)
     before = _keys(thread)
     run_id = platform.api.trigger(RETAIN_DAG, params)
     run = follow(platform, thread.pods, RETAIN_DAG, run_id)

@@ -1,4 +1,4 @@
-"""An object store in memory with a clock of its own, so that what is in it can be old."""
+"""An object store in memory with a clock of its own, so that what is in it can be old; a lifecycle for it."""
 
 from __future__ import annotations
 
@@ -9,11 +9,31 @@ from typing import TYPE_CHECKING
 from obstore.store import MemoryStore
 
 from windtunnel.objects import ObjectStore
+from windtunnel.spec.lifecycle import Lifecycle
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from windtunnel.objects import Entry
+    from windtunnel.spec.retention import Retention
+
+
+def shop(retention: Retention) -> Lifecycle:
+    """One source, one view, windows of 28 and 7 days, and what it keeps for how long."""
+    return Lifecycle.model_validate(
+        {
+            "apiVersion": "windtunnel.dev/v1alpha1",
+            "kind": "Lifecycle",
+            "metadata": {"name": "shop", "owner": "tests"},
+            "spec": {
+                "sources": {"orders": {"uri": "sources/orders/{date}.parquet", "schema": "features:Orders"}},
+                "features": {"transform": "features:transform", "views": ["customer"], "service": "shop"},
+                "label": {"rows": "features:entity_rows", "column": "bought", "kind": "binary"},
+                "training": {"function": "train:train"},
+                "retention": retention,
+            },
+        }
+    )
 
 
 class AgedStore(ObjectStore):
@@ -32,6 +52,9 @@ class AgedStore(ObjectStore):
         if made := super().put_new(key, data):
             self._written[key] = self.now
         return made
+
+    def modified(self, key: str) -> datetime | None:
+        return self._written.get(key, self.now) if super().modified(key) else None
 
     def keys(self, prefix: str = "") -> set[str]:
         return {entry.key for entry in self.list(prefix)}

@@ -52,6 +52,29 @@ def test_the_order_of_features_is_that_of_the_service() -> None:
     ]
 
 
+def test_retention_that_takes_away_what_a_training_joins_is_refused(tmp_path: Path) -> None:
+    env = make_env(tmp_path, days=[])
+    reach, ttl = env.lifecycle.spec.reach_days, 7
+    for days in (reach + ttl - 1, reach + ttl):
+        edit(env.directory / "lifecycle.yaml", {"predictionDays": f"featureDays: {days}, predictionDays"})
+        lifecycle = load_lifecycle(env.directory)
+        if days == reach + ttl:
+            assert load_definitions(env.directory, lifecycle).views
+        else:
+            with pytest.raises(SpecError, match=f"let it be {reach + ttl} or more"):
+                load_definitions(env.directory, lifecycle)
+        edit(env.directory / "lifecycle.yaml", {f"featureDays: {days}, predictionDays": "predictionDays"})
+
+
+def test_rows_that_count_for_ever_cannot_be_swept(tmp_path: Path) -> None:
+    env = make_env(tmp_path, days=[])
+    edit(env.directory / "lifecycle.yaml", {"predictionDays": "featureDays: 3000, predictionDays"})
+    edit(env.directory / "features.py", {"ttl=ttl": "ttl=None"})
+    sys.modules.pop("features", None)
+    with pytest.raises(SpecError, match="has no ttl, and retention"):
+        load_definitions(env.directory, load_lifecycle(env.directory))
+
+
 def test_a_feature_services_defaults_stand_in_the_bundle(tmp_path: Path) -> None:
     env = make_env(tmp_path, days=[])
     tags = '{"default.precip": "0", "default.wind_gust": "-1.5e1", "team": "flights"}'

@@ -56,7 +56,7 @@ def log(store: ObjectStore, version: ModelVersion, role: str, weight: float, seq
     frame = pl.DataFrame(rows, schema=schema(FEATURES, {"carrier": "STRING"}))
     hour = int(MOMENT.timestamp()) // 3600
     path = store.url.removeprefix("file://")
-    key = object_key(LIFECYCLE, hour, "pod-1", sequence)
+    key = object_key(LIFECYCLE, hour, "pod-1", sequence, version.digest)
     store.put(key, b"")
     frame.write_parquet(f"{path}/{key}")
 

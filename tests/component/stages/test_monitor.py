@@ -133,7 +133,7 @@ class Town(Shop):
         buffer = io.BytesIO()
         logged.write_parquet(buffer)
         hour = int(moments[0].timestamp()) // 3600
-        self.store.put(object_key("shop", hour, f"{role}-{version}", 0), buffer.getvalue())
+        self.store.put(object_key("shop", hour, f"{role}-{version}", 0, bundle.digest), buffer.getvalue())
 
     def monitor(self, first: date, last: date, run_id: str = "monitor-1", **params: Any) -> StageResult:
         window = {"start": _midnight(first).isoformat(), "end": _midnight(last + timedelta(1)).isoformat()}

@@ -11,6 +11,7 @@ import pytest
 
 from windtunnel.errors import IntegrityError
 from windtunnel.lineage.trace import trace_version
+from windtunnel.prediction_log.keys import object_key
 from windtunnel.registry.bundle import read_bundle
 from windtunnel.rollout.served_models import DirectoryServedModels
 
@@ -110,7 +111,9 @@ def test_records_caches_and_pages_go_when_their_time_is_over_and_the_ledger_neve
     make_older(old, 91)
     facts = retain(old).facts
     assert {"records", "cache", "reports", "bundles", "snapshots"} == set(facts["swept"])
-    assert len({Path(name).parent for name in files(old, "runs")}) == 21, "the newest 20, and this one"
+    runs = [Path(name).parts[1] for name in files(old, "runs")]
+    assert len({run for run in runs if run.startswith("older")}) == 20, "the newest of a stage"
+    assert {"run-1", "run-2", "run-3", "retain-1"} < set(runs)
     assert files(old, "measures") == {"measures/20260101T000000Z-1-a.json"}
     assert not files(old, "cache")
     assert {"ledger", "verdicts"} <= {Path(name).parts[0] for name in files(old)}
@@ -120,19 +123,22 @@ def test_predictions_and_features_go_by_their_days_where_the_lifecycle_says_so(o
     keys = [
         *(f"shop/predictions/2020-01-0{day}/10/pod-00000000.parquet" for day in (1, 2)),
         *(
-            f"shop/features/customer/2026-0{month}-01.{kind}"
+            f"shop/{kind}/2026-0{month}-01.{ending}"
+            for kind in ("features/customer", "partitions/orders")
             for month in (1, 4)
-            for kind in ("json", "parquet")
+            for ending in ("json", "parquet")
         ),
     ]
     for key in keys:
         old.store.put(key, b"log")
+    make_older(old, 2)
     assert not {"predictions", "features"} & set(retain(old).facts["swept"])
     keep(old, predictionDays=30, featureDays=60)
     facts = retain(old, "retain-2").facts
     assert facts["swept"] == {
         "predictions": {"objects": 2, "bytes": 6},
         "features": {"objects": 2, "bytes": 6},
+        "partitions": {"objects": 2, "bytes": 6},
     }
     assert files(old, "features") == {f"features/customer/2026-04-01.{kind}" for kind in ("json", "parquet")}
     assert not files(old, "predictions")
@@ -147,13 +153,37 @@ def test_a_prediction_in_the_log_keeps_what_answered_it(shop: Shop) -> None:
     forgotten = model.spec.model_copy(update={"history": model.spec.history[-1:], "previous": None})
     models.replace(model.model_copy(update={"spec": forgotten}), model.metadata.resource_version or "")
     answered = model.spec.history[0].at
-    key = f"shop/predictions/{answered:%Y-%m-%d/%H}/pod-00000000.parquet"
+    bundle = trained.outputs["bundle"].digest
+    key = object_key("shop", int(answered.timestamp()) // 3600, "pod", 0, bundle)
     shop.store.put(key, b"log")
     make_older(shop, 40)
-    assert retain(shop).facts["swept"] == {}
+    keep(shop, recordDays=35)  # those of its evaluation are older
+    assert not {"bundles", "snapshots"} & set(retain(shop).facts["swept"])
     shop.store.delete(key)
-    assert set(retain(shop, "retain-2").facts["swept"]) == {"bundles", "snapshots"}
-    assert not files(shop, f"bundles/{trained.outputs['bundle'].digest[7:]}")
+    assert {"bundles", "snapshots"} <= set(retain(shop, "retain-2").facts["swept"])
+    assert not files(shop, f"bundles/{bundle[7:]}")
+
+
+def test_a_bundle_that_is_trained_again_is_evaluated_again(old: Shop) -> None:
+    """Its reference profile went with it."""
+    snapshot = old.snapshot(seed=1)
+    old.evaluate(snapshot, old.train(snapshot, run_id="run-4"), run_id="run-4")
+    trained = old.train(snapshot, run_id="run-5")
+    assert old.evaluate(snapshot, trained, run_id="run-5").cached
+    old.store.delete(f"shop/bundles/{trained.outputs['bundle'].digest[7:]}/reference.json")
+    assert not old.evaluate(snapshot, trained, run_id="run-6").cached
+    assert old.store.exists(f"shop/bundles/{trained.outputs['bundle'].digest[7:]}/reference.json")
+
+
+def test_what_a_run_uses_from_the_cache_is_young_again(old: Shop) -> None:
+    old.train(old.snapshot(seed=2), run_id="run-4")
+    assert retain(old).facts["swept"] == {}
+
+
+def test_a_version_that_somebody_looks_at_is_young_again(old: Shop) -> None:
+    old.execute("monitor", "monitor-1", {"version": "3"})
+    retain(old)
+    assert len({Path(name).parent for name in files(old, "bundles")}) == 3
 
 
 def test_without_its_served_model_a_lifecycle_loses_no_bundle(

@@ -17,7 +17,7 @@ from windtunnel.features.definitions import load_definitions
 from windtunnel.features.point_in_time import point_in_time, read_entity_rows
 from windtunnel.prediction_log.frames import schema
 from windtunnel.prediction_log.ids import parse_id
-from windtunnel.prediction_log.keys import SCORES
+from windtunnel.prediction_log.keys import SCORES, short
 from windtunnel.prediction_log.reading import find, read
 from windtunnel.registry.bundle import read_bundle
 from windtunnel.registry.models import DIGEST_TAG, ModelRegistry
@@ -70,9 +70,16 @@ def files(env: StageEnv, folder: str = FOLDER) -> list[str]:
     return [entry.key.rpartition("/")[2] for entry in env.store.list(folder)]
 
 
+def file(env: StageEnv, name: str) -> str:
+    """The key of a file, which tells of its bundle."""
+    champion = ModelRegistry(env.settings.tracking_uri).champion("flight_delay")
+    assert champion is not None
+    return f"{FOLDER}/{name}-{short(champion.bundle_digest)}.parquet"
+
+
 def test_every_row_that_was_asked_is_scored_as_the_bundle_answers(env: StageEnv) -> None:
     result = score(env)
-    scored = get_frame(env, f"{FOLDER}/1-0-of-1-0.parquet")
+    scored = get_frame(env, file(env, "1-0-of-1"))
     asked = read_entity_rows(env, DAY)
     assert result.facts["rows"] == scored.height == asked.height
     assert result.facts["version"] == "1"
@@ -94,15 +101,15 @@ def test_every_row_that_was_asked_is_scored_as_the_bundle_answers(env: StageEnv)
 
 def test_ids_are_those_of_the_day_and_the_same_each_time(env: StageEnv) -> None:
     first = score(env).facts["first_id"]
-    scored = get_frame(env, f"{FOLDER}/1-0-of-1-0.parquet")
+    scored = get_frame(env, file(env, "1-0-of-1"))
     assert scored["prediction_id"].n_unique() == scored.height
     assert first == scored["prediction_id"][0]
     assert {parse_id(one).time for one in scored["prediction_id"]} == {datetime.combine(DAY, time(), UTC)}
-    whole = env.store.get(f"{FOLDER}/1-0-of-1-0.parquet")
+    whole = env.store.get(file(env, "1-0-of-1"))
     score(env, force=True)
-    assert env.store.get(f"{FOLDER}/1-0-of-1-0.parquet") == whole
+    assert env.store.get(file(env, "1-0-of-1")) == whole
     score(env, shard=0, shards=2)
-    part = get_frame(env, f"{FOLDER}/1-0-of-2-0.parquet")
+    part = get_frame(env, file(env, "1-0-of-2"))
     assert set(part["prediction_id"]) < set(scored["prediction_id"]), "a row keeps its id in another sharding"
 
 
@@ -119,7 +126,7 @@ def test_scores_are_found_and_read_as_the_log_of_serving_is(env: StageEnv) -> No
 def test_shards_divide_the_rows_by_entity_and_take_the_place_of_other_shardings(env: StageEnv) -> None:
     whole = score(env).facts["rows"]
     results = [score(env, shard=shard, shards=3) for shard in range(3)]
-    assert files(env) == ["1-0-of-3-0.parquet", "1-1-of-3-0.parquet", "1-2-of-3-0.parquet"]
+    assert [name.rpartition("-")[0] for name in files(env)] == ["1-0-of-3", "1-1-of-3", "1-2-of-3"]
     assert sum(result.facts["rows"] for result in results) == whole
     frames = [get_frame(env, f"{FOLDER}/{name}")["entities"].struct.unnest().unique() for name in files(env)]
     assert pl.concat(frames).is_unique().all()
@@ -128,23 +135,48 @@ def test_shards_divide_the_rows_by_entity_and_take_the_place_of_other_shardings(
 def test_scoring_again_is_cached_until_its_files_are_gone(env: StageEnv) -> None:
     score(env, shard=0, shards=2)
     assert score(env, shard=0, shards=2).cached
-    env.store.delete(f"{FOLDER}/1-0-of-2-0.parquet")
+    env.store.delete(file(env, "1-0-of-2"))
     assert not score(env, shard=0, shards=2).cached
 
 
 def test_files_of_another_scoring_in_the_same_place_are_not_taken_for_the_cached_ones(env: StageEnv) -> None:
     score(env, shard=1, shards=2)
-    key = f"{FOLDER}/1-1-of-2-0.parquet"
+    key = file(env, "1-1-of-2")
     right = env.store.get(key)
     env.store.put(key, b"of other features")
     assert not score(env, shard=1, shards=2).cached
     assert env.store.get(key) == right
 
 
+def test_what_another_bundle_scored_under_the_same_version_is_replaced(env: StageEnv) -> None:
+    """As after MLflow was lost, and counts from 1 again."""
+    of_another = f"{FOLDER}/1-0-of-1-{'a' * 16}.parquet"
+    of_another_version = f"{FOLDER}/2-0-of-1-{'a' * 16}.parquet"
+    for key in (of_another, of_another_version):
+        env.store.put(key, b"scores")
+    score(env)
+    keys = {f"{FOLDER}/{name}" for name in files(env)}
+    assert keys == {file(env, "1-0-of-1"), of_another_version}
+
+
+def test_the_bundle_that_scores_is_young_again(env: StageEnv) -> None:
+    """So retention keeps it, though nothing else may refer to that version."""
+    champion = ModelRegistry(env.settings.tracking_uri).champion("flight_delay")
+    assert champion is not None
+    manifest = env.store.key(champion.bundle) + "/manifest.json"
+    before = env.store.modified(manifest)
+    score(env, version="1", force=True)
+    after = env.store.modified(manifest)
+    assert before is not None
+    assert after is not None
+    assert after > before
+
+
 def test_a_range_of_days_is_a_file_per_day(env: StageEnv) -> None:
     result = score(env, start=DAYS[-2], shard=0, shards=2)
     assert result.outputs["scores"].meta["start"] == str(DAYS[-2])
-    assert "1-0-of-2-0.parquet" in files(env, f"flight_delay/scores/{DAYS[-2]}/00")
+    (name,) = files(env, f"flight_delay/scores/{DAYS[-2]}/00")
+    assert name.startswith("1-0-of-2-")
 
 
 def test_a_shard_that_is_none_is_refused(env: StageEnv) -> None:

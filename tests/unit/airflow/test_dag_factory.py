@@ -253,7 +253,6 @@ def test_what_is_kept_is_looked_at_by_a_task_for_each_lifecycle(lifecycles: Path
     task = dag.get_task("retain.calm")
     assert (task.lifecycle, task.stage, task.owner) == ("calm", "retain", "wind-team")
     assert task.asked_params == ("dry_run",)
-    assert dag.is_paused_upon_creation, "it deletes"
     assert "pause" in str(dag.doc_md)
 
 

@@ -7,11 +7,19 @@ from datetime import UTC, datetime, timedelta, timezone
 import pytest
 
 from windtunnel.objects import check_key
-from windtunnel.prediction_log.keys import hour_folder, hour_folders, object_key, writer_name
+from windtunnel.prediction_log.keys import (
+    bundle_of,
+    hour_folder,
+    hour_folders,
+    object_key,
+    short,
+    writer_name,
+)  # fmt: skip
 from windtunnel.prediction_log.sampling import takes, threshold
 from windtunnel.serving.prediction_id import prediction_id
 
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
+DIGEST = "sha256:" + "0123456789abcdef" * 4
 
 
 def id_at(moment: datetime, tail: str = "ffffffff") -> str:
@@ -38,10 +46,19 @@ def test_a_window_has_the_hours_that_it_touches(start: datetime, minutes: int, h
 
 @pytest.mark.parametrize("host", ["flight-delay-6c9-x2x", "../../etc", "a/b", "ünï", "", "h" * 5000])
 def test_any_host_makes_a_key(host: str) -> None:
-    key = object_key("demo", 495_828, writer_name(host, 255), 7)
+    key = object_key("demo", 495_828, writer_name(host, 255), 7, DIGEST)
     assert check_key(key) == key
     assert key.startswith("demo/predictions/2026-07-25/12/")
-    assert key.endswith("-ff-00000007.parquet")
+    assert key.endswith(f"-ff-00000007-{DIGEST[7:23]}.parquet")
+    assert bundle_of(key) == short(DIGEST) == DIGEST[7:23]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["pod-1-00000007.parquet", "notes.txt", f"pod-{'0' * 15}.parquet", f"pod-{'g' * 16}.parquet", "0" * 16],
+)
+def test_a_name_that_tells_of_no_bundle_is_none_of_ours(name: str) -> None:
+    assert bundle_of(f"demo/predictions/2026-07-25/12/{name}") is None
 
 
 def test_the_sample_is_the_asked_share_and_nested() -> None:

@@ -60,7 +60,9 @@ def write(
     keys = {"carrier": "STRING", "route_id": "INT64"} if rows[0]["entities"] else {}
     buffer = io.BytesIO()
     pl.DataFrame(list(rows), schema=schema(features, keys)).write_parquet(buffer)
-    key = object_key("demo", int(rows[0]["time"].timestamp() // 3600), "pod-1", sequence)
+    key = object_key(
+        "demo", int(rows[0]["time"].timestamp() // 3600), "pod-1", sequence, str(rows[0]["digest"])
+    )
     store.put(key, buffer.getvalue())
     return key
 

@@ -60,6 +60,8 @@ def test_everything_is_known_by_its_place(key: str, kind: str, place: str | None
         "shop/exporter/totals.json",
         "shop/bundles/mine/model.onnx",
         "shop/bundles/readme.txt",
+        f"shop/bundles/{HEX}/mine/model.onnx",
+        "shop/runs/manual__1/notes.txt",
         f"shop/old/bundles/{HEX}/model.onnx",
         "shop/partitions/orders/2026-02-31.parquet",
         "shop/partitions/orders/2026-01-01.csv",
@@ -94,6 +96,23 @@ def test_logs_are_those_of_the_lifecycles_dags_and_of_its_task_in_the_common_one
             f"logs/dag_id={RETAIN_DAG}/run_id=scheduled__1/task_id=retain.shop/",
         ]
     )
+
+
+def test_the_names_of_files_tell_which_bundles_answered_and_which_stages_ran() -> None:
+    short = HEX[:16]
+    (hour,) = units_of(
+        *(
+            f"shop/predictions/2026-01-01/07/pod-1-{n:08d}-{name}.parquet"
+            for n, name in enumerate((short, "c" * 16))
+        )
+    )
+    assert hour.tells == {short, "c" * 16}
+    (day,) = units_of("shop/scores/2026-01-01/00/1-0-of-2-0.parquet")
+    assert day.tells == {""}
+    (run,) = units_of("shop/runs/manual__1/extract.0.1.json", "shop/runs/manual__1/train.1.json")
+    assert run.tells == {"extract", "train"}
+    (log,) = units_of(log_key("shop__train", "scheduled__1", "train", None, 1))
+    assert log.tells == {"dag_id=shop__train"}
 
 
 def test_another_lifecycle_whose_name_begins_alike_is_left_alone() -> None:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import io
-from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
-from typing import Any, Literal
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Literal
 
-import polars as pl
 import pytest
-from aged_store import AgedStore
+from aged_store import AgedStore, shop
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from recorded import put_record, stage_record
@@ -17,10 +15,10 @@ from recorded import put_record, stage_record
 from windtunnel.digests import canonical_json, digest
 from windtunnel.errors import DataError, IntegrityError
 from windtunnel.ledger import Ledger
-from windtunnel.prediction_log.frames import schema
-from windtunnel.prediction_log.keys import hour_folder
+from windtunnel.prediction_log.keys import hour_folder, object_key, short
+from windtunnel.registry.renewal import renew
 from windtunnel.retention.contents import contents
-from windtunnel.retention.references import answered_since, needed
+from windtunnel.retention.references import needed
 from windtunnel.retention.rules import old_enough
 from windtunnel.retention.sweep import sweep
 from windtunnel.rollout.history import former_champions, with_act
@@ -28,6 +26,9 @@ from windtunnel.rollout.mirror import record
 from windtunnel.spec.retention import Retention
 from windtunnel.spec.servedmodel import ModelVersion, ServedModel, ServedModelStatus
 from windtunnel.spec.stages import Reference, StageResult
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 RETENTION = Retention(unreferenced_days=30, record_days=60, prediction_days=90)
 
@@ -50,7 +51,7 @@ class World:
         return self.store.now
 
     def train(self) -> ModelVersion:
-        """A version with its bundle, its snapshot and the records that name both."""
+        """A version with its bundle and its snapshot."""
         number = len(self.versions) + 1
         snapshot = self._put("snapshots", {"number": number}, "train.parquet")
         bundle = self._put("bundles", {"number": number, "snapshot": snapshot}, "model.onnx")
@@ -58,20 +59,17 @@ class World:
         version = ModelVersion(version=str(number), bundle=uri, digest=bundle)
         self.versions.append(version)
         self.snapshots[bundle] = snapshot
-        self.record(f"run-{number}", version)
         return version
 
-    def record(self, run_id: str, version: ModelVersion) -> None:
-        outputs = {
-            "bundle": Reference("bundle", version.bundle, version.digest),
-            "snapshot": Reference("snapshot", "", self.snapshots[version.digest]),
-        }
-        made = stage_record("train", run_id, at=self.now)
-        object.__setattr__(made, "result", StageResult(outputs=outputs))
-        put_record(self.store, "shop", made)
+    def judge(self, version: ModelVersion, decision: str = "promote", run_id: str = "") -> None:
+        """The record of its evaluation."""
+        meta = {"decision": decision, "champion_version": None, "bundle": version.digest}
+        outputs = {"verdict": Reference("verdict", "", version.digest, meta=meta)}
+        made = stage_record("evaluate", run_id or f"run-{version.version}", at=self.now)
+        put_record(self.store, "shop", replace(made, result=StageResult(outputs=outputs)))
 
     def _put(self, kind: str, manifest: dict[str, Any], file: str) -> str:
-        content = canonical_json(manifest)
+        content = canonical_json({**manifest, "files": {file: digest(b"12345")}})
         folder = f"shop/{kind}/{digest(content)[7:]}"
         for name, data in ((file, b"12345"), ("manifest.json", content)):
             self.store.put(f"{folder}/{name}", data)
@@ -104,6 +102,7 @@ class World:
 
     def challenge(self) -> None:
         version = self.train()
+        self.judge(version)
         if self.model is None:
             self.act("promotion", version)
         elif self.model.spec.challenger is None:
@@ -117,6 +116,14 @@ class World:
         seat = {"champion": version, "previous": self.model.spec.champion} if action == "promotion" else {}
         self.act(action, version, challenger=None, traffic=0, **seat)
 
+    def by_hand(self) -> None:
+        """Another version gets the seat, and the challenger goes without a word."""
+        if self.model is None:
+            return
+        version = self.train()
+        seat = {"champion": version, "previous": self.model.spec.champion}
+        self.act("promotion", version, challenger=None, traffic=0, **seat)
+
     def roll_back(self) -> None:
         if self.model is None or (target := self.model.spec.previous) is None:
             return
@@ -125,36 +132,37 @@ class World:
     def ask(self) -> None:
         if self.model is None:
             return
-        self.store.put(f"{hour_folder('shop', self.now)}/pod-00000000.parquet", b"log")
-        spec = self.model.spec
-        self.answers += [
-            (self.now, one.digest) for one in (spec.champion, spec.challenger) if one is not None
-        ]
+        for one in (self.model.spec.champion, self.model.spec.challenger):
+            if one is not None:
+                hour = int(self.now.timestamp()) // 3600
+                self.store.put(object_key("shop", hour, "pod", 0, one.digest), b"log")
+                self.answers.append((self.now, one.digest))
 
     def score(self, which: int) -> None:
         if not self.versions:
             return
         version = self.versions[which % len(self.versions)]
-        if not self.store.keys(f"shop/bundles/{version.digest[7:]}"):
+        if not renew(self.store, version.bundle):
             return  # swept: nobody scores with it
         midnight = self.now.replace(hour=0, minute=0, second=0)
-        key = f"{hour_folder('shop', midnight, 'scores')}/{version.version}-0-of-1-0.parquet"
-        self.store.put(key, log_file(version))
+        name = f"{version.version}-0-of-1-{short(version.digest)}.parquet"
+        self.store.put(f"{hour_folder('shop', midnight, 'scores')}/{name}", b"log")
         self.scored.append((midnight, version.digest))
 
-    def retain(self) -> None:
-        """As the stage does it."""
+    def retain(self, meanwhile: Callable[[], object] = lambda: None) -> None:
+        """As the stage does it; `meanwhile`: after it has decided what goes."""
         units = contents(self.store, "shop")
-        old = old_enough(units, RETENTION, self.now)
+        old = old_enough(units, shop(RETENTION), self.now)
         need = needed(
             self.store,
-            "shop",
+            shop(RETENTION),
             self.model,
             units,
-            young=self.now - timedelta(days=RETENTION.unreferenced_days),
-            kept=[unit for unit in units if unit not in old],
+            [unit for unit in units if unit not in old],
+            self.now,
         )
-        sweep(self.store, [unit for unit in old if not need.holds(unit)])
+        meanwhile()
+        sweep(self.store, "shop", [unit for unit in old if not need.holds(unit)])
 
     def has(self, bundle: str) -> bool:
         """Whether the whole chain behind a bundle is there."""
@@ -162,21 +170,20 @@ class World:
         return len(self.store.keys(f"shop/bundles/{bundle[7:]}")) == len(self.store.keys(snapshot)) == 2
 
 
-def log_file(version: ModelVersion) -> bytes:
-    shape = schema(["a"], {"customer": "STRING"})
-    row = pl.select(
-        pl.lit(version.digest if name == "digest" else None).cast(kind).alias(name)
-        for name, kind in shape.items()
-    )
-    buffer = io.BytesIO()
-    row.write_parquet(buffer)
-    return buffer.getvalue()
-
-
 STEPS = st.lists(
     st.tuples(
         st.sampled_from(
-            ["challenge", "promotion", "refusal", "taken_back", "roll_back", "ask", "score", "retain"]
+            [
+                "challenge",
+                "promotion",
+                "refusal",
+                "taken_back",
+                "by_hand",
+                "roll_back",
+                "ask",
+                "score",
+                "retain",
+            ]
         ),
         st.floats(0, 40),
     ),
@@ -248,12 +255,88 @@ def test_a_version_that_never_served_goes_and_the_champion_stays() -> None:
     assert not world.store.keys(f"shop/snapshots/{world.snapshots[world.versions[1].digest][7:]}")
 
 
-def test_what_a_young_run_named_stays_though_it_is_old() -> None:
+def test_what_a_run_found_in_the_cache_lately_stays_though_it_is_old() -> None:
     """A training that found everything in the cache: its version is judged and rolled out now."""
     world = lived()
-    world.record("again", world.versions[1])
+    assert renew(world.store, world.versions[1].bundle)
+    assert renew(
+        world.store, world.store.uri(f"shop/snapshots/{world.snapshots[world.versions[1].digest][7:]}")
+    )
+    world.store.now += timedelta(days=29)
     world.retain()
     assert world.has(world.versions[1].digest)
+    world.store.now += timedelta(days=2)
+    world.retain()
+    assert not world.has(world.versions[1].digest)
+
+
+def test_what_a_run_is_given_while_a_sweep_goes_on_stays() -> None:
+    world = lived()
+    world.retain(meanwhile=lambda: renew(world.store, world.versions[1].bundle))
+    assert len(world.store.keys(f"shop/bundles/{world.versions[1].digest[7:]}")) == 2
+
+
+@pytest.mark.parametrize(("decision", "days", "stays"), [("promote", 59, True), ("refuse", 59, False)])
+def test_what_passed_the_gate_stays_as_long_as_the_record_of_that(
+    decision: str, days: float, stays: bool
+) -> None:
+    """Airflow asks somebody for approval, who is on holiday."""
+    world = lived()
+    version = world.train()
+    world.judge(version, decision)
+    world.store.now += timedelta(days=days)
+    world.retain()
+    assert world.has(version.digest) == stays
+
+
+@pytest.mark.parametrize("end", ["roll_back", "by_hand"])
+def test_a_challenger_that_was_ended_without_a_word_stays_while_its_predictions_do(end: str) -> None:
+    world = World()
+    world.challenge()
+    world.by_hand()
+    world.challenge()
+    challenger = world.versions[-1]
+    world.store.now += timedelta(days=25)
+    world.ask()
+    getattr(world, end)()
+    for days, there in ((61, True), (30, False)):  # 60: the record of its evaluation goes; 90: the log
+        world.store.now += timedelta(days=days)
+        world.retain()
+        assert world.has(challenger.digest) == there
+
+
+def test_two_bundles_that_scored_under_one_version_both_stay() -> None:
+    """MLflow was lost, and counts from 1 again; somebody's notes lie beside the scores."""
+    world = lived()
+    again = world.train().model_copy(update={"version": "2"})
+    world.versions[2] = again
+    world.score(1)
+    world.store.now += timedelta(days=1)
+    world.score(2)
+    world.store.put(f"{hour_folder('shop', world.now, 'scores')}/2-z-notes.txt", b"mine")
+    world.store.now += timedelta(days=60)
+    world.retain()
+    assert world.has(world.versions[1].digest)
+    assert world.has(again.digest)
+
+
+def test_while_a_file_of_the_log_does_not_tell_who_answered_no_bundle_goes() -> None:
+    world = lived()
+    world.store.put(f"{hour_folder('shop', world.now)}/copy.parquet", b"log")
+    world.retain()
+    assert world.has(world.versions[1].digest)
+
+
+def test_while_a_bundle_that_is_needed_has_no_manifest_no_snapshot_goes() -> None:
+    """Which was its snapshot, nobody knows; the manifest may come back from a backup."""
+    world = lived()
+    champion = world.versions[0].digest
+    manifest = f"shop/bundles/{champion[7:]}/manifest.json"
+    content = world.store.get(manifest)
+    world.store.delete(manifest)
+    world.retain()
+    world.store.put(manifest, content)
+    assert world.has(champion)
 
 
 def test_a_challenger_stays_however_long_its_rollout_waits() -> None:
@@ -269,7 +352,7 @@ def test_when_the_served_model_is_lost_no_bundle_goes() -> None:
     world = lived()
     world.model = None
     units = contents(world.store, "shop")
-    need = needed(world.store, "shop", None, units, young=world.now, kept=[])
+    need = needed(world.store, shop(RETENTION), None, units, [], world.now)
     assert "is it lost?" in need.all_kept
     assert all(need.holds(unit) for unit in units if unit.kind in ("bundles", "snapshots"))
     assert not [unit for unit in units if unit.kind == "records" and need.holds(unit)]
@@ -290,39 +373,21 @@ def test_before_the_first_promotion_what_was_refused_goes() -> None:
         ("manifest", b"{}", IntegrityError),
         ("record", b"[1]", DataError),
         ("record", b"{", DataError),
+        ("record", b'{"outputs": {"verdict": null}}', DataError),
+        ("record", b'{"outputs": [1]}', DataError),
     ],
 )
 def test_nothing_goes_while_something_there_is_not_what_was_written(
     key: str, content: bytes, error: type[Exception]
 ) -> None:
     world = lived()
-    world.record("young", world.versions[0])
+    world.judge(world.versions[0], run_id="young")
     places = {
         "manifest": f"shop/bundles/{world.versions[0].digest[7:]}/manifest.json",
-        "record": "shop/runs/young/train.1.json",
+        "record": "shop/runs/young/evaluate.1.json",
     }
     world.store.put(places.get(key, key), content)
     before = world.store.keys()
     with pytest.raises(error):
         world.retain()
     assert world.store.keys() == before
-
-
-def entry(action: str, version: str, day: int, replaced: str | None = None) -> dict[str, Any]:
-    at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=day)
-    return {
-        "action": action,
-        "version": version,
-        "act": 1,
-        "bundle_digest": f"sha256:{version}",
-        "at": at.isoformat(),
-        "replaced": replaced,
-    }
-
-
-def test_a_champion_answered_until_another_one_took_its_seat() -> None:
-    entries = [entry("promotion", "1", 0), entry("promotion", "2", 50, "1"), entry("refusal", "3", 60)]
-    entries.append({"action": "refusal", "version": "4", "bundle_digest": "sha256:4"})
-    for day, names in ((49, "123"), (51, "123"), (52, "3"), (61, "3"), (62, "")):
-        oldest = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(days=day)
-        assert answered_since(entries, oldest) == {f"sha256:{name}" for name in names}, day

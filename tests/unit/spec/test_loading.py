@@ -101,6 +101,10 @@ def test_the_digest_is_of_the_meaning(lifecycle_directory: Path) -> None:
         ("  label:", "  monitoring: {window: 999999999999d}\n  label:", "lifecycle.yaml:8: window: a duration of '999999999999d' is too long; write 3660d or less"),
         ("  label:", "  evaluation: {gate: {margin: .inf}}\n  label:", "lifecycle.yaml:8: 'margin' should be a finite number, not inf"),
         ("  label:", "  monitoring: {minRows: 0}\n  label:", "lifecycle.yaml:8: 'minRows' should be greater than or equal to 1, not 0"),
+        ("  label:", "  retention: {predictionDays: 4}\n  label:", "retention.predictionDays 4 is too short: monitoring.window and label.delayDays look back 4 days; let it be 5 or more"),
+        ("  label:", "  monitoring: {rows: 1000}\n  retention: {predictionDays: 95}\n  label:", "retention.predictionDays 95 is too short: monitoring.rows and label.delayDays look back 95 days; let it be 96 or more"),
+        ("  label:", "  retention: {featureDays: 50}\n  label:", "retention.featureDays 50 is too short: trainings or the monitor reach back 51 days"),
+        ("  label:", "  monitoring: {window: 200d}\n  retention: {featureDays: 218}\n  label:", "retention.featureDays 218 is too short: trainings or the monitor reach back 219 days"),
         ("spec:", "spec: {", "lifecycle.yaml:"),
     ],
 )  # fmt: skip

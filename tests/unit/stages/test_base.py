@@ -100,6 +100,26 @@ def test_a_result_whose_output_is_gone_is_made_again(stage: CountingStage, stage
     assert not execute("extract", request(try_number=2), stage_env).cached
 
 
+@pytest.mark.parametrize("lost", ["manifest.json", "model.onnx"])
+def test_a_bundle_of_which_a_part_is_gone_is_made_again(
+    stage: CountingStage, stage_env: StageEnv, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    """As a sweep leaves it that is killed halfway."""
+    folder = "demo/bundles/" + "a" * 64
+
+    def run(request: StageRequest, env: StageEnv) -> StageResult:
+        env.store.put(f"{folder}/model.onnx", b"model")
+        env.store.put(f"{folder}/manifest.json", b'{"files": {"model.onnx": "sha256:0"}}')
+        return StageResult({"bundle": Reference("bundle", env.store.uri(folder), "sha256:0")})
+
+    monkeypatch.setattr(stage, "run", run)
+    execute("extract", request(), stage_env)
+    assert execute("extract", request(try_number=2), stage_env).cached
+    stage_env.store.delete(f"{folder}/{lost}")
+    assert not execute("extract", request(try_number=3), stage_env).cached
+    assert execute("extract", request(try_number=4), stage_env).cached
+
+
 def test_a_stage_may_say_that_its_result_is_gone(stage: CountingStage, stage_env: StageEnv) -> None:
     execute("extract", request(), stage_env)
     stage.still_there = lambda result, env: False  # noqa: ARG005 - the protocol's names

@@ -106,8 +106,7 @@ ServedModel), and what answered a prediction that is still in the log stays, how
 
 **To look first**: press *Trigger* and set `dry_run`; the task logs say what would go, and nothing is deleted.
 
-**It is paused at first**: unpause it once you have read the known faults in docs/retention.md. Pausing it
-again stops it; nothing else depends on it.
+**To stop it**: pause this DAG. Nothing else depends on it.
 """
 
 _BROKEN = """\

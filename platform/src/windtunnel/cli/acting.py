@@ -12,6 +12,7 @@ from rich.prompt import Confirm
 from windtunnel.cli.console import err, out
 from windtunnel.errors import PermanentError, StoreError, TemporaryError, WindtunnelError
 from windtunnel.ledger import Ledger
+from windtunnel.registry.renewal import renew
 from windtunnel.rollout.mirror import follow, record
 from windtunnel.rollout.rollback import check_bundle
 
@@ -54,6 +55,17 @@ def bundle_check(target: Target) -> Callable[[ModelVersion], None]:
             _warn(f"its bundle was not looked at: {error}; serving verifies it")
 
     return check
+
+
+def keep_bundle(target: Target, version: ModelVersion) -> None:
+    """Let no sweep take it at just this moment."""
+    store = target.store()
+    if store is None:
+        return
+    try:
+        renew(store, version.bundle)
+    except WindtunnelError as error:
+        _warn(f"its bundle could not be kept from a sweep that may go on: {error}")
 
 
 def finish(target: Target, model: ServedModel) -> None:

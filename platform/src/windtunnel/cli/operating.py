@@ -298,8 +298,7 @@ def retain(
 
     That is what nothing refers to any more, and what is older than `retention` of lifecycle.yaml says. What
     serves, may serve again or answered a prediction that is still in the log stays, however old it is. In a
-    cluster the DAG windtunnel__retain does the same every night, once somebody unpauses it. There are
-    known faults, by which it deletes too much: read docs/retention.md, and keep a backup.
+    cluster the DAG windtunnel__retain does the same every night.
 
     [green]$ windtunnel retain flight_delay --dry-run[/]   what would go\n
     [green]$ windtunnel retain flight_delay[/]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.markup import escape
 
-from windtunnel.cli.acting import bundle_check, confirm, finish, utc_now, wait_until_served
+from windtunnel.cli.acting import bundle_check, confirm, finish, keep_bundle, utc_now, wait_until_served
 from windtunnel.cli.console import out
 from windtunnel.cli.words import ago, guard_words, share
 from windtunnel.errors import ConflictError, PermanentError
@@ -66,6 +66,7 @@ def promote_version(target: Target, version: str, reason: str, yes: bool) -> Non
     wanted = _find(target, model, version)
     if not confirm(target, _seat_lines(model, wanted), "Promote?", yes):
         return
+    keep_bundle(target, wanted)
     bundle_check(target)(wanted)
     done = promote(
         target.served_models,

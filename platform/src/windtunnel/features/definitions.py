@@ -81,6 +81,7 @@ def load_definitions(directory: Path, lifecycle: Lifecycle) -> Definitions:
     served = [(p.name, feature.name) for p in service.feature_view_projections for feature in p.features]
     _check_projections(service, where)
     _check_service(served, short, lifecycle, where)
+    _check_kept(short, lifecycle, where)
     used = {name for view in chosen.values() for name in view.entities}
     return Definitions(
         [entities[name] for name in sorted(used)],
@@ -238,6 +239,27 @@ def _number(tag: str, text: str, where: str) -> float:
     if not math.isfinite(number):
         raise SpecError(f"tag {tag!r} is {text!r}, not a number", where=where, fix="write it as in '0.5'")
     return number
+
+
+def _check_kept(views: dict[str, View], lifecycle: Lifecycle, where: str) -> None:
+    """Raises SpecError where retention would take feature rows away that a training still joins."""
+    days, reach = lifecycle.spec.retention.feature_days, lifecycle.spec.reach_days
+    for view in views.values() if days is not None else ():
+        if view.ttl is None:
+            raise SpecError(
+                f"feature view {view.name!r} has no ttl, and retention.featureDays is {days}: its rows count "
+                "for ever",
+                where=where,
+                fix="give it a ttl, or leave featureDays out",
+            )
+        needed = reach + math.ceil(view.ttl / timedelta(days=1))
+        if days is not None and days < needed:
+            raise SpecError(
+                f"retention.featureDays {days} is too short: trainings reach back {reach} days, and rows of "
+                f"feature view {view.name!r} count for {needed - reach} more",
+                where=where,
+                fix=f"let it be {needed} or more",
+            )
 
 
 def _check_service(

@@ -89,18 +89,18 @@ def _sampling(prediction: PredictionId) -> str:
 
 
 def _extent(store: ObjectStore, logs: list[str]) -> str:
-    """Which days there are, by names of folders alone."""
-    days = sorted(
-        {
-            day
-            for name in logs
-            for folder in (PREDICTIONS, SCORES)
-            for day in store.folders(f"{name}/{folder}")
-        }
+    """The first and the last day that there is; a directory keeps the folders of those that were swept."""
+    folders = sorted(
+        (day, f"{name}/{folder}/{day}")
+        for name in logs
+        for folder in (PREDICTIONS, SCORES)
+        for day in store.folders(f"{name}/{folder}")
     )
-    if not days:
+    first = next((day for day, folder in folders if any(store.each(folder))), None)
+    if first is None:
         return "the log is empty"
-    return f"the log has {days[0]}" + (f" to {days[-1]}" if len(days) > 1 else " alone")
+    last = next(day for day, folder in reversed(folders) if any(store.each(folder)))
+    return f"the log has {first} alone" if first == last else f"the log has {first} to {last}"
 
 
 def _shown(moment: datetime) -> str:

@@ -18,7 +18,7 @@ from windtunnel.features.daily import partitions_of
 from windtunnel.features.definitions import EVENT_TIMESTAMP, load_definitions
 from windtunnel.features.feature_rows import DAY_BEGINS, DAY_ENDS
 from windtunnel.features.point_in_time import read_entity_rows
-from windtunnel.monitoring.windows import moments, on_their_way
+from windtunnel.monitoring.windows import moments
 from windtunnel.prediction_log import columns
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def labels_complete(env: FeatureEnv) -> date | None:
 
 def due_day(spec: LifecycleSpec, now: datetime) -> date:
     """The newest day whose labels ought to have come by now."""
-    return now.astimezone(UTC).date() - on_their_way(spec)
+    return now.astimezone(UTC).date() - spec.label.on_their_way
 
 
 def read_told(env: FeatureEnv, rows: pl.DataFrame) -> Told:

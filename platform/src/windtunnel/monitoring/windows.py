@@ -22,6 +22,7 @@ from windtunnel.prediction_log import columns
 from windtunnel.prediction_log.keys import PREDICTIONS, SCORES
 from windtunnel.prediction_log.reading import scan
 from windtunnel.prediction_log.sampling import EVERY
+from windtunnel.spec.monitoring import FARTHEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -36,8 +37,6 @@ MOST: Final = 1_000_000
 ANSWERED: Final = ("champion", "challenger", "fallback", "batch")
 """Roles whose answers callers got: a shadow's went to nobody."""
 DAY: Final = timedelta(days=1)
-FARTHEST: Final = timedelta(days=92)
-"""How far back rows are looked for by count, and how much farther for labels that are late."""
 _DATE: Final = re.compile(r"\d{4}-\d{2}-\d{2}")
 _READ: Final = (
     columns.PREDICTION_ID, columns.ROW, columns.TIME, columns.VERSION, columns.DIGEST, columns.ROLE,
@@ -94,24 +93,16 @@ def asked(params: Mapping[str, Any], spec: LifecycleSpec, now: datetime) -> Aske
             f"there is no log {named!r}", where="params", fix=f"choose {PREDICTIONS} or {SCORES}"
         )
     folder: Folder = "scores" if named == SCORES else "predictions"
-    late = on_their_way(spec)
     version = str(params.get("version") or "")
     return Asked(
         start=start,
         end=end,
-        labels_start=start if given else start - late,
+        labels_start=start if given else start - spec.label.on_their_way,
         rows=None if given else spec.monitoring.rows,
         folder=folder,
         version=version or None,
         continues=given is None and not version and now - end <= spec.monitoring.window,
     )
-
-
-def on_their_way(spec: LifecycleSpec) -> timedelta:
-    """How long after its day a label may come: with the partition of its last day, which is there a day or
-    two later.
-    """
-    return timedelta(days=spec.label.delay_days + 2)
 
 
 def back_to_labels(window: Asked, complete: date | None) -> Asked:

@@ -1,10 +1,11 @@
 """Where predictions lie.
 
-    <lifecycle>/predictions/<YYYY-MM-DD>/<HH>/<writer>-<sequence>.parquet       of serving
-    <lifecycle>/scores/<YYYY-MM-DD>/00/<version>-<shard>-of-<shards>-0.parquet  of batch scoring
+    <lifecycle>/predictions/<YYYY-MM-DD>/<HH>/<writer>-<sequence>-<bundle>.parquet       of serving
+    <lifecycle>/scores/<YYYY-MM-DD>/00/<version>-<shard>-of-<shards>-<bundle>.parquet    of batch scoring
 
 Day and hour are UTC, those of the prediction itself: they follow from its id (see ids). A batch prediction's
-moment is midnight of the day that it is about.
+moment is midnight of the day that it is about. `bundle` is how the digest of the bundle begins that answered:
+a file is of one, and who lists the log knows all bundles that it needs.
 """
 
 from __future__ import annotations
@@ -21,6 +22,10 @@ SCORES: Final = "scores"
 HOUR_MS: Final = 3_600_000
 """Milliseconds of an hour."""
 
+SHORT: Final = 16
+"""Digits of a bundle's digest in a file's name."""
+
+_BUNDLE: Final = re.compile(rf"-([0-9a-f]{{{SHORT}}})\.parquet$")
 _UNSAFE: Final = re.compile(r"[^A-Za-z0-9.-]")
 _WRITER_LENGTH: Final = 100
 
@@ -38,10 +43,21 @@ def hour_folders(lifecycle: str, start: datetime, end: datetime, folder: str = P
         hour += timedelta(hours=1)
 
 
-def object_key(lifecycle: str, hour: int, writer: str, sequence: int) -> str:
-    """The key of one file; `hour` in hours since 1970."""
+def object_key(lifecycle: str, hour: int, writer: str, sequence: int, digest: str) -> str:
+    """The key of one file; `hour` in hours since 1970, `digest` that of the bundle."""
     moment = datetime.fromtimestamp(hour * 3600, UTC)
-    return f"{hour_folder(lifecycle, moment)}/{writer}-{sequence:08d}.parquet"
+    return f"{hour_folder(lifecycle, moment)}/{writer}-{sequence:08d}-{short(digest)}.parquet"
+
+
+def short(digest: str) -> str:
+    """How a bundle is called in the name of a file."""
+    return digest.removeprefix("sha256:")[:SHORT]
+
+
+def bundle_of(key: str) -> str | None:
+    """The `short` digest of the bundle whose answers a file holds; None when its name does not tell."""
+    found = _BUNDLE.search(key)
+    return found[1] if found else None
 
 
 def writer_name(host: str, start: int) -> str:

@@ -125,18 +125,6 @@ def find(store: ObjectStore, prediction_id: str, lifecycle: str | None = None) -
     return sorted(found, key=lambda row: (columns.ROLES.index(row.role), row.version, row.row))
 
 
-def digests_of_files(store: ObjectStore, files: Iterable[Entry]) -> set[str]:
-    """Digests of the bundles that answered what these files hold; each file is of one bundle.
-
-    Raises DataError for a file that is none of the log's, StoreError.
-    """
-    return set(_each(files, partial(_digest, store)))
-
-
-def _digest(store: ObjectStore, entry: Entry) -> str:
-    return str(_open(store, entry).read_row_group(0, columns=[columns.DIGEST])[0][0])
-
-
 def _each(entries: Iterable[Entry], act: Callable[[Entry], _Result | None]) -> Iterator[_Result]:
     """What `act` makes of each file of the log, several at a time, in order; what has been swept meanwhile is
     left out."""

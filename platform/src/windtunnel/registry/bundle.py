@@ -22,6 +22,7 @@ import numpy as np
 
 from windtunnel.digests import canonical_json, digest
 from windtunnel.errors import IntegrityError, RequestError
+from windtunnel.registry.renewal import MANIFEST
 from windtunnel.registry.runtimes import MODEL_FILES, load_predictor
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from windtunnel.registry.runtimes import Predictor
 
 API_VERSION = "windtunnel.dev/v1alpha1"
-MANIFEST, GOLDEN = "manifest.json", "golden.json"
+GOLDEN = "golden.json"
 
 
 @dataclass(frozen=True)

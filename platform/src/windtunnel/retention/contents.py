@@ -8,6 +8,7 @@ from datetime import date, datetime
 from typing import TYPE_CHECKING, Final, Literal
 
 from windtunnel.objects import is_key
+from windtunnel.prediction_log.keys import bundle_of
 from windtunnel.spec.log_keys import dag_folder
 from windtunnel.spec.stages import DAGS, RETAIN_DAG, retain_task
 
@@ -34,9 +35,9 @@ _DAY = r"(?P<day>\d{4}-\d\d-\d\d)"
 # A unit is named by what the pattern matches: a folder, when that ends with a slash; else what its keys begin
 # with. Bundles, snapshots and cached results are named by digests.
 _PLACES: Final[tuple[tuple[Kind, re.Pattern[str]], ...]] = (
-    ("bundles", re.compile(r"bundles/[0-9a-f]{64}/")),
-    ("snapshots", re.compile(r"snapshots/[0-9a-f]{64}/")),
-    ("records", re.compile(r"runs/[^/]+/")),
+    ("bundles", re.compile(r"bundles/[0-9a-f]{64}/(?=[^/]+$)")),
+    ("snapshots", re.compile(r"snapshots/[0-9a-f]{64}/(?=[^/]+$)")),
+    ("records", re.compile(r"runs/[^/]+/(?=[^/]+\.json$)")),
     ("records", re.compile(r"scoring/[^/]+\.json$")),
     ("cache", re.compile(r"cache/\w+/[0-9a-f]{64}\.json$")),
     ("reports", re.compile(r"measures/[^/]+\.html$")),
@@ -62,11 +63,20 @@ class Unit:
     objects: int = 0
     keys: list[str] = field(default_factory=list)
     """Of what is no folder; those of a folder are listed again when they go."""
+    tells: set[str] = field(default_factory=set)
+    """What the names of its objects tell: of records and logs the stages and the DAG that they are of; of
+    predictions and scores the bundles that answered, as `prediction_log.keys.short` calls them, and empty
+    where a name tells of none."""
 
     @property
     def name(self) -> str:
         """The last segment of its place: the digest of a bundle or a snapshot."""
         return self.place.rstrip("/").rpartition("/")[2]
+
+    @property
+    def group(self) -> str:
+        """The folder that it lies in, with others of its like: the partitions of one source."""
+        return self.place.rstrip("/").rpartition("/")[0]
 
     def add(self, entry: Entry) -> None:
         self.newest = max(self.newest, entry.modified)
@@ -74,6 +84,12 @@ class Unit:
         self.objects += 1
         if not self.place.endswith("/"):
             self.keys.append(entry.key)
+        if self.kind in ("predictions", "scores"):
+            self.tells.add(bundle_of(entry.key) or "")
+        elif self.kind == "records":
+            self.tells.add(entry.key.rpartition("/")[2].partition(".")[0])
+        elif self.kind == "logs":
+            self.tells.add(entry.key.split("/")[1])
 
 
 def contents(store: ObjectStore, lifecycle: str) -> list[Unit]:
@@ -87,6 +103,14 @@ def contents(store: ObjectStore, lifecycle: str) -> list[Unit]:
             unit = units[kind, place] = Unit(kind, place, entry.modified, day)
         unit.add(entry)
     return list(units.values())
+
+
+def belongs(key: str, unit: Unit, lifecycle: str) -> bool:
+    """Whether an object is part of a unit, and not somebody's own file beside it."""
+    own = f"{lifecycle}/"
+    if unit.kind == "logs":
+        return is_key(key) and key.startswith(unit.place)
+    return is_key(key) and _place(key.removeprefix(own), own)[:2] == (unit.kind, unit.place)
 
 
 def _placed(store: ObjectStore, lifecycle: str) -> Iterator[tuple[Kind, str, date | None, Entry]]:

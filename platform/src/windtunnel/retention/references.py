@@ -1,41 +1,42 @@
 """Which bundles and snapshots of a lifecycle are still needed, and by whom.
 
-A bundle is needed while it serves or may serve again (the ServedModel and its history), while a run that used
-it is young (its stage records), and while a prediction of it is in the log: so `windtunnel why` finds what
-stands behind each prediction that it finds. A snapshot is needed by the bundles that stay.
+A bundle is needed while it serves, may serve again or is on its way to (the ServedModel, its history, the
+verdicts that let it pass), and while a prediction of it is in the log: so `windtunnel why` finds what stands
+behind each prediction that it finds. A snapshot is needed by the bundles that stay. What a run is using is
+young (see registry.renewal), and no matter of this module.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import UTC, datetime, time, timedelta
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from windtunnel.errors import DataError, NotFoundError
 from windtunnel.features.daily import at_once
 from windtunnel.ledger import Ledger
-from windtunnel.prediction_log.reading import digests_of_files
+from windtunnel.prediction_log.keys import short
 from windtunnel.registry.bundle import bundle_folder, read_manifest
-from windtunnel.rollout.history import former_champions
+from windtunnel.rollout.history import acts, former_champions
 from windtunnel.spec.servedmodel import SEATED
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
 
     from windtunnel.objects import ObjectStore
     from windtunnel.retention.contents import Unit
+    from windtunnel.spec.lifecycle import Lifecycle
     from windtunnel.spec.servedmodel import ServedModel
 
-_NAMING_STAGES: Final = ("snapshot.", "train.", "evaluate.", "rollout.", "score.")
-"""How records of stages begin that name bundles or snapshots."""
-_LATE: Final = timedelta(days=1)
-"""A prediction is filed under the moment of its answer; clocks differ, and an act is told of late."""
+_JUDGING: Final = "evaluate"
+"""The stage whose records tell what passed the gate."""
 
 
 @dataclass(frozen=True)
 class Needed:
-    """Digests in hex. `all_kept` says why none may go, and is empty when some may."""
+    """Digests in hex, of what is there. `all_kept` says why none may go, and is empty when some may."""
 
     bundles: frozenset[str]
     snapshots: frozenset[str]
@@ -50,113 +51,88 @@ class Needed:
         )
 
 
-def serving(model: ServedModel | None) -> set[str]:
-    """Digests of what serves, of what is on its way to it, and of what a rollback may go back to."""
+def serving(model: ServedModel | None, since: datetime) -> set[str]:
+    """Digests of what serves, of what is on its way to it, of what a rollback may go back to, and of what
+    acts since that moment are about: its last predictions may not be in the log yet."""
     if model is None:
         return set()
     seats = [model.spec.champion, model.spec.challenger, *former_champions(model)]
-    return {seat.digest for seat in seats if seat is not None}
-
-
-def answered_since(entries: Iterable[Mapping[str, Any]], oldest: datetime) -> set[str]:
-    """Digests of bundles that may have answered at `oldest` or later, as the ledger's acts tell: until the
-    last act about them, or until another one took their seat. What still serves, `serving` knows.
-    """
-    last: dict[str, datetime] = {}
-    digests: dict[str, str] = {}
-    for entry in entries:
-        name = str(entry.get("bundle_digest") or entry.get("digest") or "")
-        if not name or (entry.get("action") == "refusal" and "act" not in entry):
-            continue  # what the gate refuses never answered
-        at = datetime.fromisoformat(str(entry.get("at") or entry["written"]))
-        replaced = digests.get(str(entry.get("replaced")), name)
-        digests[str(entry["version"])] = name
-        for ended in (name, replaced):
-            last[ended] = max(last.get(ended, at), at)
-    return {name for name, at in last.items() if at + _LATE >= oldest}
+    recent = {act.digest for act in acts(model) if act.at >= since}
+    return {seat.digest for seat in seats if seat is not None} | recent
 
 
 def needed(
     store: ObjectStore,
-    lifecycle: str,
+    lifecycle: Lifecycle,
     model: ServedModel | None,
     units: Sequence[Unit],
-    *,
-    young: datetime,
     kept: Sequence[Unit],
+    now: datetime,
 ) -> Needed:
-    """What is needed, of `units`; `kept` are those among them that stay anyway, records written after `young`
-    are believed to be about what is in use.
+    """What is needed, of `units`; `kept` are those among them that are not old enough to go.
 
     Raises IntegrityError when the ledger's chain is broken or a bundle's manifest was changed, DataError,
     StoreError: nothing may go then.
     """
-    entries = Ledger(store, lifecycle).verified_entries()
+    retention, name = lifecycle.spec.retention, lifecycle.name
+    entries = Ledger(store, name).verified_entries()
     if model is None and any(entry.get("action") in SEATED for entry in entries):
-        return Needed(
-            frozenset(),
-            frozenset(),
-            "the ledger knows of champions, and there is no ServedModel: is it lost?",
-        )
-    named = serving(model) | _used_lately(store, units, young) | _scored(store, kept)
-    if (oldest := _oldest_prediction(kept)) is not None:
-        named |= answered_since(entries, oldest)
-    bundles = {_hex(name) for name in named} | {unit.name for unit in kept if unit.kind == "bundles"}
-    there = sorted(bundles & {unit.name for unit in units if unit.kind == "bundles"})
-    of_bundles = at_once(lambda name: _snapshot_of(store, lifecycle, name), there)
-    snapshots = {_hex(name) for name in named} | {_hex(name) for name in of_bundles if name}
-    return Needed(frozenset(bundles), frozenset(snapshots))
+        return _all("the ledger knows of champions, and there is no ServedModel: is it lost?")
+    answered = {told for unit in kept if unit.kind in ("predictions", "scores") for told in unit.tells}
+    if "" in answered:
+        return _all("a file of the prediction log does not tell by its name which bundle answered")
+    lately = now - timedelta(days=retention.unreferenced_days)
+    judged = now - timedelta(days=retention.record_days)
+    named = {_hex(digest) for digest in serving(model, lately) | _passed(store, kept, judged)}
+    there = {unit.name for unit in units if unit.kind == "bundles"}
+    wanted = {one for one in there if one in named or short(one) in answered}
+    young_ones = {unit.name for unit in kept if unit.kind == "bundles"}
+    manifests = dict(at_once(lambda one: (one, _manifest(store, name, one)), sorted(wanted | young_ones)))
+    if lost := sorted(one for one in wanted if manifests[one] is None):
+        return _all(f"bundle {lost[0]} is needed and has no manifest: restore it, or delete the rest of it")
+    snapshots = {_hex(str(manifest.get("snapshot") or "")) for manifest in manifests.values() if manifest}
+    return Needed(frozenset(wanted | young_ones), frozenset(snapshots - {""}))
 
 
-def _used_lately(store: ObjectStore, units: Sequence[Unit], young: datetime) -> set[str]:
-    """Digests of what stages gave, found in the cache or not."""
-    runs = [unit for unit in units if unit.kind == "records" and not unit.keys and unit.newest >= young]
+def _all(why: str) -> Needed:
+    return Needed(frozenset(), frozenset(), why)
+
+
+def _passed(store: ObjectStore, kept: Sequence[Unit], since: datetime) -> set[str]:
+    """Digests of the bundles that a gate let pass since then: a rollout may still wait for its approval."""
+    runs = [
+        unit for unit in kept if unit.kind == "records" and _JUDGING in unit.tells and unit.newest >= since
+    ]
     keys = [
         entry.key
         for entries in at_once(lambda unit: store.list(unit.place), runs)
         for entry in entries
-        if entry.key.rpartition("/")[2].startswith(_NAMING_STAGES)
+        if entry.key.rpartition("/")[2].startswith(f"{_JUDGING}.")
     ]
-    outputs = [_json(store, key).get("outputs") or {} for key in keys]
-    return {str(output.get("digest")) for named in outputs for output in named.values()}
+    found = at_once(lambda key: _verdict_in(store, key), keys)
+    return {str(verdict["bundle"]) for verdict in found if verdict.get("decision") == "promote"}
 
 
-def _scored(store: ObjectStore, kept: Sequence[Unit]) -> set[str]:
-    """Digests of the bundles whose batch predictions are kept: one file tells of each version."""
-    folders = [unit for unit in kept if unit.kind == "scores"]
-    by_version = {
-        entry.key.rpartition("/")[2].partition("-")[0]: entry
-        for entries in at_once(lambda unit: store.list(unit.place), folders)
-        for entry in entries
-    }
-    return digests_of_files(store, by_version.values())
-
-
-def _oldest_prediction(kept: Sequence[Unit]) -> datetime | None:
-    days = [unit.day for unit in kept if unit.kind == "predictions" and unit.day is not None]
-    return datetime.combine(min(days), time(), UTC) if days else None
-
-
-def _snapshot_of(store: ObjectStore, lifecycle: str, name: str) -> str:
-    """The digest of the snapshot that a bundle was trained on; empty for a bundle that lost its manifest."""
+def _verdict_in(store: ObjectStore, key: str) -> Mapping[str, Any]:
+    """What a stage record says of its verdict; empty for a try that came to none."""
     try:
-        manifest = read_manifest(store, store.uri(bundle_folder(lifecycle, name)), f"sha256:{name}")
-    except NotFoundError:
-        return ""
-    return str(manifest.get("snapshot") or "")
-
-
-def _json(store: ObjectStore, key: str) -> Mapping[str, Any]:
-    try:
-        content = json.loads(store.get(key))
+        outputs = json.loads(store.get(key))["outputs"]
+        meta = outputs["verdict"]["meta"] if outputs else {}
+        return {"decision": meta.get("decision"), "bundle": meta.get("bundle")}
     except NotFoundError:
         return {}  # swept meanwhile
-    except ValueError:
-        content = None
-    if not isinstance(content, dict):
-        raise DataError("this is no stage record", where=store.uri(key), fix="move it elsewhere")
-    return content
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            "this is no record of an evaluation", where=store.uri(key), fix="move it elsewhere"
+        ) from error
 
 
-def _hex(name: str) -> str:
-    return name.removeprefix("sha256:")
+def _manifest(store: ObjectStore, lifecycle: str, name: str) -> Mapping[str, Any] | None:
+    try:
+        return read_manifest(store, store.uri(bundle_folder(lifecycle, name)), f"sha256:{name}")
+    except NotFoundError:
+        return None
+
+
+def _hex(digest: str) -> str:
+    return digest.removeprefix("sha256:")

@@ -5,21 +5,29 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
+from windtunnel.spec.log_keys import dag_folder
+from windtunnel.spec.stages import RETAIN_DAG
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import date, datetime
 
     from windtunnel.retention.contents import Kind, Unit
+    from windtunnel.spec.lifecycle import Lifecycle
     from windtunnel.spec.retention import Retention
 
 KEPT_RUNS: Final = 20
-"""Newest runs whose records and logs stay however old they are: a model that is trained once a quarter is to
-be explained, too."""
+"""Newest runs of a stage whose records stay, and of a DAG whose logs, however old they are: a model that is
+trained once a quarter is to be explained, too."""
+_OF_SWEEPS: Final = {"retain", dag_folder(RETAIN_DAG).partition("/")[2]}
+"""The stage and the DAG whose runs explain nothing later."""
+_JUST_WRITTEN: Final = timedelta(days=1)
+"""A day of long ago that was filled just now is in use, whatever its age."""
 
 
-def old_enough(units: Sequence[Unit], retention: Retention, now: datetime) -> list[Unit]:
+def old_enough(units: Sequence[Unit], lifecycle: Lifecycle, now: datetime) -> list[Unit]:
     """Units whose time is over, in the order of `units`; bundles and snapshots may still be needed."""
-    latest = _latest(units)
+    retention, latest = lifecycle.spec.retention, _latest(units, lifecycle, now)
     spared = {id(unit) for kind in ("records", "logs") for unit in _newest_runs(units, kind)}
     return [unit for unit in units if id(unit) not in spared and _is_over(unit, retention, now, latest)]
 
@@ -28,7 +36,8 @@ def _is_over(unit: Unit, retention: Retention, now: datetime, latest: date | Non
     if unit.kind == "predictions":
         return _is_before(unit.day, now.date(), retention.prediction_days)
     if unit.kind in ("partitions", "features"):
-        return _is_before(unit.day, latest, retention.feature_days)
+        settled = now - unit.newest > _JUST_WRITTEN
+        return settled and _is_before(unit.day, latest, retention.feature_days)
     days = _days_after_writing(unit.kind, retention)
     return days is not None and now - unit.newest > timedelta(days=days)
 
@@ -49,12 +58,31 @@ def _is_before(day: date | None, newest: date | None, days: int | None) -> bool:
     return (newest - day).days >= days
 
 
-def _latest(units: Iterable[Unit]) -> date | None:
-    """The newest day that there is data of, by which their age is told: data may be of the past."""
-    days = [unit.day for unit in units if unit.kind in ("partitions", "features") and unit.day]
-    return max(days, default=None)
+def _latest(units: Iterable[Unit], lifecycle: Lifecycle, now: datetime) -> date | None:
+    """The newest day that there is data of, in all sources and views, by which the age of data is told: it
+    may all be of the past, and a training reaches back from where the last source stands. A day that is yet
+    to come counts for nothing: somebody's clock was wrong. None while a source or a view has no day.
+    """
+    name, spec = lifecycle.name, lifecycle.spec
+    wanted = [f"{name}/partitions/{source}" for source in spec.sources]
+    wanted += [f"{name}/features/{view}" for view in spec.features.views]
+    tomorrow = now.date() + timedelta(days=1)
+    newest: dict[str, date] = {}
+    for unit in units:
+        if unit.kind in ("partitions", "features") and unit.day and unit.day <= tomorrow:
+            newest[unit.group] = max(unit.day, newest.get(unit.group, unit.day))
+    return min(newest[group] for group in wanted) if newest.keys() >= set(wanted) else None
 
 
 def _newest_runs(units: Iterable[Unit], kind: str) -> list[Unit]:
-    runs = [unit for unit in units if unit.kind == kind and not unit.keys]
-    return sorted(runs, key=lambda unit: unit.newest, reverse=True)[:KEPT_RUNS]
+    """The newest of each stage or DAG: monitor comes each hour, and must not push train out."""
+    groups: dict[str, list[Unit]] = {}
+    for unit in units:
+        if unit.kind == kind and not unit.keys:
+            for told in unit.tells - _OF_SWEEPS:
+                groups.setdefault(told, []).append(unit)
+    return [
+        unit
+        for runs in groups.values()
+        for unit in sorted(runs, key=lambda run: run.newest, reverse=True)[:KEPT_RUNS]
+    ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from windtunnel.features.daily import at_once
-from windtunnel.objects import is_key
+from windtunnel.retention.contents import belongs
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -46,22 +46,25 @@ def tally(units: Iterable[Unit]) -> Tally:
     return counted
 
 
-def sweep(store: ObjectStore, units: Iterable[Unit]) -> list[Unit]:
-    """Delete the units; returns those that are gone. One that was written to since it was listed stays, and
-    so does one into which somebody has put what has a name of another kind.
+def sweep(store: ObjectStore, lifecycle: str, units: Iterable[Unit]) -> list[Unit]:
+    """Delete the units of a lifecycle; returns those that are gone. One that was written to since it was
+    listed stays; so does what somebody else has put beside it.
 
     Raises StoreError: what is gone by then is gone, and a repeat goes on with the rest.
     """
-    return [unit for unit in sorted(units, key=lambda unit: _ORDER.get(unit.kind, 2)) if _take(store, unit)]
+    ordered = sorted(units, key=lambda unit: _ORDER.get(unit.kind, 2))
+    return [unit for unit in ordered if _take(store, lifecycle, unit)]
 
 
-def _take(store: ObjectStore, unit: Unit) -> bool:
+def _take(store: ObjectStore, lifecycle: str, unit: Unit) -> bool:
     keys = unit.keys
-    if not keys:
-        entries = store.list(unit.place)
-        if any(entry.modified > unit.newest or not is_key(entry.key) for entry in entries):
-            return False
-        keys = [entry.key for entry in entries]
+    if keys:
+        written = [moment for key in keys if (moment := store.modified(key)) is not None]
+    else:
+        entries = [entry for entry in store.list(unit.place) if belongs(entry.key, unit, lifecycle)]
+        keys, written = [entry.key for entry in entries], [entry.modified for entry in entries]
+    if any(moment > unit.newest for moment in written):
+        return False
     seals = [key for key in keys if key.endswith(_SEALS)]
     # The manifest before what it names, such as a bundle's golden.json.
     for key in sorted(seals, key=lambda key: not key.endswith("/manifest.json")):

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from windtunnel.digests import digest
 from windtunnel.errors import ConflictError, IntegrityError, NotFoundError, RequestError
+from windtunnel.registry.renewal import MANIFEST
 from windtunnel.rollout.change import change
 from windtunnel.rollout.history import acts, before, former_champions, seat, with_act
 
@@ -39,7 +40,6 @@ ANNOTATION: Final = "windtunnel.dev/rollback"
 PREVIOUS: Final = "previous"
 """The annotation's word for `spec.previous`."""
 SAME_ALARM: Final = timedelta(minutes=2)
-MANIFEST: Final = "manifest.json"
 
 
 @dataclass(frozen=True)

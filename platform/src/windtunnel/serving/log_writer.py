@@ -199,7 +199,8 @@ class LogWriter:
                 for part in file.parts:
                     self._write(_File(file.head, [part]))
             return
-        key = object_key(file.head.lifecycle, file.head.hour, self._name, numbers[0])
+        head = file.head
+        key = object_key(head.lifecycle, head.hour, self._name, numbers[0], head.digest)
         failures = 0
         while True:
             try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from datetime import date, timedelta
 from functools import cached_property
 from typing import Annotated, Literal
@@ -11,7 +12,7 @@ from pydantic import AfterValidator, Field, ValidationInfo, field_validator, mod
 
 from windtunnel.digests import canonical_json, digest
 from windtunnel.spec.model import SpecModel
-from windtunnel.spec.monitoring import Monitoring
+from windtunnel.spec.monitoring import FARTHEST, Monitoring
 from windtunnel.spec.retention import Retention
 from windtunnel.spec.stages import STAGES, StageName
 from windtunnel.spec.values import Cron, Duration, FunctionRef, check_cron
@@ -134,6 +135,12 @@ class Label(SpecModel):
     key: Column | None = None
     """Column of entity_rows that holds the `key` of the request for each row, where callers send one: labels
     then find their predictions by it; null: by join keys, event timestamp and request columns."""
+
+    @property
+    def on_their_way(self) -> timedelta:
+        """How long after its day a label may come: with the partition of its last day, which is there a day
+        or two later."""
+        return timedelta(days=self.delay_days + 2)
 
 
 class Training(SpecModel):
@@ -350,20 +357,34 @@ class LifecycleSpec(SpecModel):
     @model_validator(mode="after")
     def _kept_as_long_as_needed(self) -> LifecycleSpec:
         predictions, features = self.retention.prediction_days, self.retention.feature_days
-        watched = self.monitoring.window + timedelta(days=self.label.delay_days + 1)
-        if predictions is not None and timedelta(days=predictions) < watched:
+        if predictions is not None and predictions < (least := _days(self.watched) + 1):
+            what = "monitoring.rows" if self.monitoring.rows else "monitoring.window"
             raise ValueError(
-                f"retention.predictionDays {predictions} is too short: monitoring.window and label.delayDays "
-                f"look back {watched / timedelta(days=1):g} days; raise it"
+                f"retention.predictionDays {predictions} is too short: {what} and label.delayDays look back "
+                f"{least - 1} days; let it be {least} or more"
             )
-        trained = self.training.window_days + self.evaluation.window_days + self.label.delay_days
-        reach = trained + self.features.lookback_days
-        if features is not None and features < reach:
+        if features is not None and features < (least := self.reach_days):
             raise ValueError(
-                f"retention.featureDays {features} is too short: training.windowDays, evaluation.windowDays, "
-                f"label.delayDays and features.lookbackDays reach back {reach} days; raise it"
+                f"retention.featureDays {features} is too short: trainings or the monitor reach back {least} "
+                "days (training.windowDays, evaluation.windowDays, label.delayDays, monitoring.window, "
+                f"features.lookbackDays); let it be {least} or more"
             )
         return self
+
+    @property
+    def watched(self) -> timedelta:
+        """How far back the monitor looks for predictions."""
+        window = max(self.monitoring.window, FARTHEST if self.monitoring.rows else timedelta(0))
+        return window + self.label.on_their_way
+
+    @property
+    def reach_days(self) -> int:
+        """Days up to the newest one whose data a training or the monitor reads; the ttl of views reaches back
+        farther still."""
+        training = self.training.window_days + self.evaluation.window_days + 2 * self.label.delay_days
+        # A window's first and last day are parts of days, and a local day is another one than UTC's.
+        watched = _days(self.watched) + 2
+        return max(training, watched) + self.features.lookback_days
 
     @model_validator(mode="after")
     def _label_is_no_feature(self) -> LifecycleSpec:
@@ -411,6 +432,10 @@ class Lifecycle(SpecModel):
         defaults = {"timeout": self.spec.rollout.longest, "retries": _ROLLOUT_RETRIES}
         own = {name: value for name, value in defaults.items() if name not in settings.model_fields_set}
         return settings.model_copy(update=own)
+
+
+def _days(span: timedelta) -> int:
+    return math.ceil(span / timedelta(days=1))
 
 
 def _words(span: timedelta) -> str:

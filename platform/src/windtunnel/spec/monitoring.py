@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field, model_validator
 
 from windtunnel.spec.model import SpecModel
 from windtunnel.spec.values import Cron, Duration, FunctionRef
+
+FARTHEST: Final = timedelta(days=92)
+"""How far back rows are looked for by count, and how much farther for labels that are late."""
 
 Seasons = Literal["none", "weekday", "hour", "weekday_hour"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from windtunnel.spec.model import SpecModel
 
@@ -17,21 +17,14 @@ class Retention(SpecModel):
     still in the log stays, however old it is."""
 
     unreferenced_days: _Kept = 30
-    """Bundles and snapshots that nothing refers to any more, such as those of refused challengers."""
+    """Bundles and snapshots that nothing refers to any more, such as those of refused challengers, from when a
+    run made or used them last."""
     record_days: _Kept = 90
-    """Stage records, task logs, cached results and the monitor's pages; the newest runs stay."""
+    """Stage records, task logs, cached results and the monitor's pages; the newest runs stay. So long a bundle
+    stays, too, that the gate let pass."""
     prediction_days: _Kept | None = None
     """Predictions: of serving from the day of their answer, of batch scoring from when they were written;
     null: for ever."""
     feature_days: _Kept | None = None
-    """Clean partitions, quarantined rows and feature rows, from the newest day that there is; null: for
-    ever."""
-
-    @model_validator(mode="after")
-    def _records_outlive_what_they_name(self) -> Retention:
-        if self.record_days < self.unreferenced_days:
-            raise ValueError(
-                f"recordDays {self.record_days} is below unreferencedDays {self.unreferenced_days}: records "
-                "are what tells that a bundle was used lately; raise it"
-            )
-        return self
+    """Clean partitions, quarantined rows and feature rows, from the newest day that all sources and views
+    have; null: for ever."""

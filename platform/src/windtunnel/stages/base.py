@@ -32,6 +32,7 @@ from windtunnel import cgroup
 from windtunnel.digests import canonical_json, digest, digest_directory, digest_files
 from windtunnel.errors import SpecError, WindtunnelError
 from windtunnel.records import StageRecord, Usage, write_record
+from windtunnel.registry.renewal import renew
 from windtunnel.spec.failures import Reason, reason_of
 from windtunnel.spec.stages import STAGES, Reference, StageRequest, StageResult
 
@@ -166,9 +167,12 @@ def _look_up(key: str, module: StageModule, env: StageEnv) -> StageResult | None
 
 
 def _output_exists(output: Reference, store: ObjectStore) -> bool:
-    """Whether an output in the object store is (still) there; others are their stage's to judge."""
+    """Whether an output in the object store is (still) there, and from now on kept for a while; others are
+    their stage's to judge."""
     if not output.uri.startswith(store.url + "/"):
         return True
+    if output.kind in ("bundle", "snapshot"):
+        return renew(store, output.uri)
     key = store.key(output.uri.rstrip("/"))
     return store.exists(key) or bool(store.list(key))
 

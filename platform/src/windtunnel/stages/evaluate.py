@@ -16,7 +16,7 @@ import numpy as np
 
 from windtunnel.digests import canonical_json, digest
 from windtunnel.monitoring.reference import build_profile, write_profile
-from windtunnel.registry.bundle import read_bundle
+from windtunnel.registry.bundle import profile_key, read_bundle
 from windtunnel.registry.models import ModelRegistry
 from windtunnel.registry.snapshots import read_snapshot
 from windtunnel.stages.base import Reference, StageResult
@@ -94,6 +94,12 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
         ),
     }
     return StageResult(outputs={"verdict": reference}, facts=facts)
+
+
+def still_there(result: StageResult, env: StageEnv) -> bool:
+    """Whether the reference profile is: it goes with the bundle, and training makes that without it."""
+    bundle = result.outputs["verdict"].meta.get("bundle")
+    return bool(bundle) and env.store.exists(profile_key(env.lifecycle.name, str(bundle)))
 
 
 def _contest(
@@ -225,7 +231,11 @@ def _write(
         env.store.put(key, content)
     if result.decision == "refuse":
         record_refusal(env.store, verdict, env.store.uri(key), name, request)
-    meta = {"decision": result.decision, "champion_version": contest.champion_version}
+    meta = {
+        "decision": result.decision,
+        "champion_version": contest.champion_version,
+        "bundle": contest.challenger.digest,
+    }
     return Reference("verdict", env.store.uri(key), name, rows=result.rows, bytes=len(content), meta=meta)
 
 

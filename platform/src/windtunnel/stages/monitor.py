@@ -31,6 +31,7 @@ from windtunnel.monitoring.story import measures_before, respond
 from windtunnel.monitoring.windows import asked, back_to_labels, read_window
 from windtunnel.registry.bundle import read_manifest
 from windtunnel.registry.models import ModelRegistry
+from windtunnel.registry.renewal import renew
 from windtunnel.report import render_report
 from windtunnel.stages.base import Reference, StageResult
 
@@ -59,6 +60,7 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
     if version is None:
         env.log.info("no version has the seat of the champion yet: there is nothing to look at")
         return StageResult(facts={"state": "quiet", "reason": "there is no champion yet", "retrain": False})
+    renew(env.store, version.bundle)
     subject = _subject(version, env)
     window = back_to_labels(window, labels_complete(env))
     window, logged = read_window(env.store, name, window, subject.digest)

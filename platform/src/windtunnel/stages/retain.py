@@ -7,7 +7,7 @@ API, to ask what serves.
 from __future__ import annotations
 
 import os
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from windtunnel.retention.contents import contents
@@ -33,7 +33,7 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
     if dry_run:
         env.log.info("a dry run: nothing is deleted")
     else:
-        going = sweep(env.store, going)
+        going = sweep(env.store, env.lifecycle.name, going)
     gone = {id(unit) for unit in going}
     kept, swept = tally(unit for unit in units if id(unit) not in gone), tally(going)
     for kind in sorted(kept.objects | swept.objects):
@@ -52,16 +52,16 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
 def _going(units: list[Unit], env: StageEnv) -> list[Unit]:
     """What may go, of what there is. What serves is asked after the listing, so that nothing that took the
     seat meanwhile is overlooked."""
-    retention, now = env.lifecycle.spec.retention, datetime.now(UTC)
-    old = old_enough(units, retention, now)
+    now = datetime.now(UTC)
+    old = old_enough(units, env.lifecycle, now)
     ids = {id(unit) for unit in old}
     need = needed(
         env.store,
-        env.lifecycle.name,
+        env.lifecycle,
         open_served_models(env.settings.served_models, os.environ).get(env.lifecycle.object_name),
         units,
-        young=now - timedelta(days=retention.unreferenced_days),
-        kept=[unit for unit in units if id(unit) not in ids],
+        [unit for unit in units if id(unit) not in ids],
+        now,
     )
     if need.all_kept:
         env.log.warning("no bundle and no snapshot goes: %s", need.all_kept)

@@ -28,6 +28,7 @@ from windtunnel.errors import (
 from windtunnel.ledger import Ledger
 from windtunnel.registry import preflight
 from windtunnel.registry.models import ModelRegistry
+from windtunnel.registry.renewal import renew
 from windtunnel.rollout.driving import Driver, Refused
 from windtunnel.rollout.mirror import record
 from windtunnel.rollout.moves import Plan
@@ -82,6 +83,7 @@ def _roll_out(request: StageRequest, env: StageEnv) -> StageResult:
         champion = _champion_of(verdict)
         return _result(env, version, bundle.digest, promoted=False, champion=champion, reason=reason)
     served_models = open_served_models(env.settings.served_models, os.environ)
+    renew(env.store, bundle.uri)  # somebody may have thought for long about its approval
     candidate = _candidate(request, verdict, env)
     plan = _plan(candidate, served_models, env)
     driver = Driver(served_models, candidate, plan, env.log)

@@ -4,7 +4,7 @@ version that is named.
 They are answered as requests are: the bundle, verified and rehearsed, gets the same inputs, refuses the same
 numbers, and what it says is written in the format of the prediction log, with role `batch`:
 
-    <lifecycle>/scores/<date>/00/<version>-<shard>-of-<shards>-0.parquet
+    <lifecycle>/scores/<date>/00/<version>-<shard>-of-<shards>-<bundle>.parquet
 
 A row's shard is the CRC-32 of its join keys modulo the number of shards, so all rows of an entity are in one
 file, on every day. Its id follows from the day and all that the answer was made of: scoring again gives the
@@ -31,10 +31,11 @@ from windtunnel.features.point_in_time import feature_files, point_in_time, read
 from windtunnel.prediction_log import columns
 from windtunnel.prediction_log.frames import schema
 from windtunnel.prediction_log.ids import derived_id
-from windtunnel.prediction_log.keys import SCORES, hour_folder
+from windtunnel.prediction_log.keys import SCORES, hour_folder, short
 from windtunnel.records import run_folder
 from windtunnel.registry.models import ModelRegistry
 from windtunnel.registry.rehearsal import read_rehearsed
+from windtunnel.registry.renewal import renew
 from windtunnel.registry.snapshots import to_inputs
 from windtunnel.spec.servedmodel import ModelVersion
 from windtunnel.stages.base import Reference, StageResult
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
 _INDEX = "windtunnel_index"
 """Of a row among all that were asked on its day."""
 _MIDNIGHT = "windtunnel_midnight"
-_FILE = re.compile(r"(?P<version>.+)-\d+-of-(?P<shards>\d+)-\d+\.parquet")
+_FILE = re.compile(r"(?P<version>.+)-\d+-of-(?P<shards>\d+)-(?P<bundle>[0-9a-f]+)\.parquet")
 _FP32_MAX = float(np.finfo(np.float32).max)
 
 
@@ -77,6 +78,7 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
     days, shard, shards = _asked(request)
     chosen = _chosen(request, env)
     version = str(chosen["version"])
+    renew(env.store, str(chosen["bundle"]))
     bundle = read_rehearsed(env.store, env.lifecycle.name, ModelVersion.model_validate(chosen))
     env.log.info(
         "scoring %s to %s with version %s, shard %d of %d", days[0], days[-1], version, shard, shards
@@ -100,8 +102,8 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
     for day, rows in asked.items():
         data = to_parquet(scored.slice(start, rows.height))
         start += rows.height
-        key = _key(env, day, version, shard, shards)
-        _forget_other_shards(env, key, version, shards)
+        key = _key(env, day, chosen, shard, shards)
+        _forget_others(env, key, version, shards)
         env.store.put(key, data)
         digests.append(digest(data))
         size += len(data)
@@ -116,6 +118,7 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
             "start": str(days[0]),
             "end": str(days[-1]),
             "version": version,
+            "digest": bundle.digest,
             "shard": shard,
             "shards": shards,
         },
@@ -133,7 +136,7 @@ def still_there(result: StageResult, env: StageEnv) -> bool:
     """
     output = result.outputs["scores"]
     meta = output.meta
-    keys = [_key(env, day, meta["version"], meta["shard"], meta["shards"]) for day in days_of(meta)]
+    keys = [_key(env, day, meta, meta["shard"], meta["shards"]) for day in days_of(meta)]
     try:
         digests = [digest(env.store.get(key)) for key in keys]
     except NotFoundError:
@@ -242,14 +245,19 @@ def _ids(name: str, rows: pl.DataFrame, inputs: NDArray[np.float64], keys: Seque
     ]
 
 
-def _key(env: StageEnv, day: date, version: str, shard: int, shards: int) -> str:
+def _key(env: StageEnv, day: date, chosen: Mapping[str, Any], shard: int, shards: int) -> str:
     folder = hour_folder(env.lifecycle.name, datetime.combine(day, time(), UTC), SCORES)
-    return f"{folder}/{version}-{shard}-of-{shards}-0.parquet"
+    return f"{folder}/{chosen['version']}-{shard}-of-{shards}-{short(chosen['digest'])}.parquet"
 
 
-def _forget_other_shards(env: StageEnv, key: str, version: str, shards: int) -> None:
-    """Files of a scoring with another number of shards would count rows twice."""
-    for entry in env.store.list(key.rpartition("/")[0]):
+def _forget_others(env: StageEnv, key: str, version: str, shards: int) -> None:
+    """Files of a scoring with another number of shards, or by another bundle that went by the same version,
+    would count rows twice.
+    """
+    folder, _, name = key.rpartition("/")
+    for entry in env.store.list(folder):
         found = _FILE.fullmatch(entry.key.rpartition("/")[2])
-        if found and found["version"] == version and found["shards"] != str(shards):
+        if not found or found["version"] != version:
+            continue
+        if found["shards"] != str(shards) or not name.endswith(f"-{found['bundle']}.parquet"):
             env.store.delete(entry.key)
