@@ -29,7 +29,7 @@ from pathlib import Path
 from builds import TARGETS, build, program_path
 from errors import ClusterError
 from layout import Layout, locked, require_root
-from prepare import prepare
+from prepare import check_disk, prepare
 from progress import say
 
 # One cluster a machine: ports, links and packet filter chains are fixed.
@@ -81,6 +81,7 @@ def _up(layout: Layout, _: argparse.Namespace) -> int:
     from up import up
 
     require_root()
+    check_disk(layout)
     with locked(_LOCK, _BUSY, wait=False):
         up(layout)
     return 0

