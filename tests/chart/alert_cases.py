@@ -122,6 +122,29 @@ CASES = (
         labels=LIFECYCLE | {"source": "flights"},
     ),
     Case(
+        "WindtunnelRowsRejected",
+        series("windtunnel_feature_rejected_rows_total", "_x30 50x90", source="flights")
+        | series("windtunnel_exporter_lifecycles", "0x120", lifecycle=""),
+        quiet=29,
+        fires=40,
+        ends=50,
+        severity="warning",
+        summary="Rows of source flights of flight_delay were set aside.",
+        labels=LIFECYCLE | {"source": "flights"},
+    ),
+    Case(
+        # What a Prometheus that is new finds is no news.
+        "WindtunnelRowsRejected",
+        series("windtunnel_feature_rejected_rows_total", "50x20 60x90", source="flights")
+        | series("windtunnel_exporter_lifecycles", "1x120", lifecycle=""),
+        quiet=19,
+        fires=30,
+        ends=85,
+        severity="warning",
+        summary="Rows of source flights of flight_delay were set aside.",
+        labels=LIFECYCLE | {"source": "flights"},
+    ),
+    Case(
         "WindtunnelDrift",
         series("windtunnel_model_drifted_columns", "0x10 3x60 0x60"),
         quiet=9,
