@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import jsonschema
 import pytest
 import yaml
 
 Object = dict[str, Any]
+OPERATOR_KINDS = Path(__file__).with_name("operator_kinds.json")
 COUNTING = {"serving": 8080, "exporter": 9108, "statsd-exporter": 9102}
 PEER = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
 
@@ -57,6 +60,32 @@ def test_what_counts_asks_to_be_scraped(default_objects):
 
 def test_without_the_operator_none_of_its_kinds_is_made(default_objects):
     assert not [o for o in default_objects if o["apiVersion"].startswith("monitoring.coreos.com/")]
+
+
+@pytest.mark.parametrize("variant", ["default", "all-options"])
+def test_the_operators_api_takes_its_objects_whole(render, variant):
+    """By the schemas of its kinds; what these do not know the API server would drop without a word."""
+    objects = render({"monitoring": {"operator": {"enabled": True}, "scrapeFrom": [PEER]}}, variant=variant)
+    theirs = [o for o in objects if o["apiVersion"] == "monitoring.coreos.com/v1"]
+    schemas = json.loads(OPERATOR_KINDS.read_text())["schemas"]
+    assert {o["kind"] for o in theirs} == schemas.keys()
+    for item in theirs:
+        assert item["metadata"]["name"]
+        jsonschema.Draft202012Validator(closed(schemas[item["kind"]])).validate({"spec": item["spec"]})
+
+
+def closed(schema: Any) -> Any:
+    """The schema, with what it does not name forbidden."""
+    if isinstance(schema, list):
+        return [closed(one) for one in schema]
+    if not isinstance(schema, dict):
+        return schema
+    told = {key: closed(value) for key, value in schema.items()}
+    return (
+        {"additionalProperties": False, **told}
+        if told.get("type") == "object" and "properties" in told
+        else told
+    )
 
 
 def test_the_operator_finds_services_and_pods_that_exist(operated):
