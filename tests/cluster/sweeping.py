@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from dev.demo.follow import Followed
     from tests.cluster.release import Thread
 
-OLD = tuple(f"{LIFECYCLE}/predictions/2020-01-0{day}/10/pod-00000000.parquet" for day in (1, 2))
+OLD = tuple(f"{LIFECYCLE}/predictions/2020-01-0{day}/10/pod-00000000-{'a' * 16}.parquet" for day in (1, 2))
 """Older than the example's predictionDays."""
 SOMEBODYS = f"{LIFECYCLE}/predictions/2020-01-01/notes.txt"
 

@@ -105,7 +105,9 @@ class Ledger:
 
     def verified_entries(self) -> list[dict[str, Any]]:
         """All entries, the oldest first, when the chain is whole; raises IntegrityError when it is not."""
-        listed = self._store.list(self._prefix)
+        listed = [
+            entry for entry in self._store.list(self._prefix) if _NAME.fullmatch(entry.key.rpartition("/")[2])
+        ]
         with ThreadPoolExecutor(_READ_AT_ONCE, thread_name_prefix="ledger") as pool:
             contents = list(pool.map(lambda entry: self._store.get(entry.key), listed))
         previous = ""

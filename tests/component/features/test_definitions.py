@@ -54,7 +54,7 @@ def test_the_order_of_features_is_that_of_the_service() -> None:
 
 def test_retention_that_takes_away_what_a_training_joins_is_refused(tmp_path: Path) -> None:
     env = make_env(tmp_path, days=[])
-    reach, ttl = env.lifecycle.spec.reach_days, 7
+    reach, ttl = env.lifecycle.spec.reach_days, 7 + 4
     for days in (reach + ttl - 1, reach + ttl):
         edit(env.directory / "lifecycle.yaml", {"predictionDays": f"featureDays: {days}, predictionDays"})
         lifecycle = load_lifecycle(env.directory)

@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from windtunnel.cli import acting
 from windtunnel.cli.app import app
+from windtunnel.digests import digest
 from windtunnel.errors import ConflictError, NotFoundError, PermanentError
 from windtunnel.ledger import Ledger
 from windtunnel.local.home import Home
@@ -237,6 +238,18 @@ def test_who_promotes_undoes_no_setting_that_somebody_else_makes_meanwhile(
     monkeypatch.setattr(acting, "_can_ask", meanwhile)
     assert run("promote", "demo", "4", answer="y\n").exit_code == 0
     assert (model(home).spec.champion, model(home).spec.serving.replicas) == (version(4), 6)
+
+
+def test_a_version_whose_bundle_lost_a_part_does_not_get_the_seat(home: Home, aliases: Aliases) -> None:
+    store = home.open_store()
+    manifest = b'{"files": {"model.onnx": "sha256:0"}}'
+    folder = f"demo/bundles/{digest(manifest)[7:]}"
+    store.put(f"{folder}/manifest.json", manifest)
+    aliases.registered["7"] = ModelVersion(version="7", bundle=store.uri(folder), digest=digest(manifest))
+    assert "is not whole; nothing was changed" in error(run("promote", "demo", "7", "--yes"), NotFoundError)
+    assert model(home).spec.champion == version(3)
+    store.put(f"{folder}/model.onnx", b"model")
+    assert run("promote", "demo", "7", "--yes").exit_code == 0
 
 
 def test_a_registered_version_gets_the_seat(home: Home, aliases: Aliases) -> None:

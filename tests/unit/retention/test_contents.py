@@ -88,6 +88,7 @@ def test_logs_are_those_of_the_lifecycles_dags_and_of_its_task_in_the_common_one
         log_key("my_shop__train", "scheduled__1", "train", None, 1),
         log_key(RETAIN_DAG, "scheduled__1", "retain.shop2", None, 1),
         log_key("shop__mine", "scheduled__1", "train", None, 1),
+        "logs/dag_id=shop__train/notes.txt",
     ]
     assert sorted(unit.place for unit in units_of(*mine, *others)) == sorted(
         [

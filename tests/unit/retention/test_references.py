@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
+import obstore
 import pytest
 from aged_store import AgedStore, shop
 from hypothesis import given, settings
@@ -233,6 +234,7 @@ def test_what_nobody_needs_any_more_is_gone(steps: list[tuple[str, float]]) -> N
             getattr(world, step)()
     world.store.now += timedelta(days=91)
     world.retain()
+    world.retain()
     assert not world.store.keys(f"shop/bundles/{refused.digest[7:]}")
     assert not world.store.keys(f"shop/snapshots/{world.snapshots[refused.digest][7:]}")
     assert world.has(world.versions[0].digest)
@@ -273,7 +275,24 @@ def test_what_a_run_found_in_the_cache_lately_stays_though_it_is_old() -> None:
 def test_what_a_run_is_given_while_a_sweep_goes_on_stays() -> None:
     world = lived()
     world.retain(meanwhile=lambda: renew(world.store, world.versions[1].bundle))
-    assert len(world.store.keys(f"shop/bundles/{world.versions[1].digest[7:]}")) == 2
+    assert world.has(world.versions[1].digest)
+
+
+def test_a_sweep_that_ends_early_leaves_no_prediction_without_what_made_it() -> None:
+    """Bundles go first, so they go a night after their last prediction."""
+    world = World()
+    world.challenge()
+    world.by_hand()
+    world.challenge()
+    challenger = world.versions[-1]
+    world.ask()
+    world.roll_back()
+    world.store.now += timedelta(days=91)
+    world.retain()
+    assert not world.store.keys("shop/predictions")
+    assert world.has(challenger.digest)
+    world.retain()
+    assert not world.has(challenger.digest)
 
 
 @pytest.mark.parametrize(("decision", "days", "stays"), [("promote", 59, True), ("refuse", 59, False)])
@@ -302,6 +321,7 @@ def test_a_challenger_that_was_ended_without_a_word_stays_while_its_predictions_
     for days, there in ((61, True), (30, False)):  # 60: the record of its evaluation goes; 90: the log
         world.store.now += timedelta(days=days)
         world.retain()
+        world.retain()
         assert world.has(challenger.digest) == there
 
 
@@ -325,6 +345,24 @@ def test_while_a_file_of_the_log_does_not_tell_who_answered_no_bundle_goes() -> 
     world.store.put(f"{hour_folder('shop', world.now)}/copy.parquet", b"log")
     world.retain()
     assert world.has(world.versions[1].digest)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "runs/young/evaluate.1.txt",
+        "runs/young/evaluate.1.json.bak",
+        "runs/young/evaluate.1.json~",
+        "ledger/README.md",
+    ],
+)
+def test_what_somebody_put_beside_records_and_ledger_fails_nothing(key: str) -> None:
+    world = lived()
+    world.judge(world.versions[0], run_id="young")
+    obstore.put(world.store._backend, f"shop/{key}", b"mine")
+    world.retain()
+    assert [world.has(version.digest) for version in world.versions] == [True, False]
+    assert world.store.keys(f"shop/{key.partition('/')[0]}") >= {f"shop/{key}"}
 
 
 def test_while_a_bundle_that_is_needed_has_no_manifest_no_snapshot_goes() -> None:

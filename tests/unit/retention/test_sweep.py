@@ -68,6 +68,17 @@ def test_what_is_left_of_a_sweep_that_broke_off_does_not_look_whole_and_goes_nex
     assert store.keys() == set()
 
 
+def test_where_a_bundle_stays_its_snapshot_does() -> None:
+    """Which that is, nobody asks at that moment: all stay until the next sweep."""
+    snapshot = [name.replace("bundles", "snapshots") for name in BUNDLE]
+    store = filled(*BUNDLE, *snapshot, *DAY)
+    units = contents(store, "shop")
+    store.now += timedelta(seconds=1)
+    store.put(BUNDLE[1], b"1234")
+    assert [unit.kind for unit in sweep(store, "shop", units)] == ["features"]
+    assert store.keys() == {*BUNDLE, *snapshot}
+
+
 def test_bundles_go_before_what_takes_long() -> None:
     store = filled(*DAY, *BUNDLE)
     assert [unit.kind for unit in sweep(store, "shop", contents(store, "shop"))] == ["bundles", "features"]

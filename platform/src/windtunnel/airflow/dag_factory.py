@@ -102,7 +102,6 @@ def _retain(lifecycles: Sequence[LifecycleDags]) -> DAG:
         schedule=_cron(_RETAIN_SCHEDULE),
         # The places are those of rollouts.
         max_active_tasks=_RETAINED_AT_ONCE,
-        # It deletes, and docs/retention.md names what it does not see yet: somebody has to want it.
         is_paused_upon_creation=False,
         tags=["windtunnel", "retain"],
         doc_md=dag_docs.RETAIN,

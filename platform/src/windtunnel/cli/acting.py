@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Final
 from rich.prompt import Confirm
 
 from windtunnel.cli.console import err, out
-from windtunnel.errors import PermanentError, StoreError, TemporaryError, WindtunnelError
+from windtunnel.errors import (
+    NotFoundError,
+    PermanentError,
+    RequestError,
+    StoreError,
+    TemporaryError,
+    WindtunnelError,
+)  # fmt: skip
 from windtunnel.ledger import Ledger
 from windtunnel.registry.renewal import renew
 from windtunnel.rollout.mirror import follow, record
@@ -58,14 +65,23 @@ def bundle_check(target: Target) -> Callable[[ModelVersion], None]:
 
 
 def keep_bundle(target: Target, version: ModelVersion) -> None:
-    """Let no sweep take it at just this moment."""
+    """Let no sweep take it at just this moment. Raises NotFoundError for one of which a part is gone."""
     store = target.store()
     if store is None:
         return
     try:
-        renew(store, version.bundle)
+        is_whole = renew(store, version.bundle)
+    except RequestError:
+        return  # in another store than the lifecycle's, where nothing is swept
     except WindtunnelError as error:
         _warn(f"its bundle could not be kept from a sweep that may go on: {error}")
+        return
+    if not is_whole:
+        raise NotFoundError(
+            f"the bundle of version {version.version} is not whole; nothing was changed",
+            where=version.bundle,
+            fix="restore it from a backup, train it again, or choose another version",
+        )
 
 
 def finish(target: Target, model: ServedModel) -> None:

@@ -66,8 +66,8 @@ def promote_version(target: Target, version: str, reason: str, yes: bool) -> Non
     wanted = _find(target, model, version)
     if not confirm(target, _seat_lines(model, wanted), "Promote?", yes):
         return
-    keep_bundle(target, wanted)
     bundle_check(target)(wanted)
+    keep_bundle(target, wanted)
     done = promote(
         target.served_models,
         Candidate(

@@ -26,6 +26,9 @@ EVENT_TIMESTAMP = "event_timestamp"
 CREATED = "created"
 DEFAULT_TAG = "default."
 """A feature service's tag `default.<feature>` is the number that stands for a missing value."""
+LATEST = timedelta(days=3)
+"""Until when the rows of a day may say that they were known; later ones are a mistake in a time zone or a
+unit."""
 FOREVER = timedelta(days=36500)
 """A ttl of this or more is none."""
 NUMERIC = ("DOUBLE", "FLOAT", "INT64", "INT32", "BOOL", "UNIX_TIMESTAMP")
@@ -244,7 +247,9 @@ def _number(tag: str, text: str, where: str) -> float:
 def _check_kept(views: dict[str, View], lifecycle: Lifecycle, where: str) -> None:
     """Raises SpecError where retention would take feature rows away that a training still joins."""
     days, reach = lifecycle.spec.retention.feature_days, lifecycle.spec.reach_days
-    for view in views.values() if days is not None else ():
+    if days is None:
+        return
+    for view in views.values():
         if view.ttl is None:
             raise SpecError(
                 f"feature view {view.name!r} has no ttl, and retention.featureDays is {days}: its rows count "
@@ -252,8 +257,9 @@ def _check_kept(views: dict[str, View], lifecycle: Lifecycle, where: str) -> Non
                 where=where,
                 fix="give it a ttl, or leave featureDays out",
             )
-        needed = reach + math.ceil(view.ttl / timedelta(days=1))
-        if days is not None and days < needed:
+        # A file may hold rows dated after its day, and a day of questions begins before its midnight.
+        needed = reach + math.ceil(view.ttl / timedelta(days=1)) + LATEST.days + 1
+        if days < needed:
             raise SpecError(
                 f"retention.featureDays {days} is too short: trainings reach back {reach} days, and rows of "
                 f"feature view {view.name!r} count for {needed - reach} more",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from windtunnel.errors import DataError
-from windtunnel.features.definitions import CREATED, EVENT_TIMESTAMP
+from windtunnel.features.definitions import CREATED, EVENT_TIMESTAMP, LATEST
 
 if TYPE_CHECKING:
     from datetime import date
@@ -24,9 +24,6 @@ TIMESTAMP = pl.Datetime("us", "UTC")
 # A local day begins at most 14 hours before the UTC day of its name, and ends at most 12 hours after it.
 DAY_BEGINS = -timedelta(hours=14)
 DAY_ENDS = timedelta(days=1, hours=12)
-# Until when the rows of a day may say that they were known; later ones are a mistake in a time zone or a
-# unit.
-LATEST = timedelta(days=3)
 TYPES: dict[str, Any] = {
     "DOUBLE": pl.Float64, "FLOAT": pl.Float32, "INT64": pl.Int64, "INT32": pl.Int32, "STRING": pl.String,
     "BOOL": pl.Boolean, "UNIX_TIMESTAMP": TIMESTAMP,

@@ -15,9 +15,8 @@ from datetime import time as time_of_day
 from typing import TYPE_CHECKING
 
 from windtunnel.features.daily import digest_of, in_groups
-from windtunnel.features.definitions import load_definitions
+from windtunnel.features.definitions import LATEST, load_definitions
 from windtunnel.features.engines import feature_engine
-from windtunnel.features.feature_rows import LATEST
 from windtunnel.features.feature_store import online_store_config, open_feature_store
 from windtunnel.features.online.materialization import MaterializationReport
 from windtunnel.features.online.online_marker import Marker, online_faults, open_markers

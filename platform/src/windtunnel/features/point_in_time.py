@@ -9,12 +9,11 @@ import polars as pl
 
 from windtunnel.errors import DataError
 from windtunnel.features.daily import days_between, feature_rows_of, partitions_of, span
-from windtunnel.features.definitions import EVENT_TIMESTAMP, FOREVER, load_definitions
+from windtunnel.features.definitions import EVENT_TIMESTAMP, FOREVER, LATEST, load_definitions
 from windtunnel.features.engines import feature_engine
 from windtunnel.features.feature_rows import (
     DAY_BEGINS,
     DAY_ENDS,
-    LATEST,
     TYPES,
     cast_column,
     require_columns,

@@ -121,7 +121,7 @@ def _placed(store: ObjectStore, lifecycle: str) -> Iterator[tuple[Kind, str, dat
     for folder, task in _log_folders(lifecycle):
         for entry in store.each(folder):
             run, _, rest = entry.key.removeprefix(f"{folder}/").partition("/")
-            if rest.startswith(task) and is_key(entry.key):
+            if rest and rest.startswith(task) and is_key(entry.key):
                 yield "logs", f"{folder}/{run}/{task}", None, entry
 
 

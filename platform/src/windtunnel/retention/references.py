@@ -18,6 +18,7 @@ from windtunnel.features.daily import at_once
 from windtunnel.ledger import Ledger
 from windtunnel.prediction_log.keys import short
 from windtunnel.registry.bundle import bundle_folder, read_manifest
+from windtunnel.retention.contents import belongs
 from windtunnel.rollout.history import acts, former_champions
 from windtunnel.spec.servedmodel import SEATED
 
@@ -78,12 +79,14 @@ def needed(
     entries = Ledger(store, name).verified_entries()
     if model is None and any(entry.get("action") in SEATED for entry in entries):
         return _all("the ledger knows of champions, and there is no ServedModel: is it lost?")
-    answered = {told for unit in kept if unit.kind in ("predictions", "scores") for told in unit.tells}
-    if "" in answered:
-        return _all("a file of the prediction log does not tell by its name which bundle answered")
+    # Also of what goes now: it goes after bundles, and a sweep may end in between.
+    log = {unit.place: unit.tells for unit in units if unit.kind in ("predictions", "scores")}
+    if unnamed := sorted(place for place, tells in log.items() if "" in tells):
+        return _all(f"the name of a file in {unnamed[0]} does not tell which bundle answered")
+    answered = {told for tells in log.values() for told in tells}
     lately = now - timedelta(days=retention.unreferenced_days)
     judged = now - timedelta(days=retention.record_days)
-    named = {_hex(digest) for digest in serving(model, lately) | _passed(store, kept, judged)}
+    named = {_hex(digest) for digest in serving(model, lately) | _passed(store, name, kept, judged)}
     there = {unit.name for unit in units if unit.kind == "bundles"}
     wanted = {one for one in there if one in named or short(one) in answered}
     young_ones = {unit.name for unit in kept if unit.kind == "bundles"}
@@ -98,16 +101,17 @@ def _all(why: str) -> Needed:
     return Needed(frozenset(), frozenset(), why)
 
 
-def _passed(store: ObjectStore, kept: Sequence[Unit], since: datetime) -> set[str]:
+def _passed(store: ObjectStore, lifecycle: str, kept: Sequence[Unit], since: datetime) -> set[str]:
     """Digests of the bundles that a gate let pass since then: a rollout may still wait for its approval."""
     runs = [
         unit for unit in kept if unit.kind == "records" and _JUDGING in unit.tells and unit.newest >= since
     ]
+    listed = at_once(lambda unit: store.list(unit.place), runs)
     keys = [
         entry.key
-        for entries in at_once(lambda unit: store.list(unit.place), runs)
+        for unit, entries in zip(runs, listed, strict=True)
         for entry in entries
-        if entry.key.rpartition("/")[2].startswith(f"{_JUDGING}.")
+        if entry.key.startswith(f"{unit.place}{_JUDGING}.") and belongs(entry.key, unit, lifecycle)
     ]
     found = at_once(lambda key: _verdict_in(store, key), keys)
     return {str(verdict["bundle"]) for verdict in found if verdict.get("decision") == "promote"}

@@ -27,7 +27,7 @@ _JUST_WRITTEN: Final = timedelta(days=1)
 
 def old_enough(units: Sequence[Unit], lifecycle: Lifecycle, now: datetime) -> list[Unit]:
     """Units whose time is over, in the order of `units`; bundles and snapshots may still be needed."""
-    retention, latest = lifecycle.spec.retention, _latest(units, lifecycle, now)
+    retention, latest = lifecycle.spec.retention, _latest(units, lifecycle, now)[0]
     spared = {id(unit) for kind in ("records", "logs") for unit in _newest_runs(units, kind)}
     return [unit for unit in units if id(unit) not in spared and _is_over(unit, retention, now, latest)]
 
@@ -58,10 +58,19 @@ def _is_before(day: date | None, newest: date | None, days: int | None) -> bool:
     return (newest - day).days >= days
 
 
-def _latest(units: Iterable[Unit], lifecycle: Lifecycle, now: datetime) -> date | None:
-    """The newest day that there is data of, in all sources and views, by which the age of data is told: it
-    may all be of the past, and a training reaches back from where the last source stands. A day that is yet
-    to come counts for nothing: somebody's clock was wrong. None while a source or a view has no day.
+def held_by(units: Sequence[Unit], lifecycle: Lifecycle, now: datetime) -> str:
+    """Which source or view tells the age of partitions and feature rows, in words; empty when none goes."""
+    if lifecycle.spec.retention.feature_days is None:
+        return ""
+    latest, group = _latest(units, lifecycle, now)
+    return f"{group} has no day yet" if latest is None else f"{group} is the farthest behind, at {latest}"
+
+
+def _latest(units: Iterable[Unit], lifecycle: Lifecycle, now: datetime) -> tuple[date | None, str]:
+    """The newest day that there is data of, in all sources and views, by which the age of data is told, and
+    the folder that is the farthest behind: data may all be of the past, and a training reaches back from
+    where the last source stands. A day that is yet to come counts for nothing: somebody's clock was wrong.
+    None while a source or a view has no day.
     """
     name, spec = lifecycle.name, lifecycle.spec
     wanted = [f"{name}/partitions/{source}" for source in spec.sources]
@@ -71,7 +80,9 @@ def _latest(units: Iterable[Unit], lifecycle: Lifecycle, now: datetime) -> date 
     for unit in units:
         if unit.kind in ("partitions", "features") and unit.day and unit.day <= tomorrow:
             newest[unit.group] = max(unit.day, newest.get(unit.group, unit.day))
-    return min(newest[group] for group in wanted) if newest.keys() >= set(wanted) else None
+    if absent := [group for group in wanted if group not in newest]:
+        return None, absent[0]
+    return min((newest[group], group) for group in wanted)
 
 
 def _newest_runs(units: Iterable[Unit], kind: str) -> list[Unit]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from windtunnel.features.daily import at_once
+from windtunnel.registry.renewal import MANIFEST
 from windtunnel.retention.contents import belongs
 
 if TYPE_CHECKING:
@@ -17,7 +18,12 @@ if TYPE_CHECKING:
 
 _ORDER: Final[dict[Kind, int]] = {"bundles": 0, "snapshots": 1}
 """First what others could begin to use again; whether anybody does was asked just before."""
-_SEALS: Final = (".json",)
+_SEALS: Final[dict[Kind, str]] = {
+    "bundles": f"/{MANIFEST}",
+    "snapshots": f"/{MANIFEST}",
+    "partitions": ".json",
+    "features": ".json",
+}
 """What makes the rest of a unit whole, a manifest or a sidecar: it goes first."""
 
 
@@ -48,12 +54,21 @@ def tally(units: Iterable[Unit]) -> Tally:
 
 def sweep(store: ObjectStore, lifecycle: str, units: Iterable[Unit]) -> list[Unit]:
     """Delete the units of a lifecycle; returns those that are gone. One that was written to since it was
-    listed stays; so does what somebody else has put beside it.
+    listed stays; so does what somebody else has put beside it. Where a bundle stays so, all snapshots do
+    until the next sweep: one of them may be its own.
 
     Raises StoreError: what is gone by then is gone, and a repeat goes on with the rest.
     """
-    ordered = sorted(units, key=lambda unit: _ORDER.get(unit.kind, 2))
-    return [unit for unit in ordered if _take(store, lifecycle, unit)]
+    ordered: dict[int, list[Unit]] = {}
+    for unit in units:
+        ordered.setdefault(_ORDER.get(unit.kind, len(_ORDER)), []).append(unit)
+    gone: list[Unit] = []
+    for _, alike in sorted(ordered.items()):
+        if alike[0].kind == "snapshots" and len(gone) < len(ordered.get(_ORDER["bundles"], ())):
+            continue
+        taken = at_once(lambda unit: _take(store, lifecycle, unit), alike)
+        gone += [unit for unit, is_gone in zip(alike, taken, strict=True) if is_gone]
+    return gone
 
 
 def _take(store: ObjectStore, lifecycle: str, unit: Unit) -> bool:
@@ -65,9 +80,8 @@ def _take(store: ObjectStore, lifecycle: str, unit: Unit) -> bool:
         keys, written = [entry.key for entry in entries], [entry.modified for entry in entries]
     if any(moment > unit.newest for moment in written):
         return False
-    seals = [key for key in keys if key.endswith(_SEALS)]
-    # The manifest before what it names, such as a bundle's golden.json.
-    for key in sorted(seals, key=lambda key: not key.endswith("/manifest.json")):
+    seals = [key for key in keys if key.endswith(_SEALS.get(unit.kind, "/"))]
+    for key in seals:
         store.delete(key)
     at_once(store.delete, [key for key in keys if key not in seals])
     return True

@@ -16,9 +16,9 @@ class Retention(SpecModel):
     """What `retain` may take away, once a day. What serves, may serve again or answered a prediction that is
     still in the log stays, however old it is."""
 
-    unreferenced_days: _Kept = 30
+    unreferenced_days: Annotated[int, Field(ge=7, le=36_600)] = 30
     """Bundles and snapshots that nothing refers to any more, such as those of refused challengers, from when
-    a run made or used them last."""
+    a run made or used them last: a week at least, in which the longest run should end."""
     record_days: _Kept = 90
     """Stage records, task logs, cached results and the monitor's pages; the newest runs stay. So long a
     bundle stays, too, that the gate let pass."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from windtunnel.retention.contents import contents
 from windtunnel.retention.references import needed
-from windtunnel.retention.rules import old_enough
+from windtunnel.retention.rules import held_by, old_enough
 from windtunnel.retention.sweep import sweep, tally
 from windtunnel.rollout.served_models import open_served_models
 from windtunnel.stages.base import StageResult
@@ -29,7 +29,7 @@ def identity(request: StageRequest, env: StageEnv) -> None:
 def run(request: StageRequest, env: StageEnv) -> StageResult:
     dry_run = bool(request.params.get("dry_run"))
     units = contents(env.store, env.lifecycle.name)
-    going = _going(units, env)
+    going, held = _going(units, env)
     if dry_run:
         env.log.info("a dry run: nothing is deleted")
     else:
@@ -46,12 +46,16 @@ def run(request: StageRequest, env: StageEnv) -> StageResult:
             swept.bytes[kind],
             "would go" if dry_run else "gone",
         )
-    return StageResult(facts={"kept": kept.to_json(), "swept": swept.to_json(), "dry_run": dry_run})
+    return StageResult(
+        facts={"kept": kept.to_json(), "swept": swept.to_json(), "dry_run": dry_run, "held": held}
+    )
 
 
-def _going(units: list[Unit], env: StageEnv) -> list[Unit]:
-    """What may go, of what there is. What serves is asked after the listing, so that nothing that took the
-    seat meanwhile is overlooked."""
+def _going(units: list[Unit], env: StageEnv) -> tuple[list[Unit], str]:
+    """What may go, of what there is, and why no bundle is among it, where something forbids that.
+
+    What serves is asked after the listing, so that nothing that took the seat meanwhile is overlooked.
+    """
     now = datetime.now(UTC)
     old = old_enough(units, env.lifecycle, now)
     ids = {id(unit) for unit in old}
@@ -63,6 +67,8 @@ def _going(units: list[Unit], env: StageEnv) -> list[Unit]:
         [unit for unit in units if id(unit) not in ids],
         now,
     )
+    if behind := held_by(units, env.lifecycle, now):
+        env.log.info("the age of partitions and feature rows is told from where %s", behind)
     if need.all_kept:
         env.log.warning("no bundle and no snapshot goes: %s", need.all_kept)
-    return [unit for unit in old if not need.holds(unit)]
+    return [unit for unit in old if not need.holds(unit)], need.all_kept

@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING
 import polars as pl
 
 from windtunnel.errors import DataError, NotFoundError, StoreError
-from windtunnel.features.feature_rows import DAY_BEGINS, LATEST
+from windtunnel.features.definitions import LATEST
+from windtunnel.features.feature_rows import DAY_BEGINS
 from windtunnel.features.offline.column_types import as_type, merged_schema
 from windtunnel.objects import open_store
 
