@@ -16,6 +16,11 @@ def digest(data: bytes) -> str:
     return "sha256:" + hashlib.sha256(data).hexdigest()
 
 
+def hex_of(name: str) -> str:
+    """The digits of a digest, with or without `sha256:`: how keys and names of files call it."""
+    return name.removeprefix("sha256:")
+
+
 def canonical_json(value: Any) -> bytes:
     """One byte string per value: sorted keys, no spaces, UTF-8. NaN and infinity are refused (ValueError)."""
     text = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)

@@ -92,8 +92,8 @@ class Ledger:
         """
         listed = self._store.list(self._prefix, after=self._key(number) if number else "")
         for entry in listed:
-            if found := _NAME.fullmatch(entry.key.rpartition("/")[2]):
-                yield int(found[1]), self._store.get(entry.key)
+            if (found := _number(entry.key)) is not None:
+                yield found, self._store.get(entry.key)
 
     def entries(self) -> list[dict[str, Any]]:
         """All entries, the oldest first."""
@@ -105,9 +105,7 @@ class Ledger:
 
     def verified_entries(self) -> list[dict[str, Any]]:
         """All entries, the oldest first, when the chain is whole; raises IntegrityError when it is not."""
-        listed = [
-            entry for entry in self._store.list(self._prefix) if _NAME.fullmatch(entry.key.rpartition("/")[2])
-        ]
+        listed = [entry for entry in self._store.list(self._prefix) if _number(entry.key) is not None]
         with ThreadPoolExecutor(_READ_AT_ONCE, thread_name_prefix="ledger") as pool:
             contents = list(pool.map(lambda entry: self._store.get(entry.key), listed))
         previous = ""
@@ -164,8 +162,8 @@ class Ledger:
         """Number of the last entry; only what is behind the last known one is listed."""
         after = self._key(self._known) if self._known else ""
         for listed in reversed(self._store.list(self._prefix, after=after)):
-            if found := _NAME.fullmatch(listed.key.rpartition("/")[2]):
-                self._known = int(found[1])
+            if (found := _number(listed.key)) is not None:
+                self._known = found
                 break
         return self._known
 
@@ -177,6 +175,12 @@ class Ledger:
 
     def _key(self, number: int) -> str:
         return f"{self._prefix}/{number:06d}.json"
+
+
+def _number(key: str) -> int | None:
+    """Of an entry; None of what is none."""
+    found = _NAME.fullmatch(key.rpartition("/")[2])
+    return int(found[1]) if found else None
 
 
 def _parsed(data: bytes, where: str) -> dict[str, Any]:

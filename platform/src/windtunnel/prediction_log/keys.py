@@ -14,6 +14,8 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
+from windtunnel.digests import hex_of
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -51,7 +53,7 @@ def object_key(lifecycle: str, hour: int, writer: str, sequence: int, digest: st
 
 def short(digest: str) -> str:
     """How a bundle is called in the name of a file."""
-    return digest.removeprefix("sha256:")[:SHORT]
+    return hex_of(digest)[:SHORT]
 
 
 def bundle_of(key: str) -> str | None:

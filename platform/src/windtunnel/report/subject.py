@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from windtunnel.digests import digest
+from windtunnel.digests import digest, hex_of
 from windtunnel.errors import IntegrityError, NotFoundError, PermanentError
 from windtunnel.features.freshness import read_freshness
 from windtunnel.ledger import Ledger
@@ -101,14 +101,14 @@ def gather(store: ObjectStore, lifecycle: str, now: datetime | None = None) -> S
     manifest = profile = snapshot = None
     if champion:
         # Keys as windtunnel.registry.bundle makes them, which takes numpy to import.
-        folder = f"{lifecycle}/bundles/{_hex(champion.digest)}"
+        folder = f"{lifecycle}/bundles/{hex_of(champion.digest)}"
         bundle = champion.digest
         manifest = attempt("the champion's bundle", lambda: _sealed(store, f"{folder}/manifest.json", bundle))
         profile = attempt(
             "the champion's reference profile", lambda: _json(store, f"{folder}/reference.json")
         )
     if promised := str((manifest or {}).get("snapshot") or ""):
-        key = f"{lifecycle}/snapshots/{_hex(promised)}/manifest.json"
+        key = f"{lifecycle}/snapshots/{hex_of(promised)}/manifest.json"
         snapshot = attempt("the snapshot behind the champion", lambda: _sealed(store, key, promised))
     return Subject(
         lifecycle=lifecycle,
@@ -174,7 +174,3 @@ def _sealed(store: ObjectStore, key: str, promised: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise TypeError(f"{key} holds no JSON object")
     return found
-
-
-def _hex(name: str) -> str:
-    return name.removeprefix("sha256:")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from windtunnel.digests import hex_of
 from windtunnel.errors import DataError, NotFoundError
 from windtunnel.features.daily import at_once
 from windtunnel.ledger import Ledger
@@ -86,14 +87,14 @@ def needed(
     answered = {told for tells in log.values() for told in tells}
     lately = now - timedelta(days=retention.unreferenced_days)
     judged = now - timedelta(days=retention.record_days)
-    named = {_hex(digest) for digest in serving(model, lately) | _passed(store, name, kept, judged)}
+    named = {hex_of(digest) for digest in serving(model, lately) | _passed(store, name, kept, judged)}
     there = {unit.name for unit in units if unit.kind == "bundles"}
     wanted = {one for one in there if one in named or short(one) in answered}
     young_ones = {unit.name for unit in kept if unit.kind == "bundles"}
     manifests = dict(at_once(lambda one: (one, _manifest(store, name, one)), sorted(wanted | young_ones)))
     if lost := sorted(one for one in wanted if manifests[one] is None):
         return _all(f"bundle {lost[0]} is needed and has no manifest: restore it, or delete the rest of it")
-    snapshots = {_hex(str(manifest.get("snapshot") or "")) for manifest in manifests.values() if manifest}
+    snapshots = {hex_of(str(manifest.get("snapshot") or "")) for manifest in manifests.values() if manifest}
     return Needed(frozenset(wanted | young_ones), frozenset(snapshots - {""}))
 
 
@@ -136,7 +137,3 @@ def _manifest(store: ObjectStore, lifecycle: str, name: str) -> Mapping[str, Any
         return read_manifest(store, store.uri(bundle_folder(lifecycle, name)), f"sha256:{name}")
     except NotFoundError:
         return None
-
-
-def _hex(digest: str) -> str:
-    return digest.removeprefix("sha256:")
